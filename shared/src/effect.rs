@@ -1,0 +1,314 @@
+//! What goes into a replica and what comes out: the closed lists of [`Input`] and [`Effect`].
+
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+
+use thiserror::Error;
+
+use crate::{
+    block::VerifiedBlock,
+    id::{BlockHash, EntryId, NodeId},
+    ledger::Evidence,
+};
+
+/// The driver's number for one connection; never used twice while a replica lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// Which side opened a link. The side that dialled pings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// This replica opened the connection.
+    Dialled,
+    /// The peer did.
+    Accepted,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A client of this node wants these payloads in the ledger, in this order. Answered by [`Effect::Appended`].
+    Append {
+        /// Comes back in the answer.
+        token: u64,
+        /// One entry each.
+        payloads: Vec<Vec<u8>>,
+    },
+    /// Encoded blocks from a file. Answered by [`Effect::Imported`].
+    Import {
+        /// Comes back in the answer.
+        token: u64,
+        /// Parents before children.
+        blocks: Vec<Vec<u8>>,
+    },
+    /// A connection to another replica is open.
+    LinkOpened {
+        /// Its number.
+        link: LinkId,
+        /// Who dialled.
+        role: Role,
+    },
+    /// A connection is gone, whoever closed it.
+    LinkClosed {
+        /// Its number.
+        link: LinkId,
+    },
+    /// A binary frame came.
+    Frame {
+        /// From this link.
+        link: LinkId,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// The peer asks whether this side lives.
+    Ping {
+        /// On this link.
+        link: LinkId,
+    },
+    /// The answer to a ping.
+    Pong {
+        /// On this link.
+        link: LinkId,
+    },
+    /// Time passed; due whenever `next_wake` says so, harmless at any other time.
+    Wake,
+}
+
+/// Something to do, once the turn is durable.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Send a binary frame.
+    Send {
+        /// On this link.
+        link: LinkId,
+        /// At most [`crate::limits::FRAME_BYTES`].
+        bytes: Vec<u8>,
+    },
+    /// Send a ping.
+    Ping {
+        /// On this link.
+        link: LinkId,
+    },
+    /// Answer a ping.
+    Pong {
+        /// On this link.
+        link: LinkId,
+    },
+    /// Close a connection, after sending what was to be sent. The replica has forgotten the link already.
+    Close {
+        /// This one.
+        link: LinkId,
+        /// Sent to the peer as the text of the close frame.
+        reason: CloseReason,
+    },
+    /// Keep these bytes with the connection; `Replica::restore` wants them back after hibernation.
+    Remember {
+        /// With this one.
+        link: LinkId,
+        /// At most 200 bytes.
+        state: Vec<u8>,
+    },
+    /// The answer to [`Input::Append`]: it is durable, or why not.
+    Appended {
+        /// Of the input.
+        token: u64,
+        /// The ids of the new entries, in the order of the payloads.
+        result: Result<Vec<EntryId>, AppendError>,
+    },
+    /// The answer to [`Input::Import`].
+    Imported {
+        /// Of the input.
+        token: u64,
+        /// What became of the blocks.
+        report: ImportReport,
+    },
+    /// A block is in the ledger. Comes before the [`Effect::Appended`] that it answers.
+    Added(Added),
+    /// Entries landed between older ones, or some are void now: read again what follows `from`.
+    OrderChanged {
+        /// The last entry before the change; `None`: the ledger's beginning.
+        from: Option<EntryId>,
+    },
+    /// An author signed two blocks of one height. The lane is frozen there.
+    ForkDetected(Arc<Evidence>),
+    /// More or fewer linked nodes than before hold this node's own blocks up to a height.
+    Held {
+        /// The height in this node's lane.
+        height: u64,
+        /// How many linked nodes have all of it durable.
+        nodes: u32,
+    },
+    /// How far the exchange over a link is. `done == total` is sent once, at its end.
+    Progress {
+        /// Which link.
+        link: LinkId,
+        /// Blocks received since the heads were compared.
+        done: u64,
+        /// Blocks that the peer had and this replica lacked then.
+        total: u64,
+    },
+    /// A link's peer has proved its key.
+    PeerUp {
+        /// Which link.
+        link: LinkId,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// A link whose peer was up is gone.
+    PeerDown {
+        /// Which link.
+        link: LinkId,
+        /// Whose it was.
+        node: NodeId,
+    },
+}
+
+/// One block that was added to the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Added {
+    /// Its arrival number at this replica.
+    pub seq: u64,
+    /// The block.
+    pub block: Arc<VerifiedBlock>,
+    /// The `previous_hash` of its first entry: the latest parent in ledger order, or the genesis.
+    pub previous: BlockHash,
+}
+
+/// What became of imported blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ImportReport {
+    /// Now in the ledger.
+    pub added: u64,
+    /// Were there already.
+    pub known: u64,
+    /// Wait for a parent that has not come, or for their time.
+    pub parked: u64,
+    /// Broke a rule.
+    pub refused: u64,
+}
+
+/// Why an append was refused. Nothing of it was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Nothing to append.
+    #[error("0 entries, at least 1 is expected")]
+    Empty,
+    /// A payload is too large.
+    #[error("payload of {len} bytes, limit is {limit}")]
+    PayloadTooLarge {
+        /// Bytes that came.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Too many payloads in one call.
+    #[error("{len} entries in one append, limit is {limit}")]
+    TooManyEntries {
+        /// Entries that came.
+        len: usize,
+        /// Entries allowed.
+        limit: usize,
+    },
+    /// This turn is full; try again.
+    #[error("this node is busy: {limit} entries or {bytes} bytes wait already, try again")]
+    Busy {
+        /// Entries that may wait.
+        limit: usize,
+        /// Bytes that may wait.
+        bytes: usize,
+    },
+    /// This replica does not write.
+    #[error("this node is a relay and writes no entries")]
+    ReadOnly,
+    /// This node's own lane is frozen.
+    #[error("this node's lane is frozen at height {height}: two blocks of that height carry its signature")]
+    Frozen {
+        /// The forked height.
+        height: u64,
+    },
+}
+
+impl AppendError {
+    /// The stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::TooManyEntries { .. } => "too_many_entries",
+            Self::Busy { .. } => "busy",
+            Self::ReadOnly => "read_only",
+            Self::Frozen { .. } => "lane_frozen",
+        }
+    }
+}
+
+/// Why a link was closed; the peer reads it in the close frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// A frame broke the protocol; what was wrong with it.
+    Protocol(&'static str),
+    /// The peer did not prove its key in time.
+    HandshakeTimeout,
+    /// The peer speaks for another ledger.
+    WrongLedger,
+    /// The peer speaks no version that this side speaks.
+    WrongVersion,
+    /// The peer's proof of its key is wrong.
+    WrongProof,
+    /// The peer is this very node.
+    Myself,
+    /// No answer to a ping.
+    PingTimeout,
+    /// The peer gave no credit for too long.
+    Stalled,
+    /// A newer link of the same node took its place.
+    Replaced,
+    /// A text client sent too many frames that do not parse.
+    TooManyFaults,
+    /// The hub has no place for another link.
+    Full,
+    /// A text client was sent too much without a sign that it reads.
+    Unread,
+}
+
+impl CloseReason {
+    /// The close code: 1002 for a peer that broke the protocol, 4000 and up for the rest.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Protocol(_) => 1002,
+            Self::HandshakeTimeout => 4000,
+            Self::WrongLedger => 4001,
+            Self::WrongVersion => 4002,
+            Self::WrongProof => 4003,
+            Self::Myself => 4004,
+            Self::PingTimeout => 4005,
+            Self::Stalled => 4006,
+            Self::Replaced => 4007,
+            Self::TooManyFaults => 4008,
+            Self::Full => 4009,
+            Self::Unread => 4010,
+        }
+    }
+}
+
+/// A sentence of at most 120 bytes.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Protocol(what) => what,
+            Self::HandshakeTimeout => "no proof of the node's key within 5 s",
+            Self::WrongLedger => "this link is for another ledger",
+            Self::WrongVersion => "no protocol version in common, this side speaks 1",
+            Self::WrongProof => "the proof of the node's key is wrong",
+            Self::Myself => "this is the same node",
+            Self::PingTimeout => "no answer to a ping within 20 s",
+            Self::Stalled => "no credit for 20 s, dial again to resume",
+            Self::Replaced => "a newer link of this node took over",
+            Self::TooManyFaults => "too many frames that do not parse",
+            Self::Full => "no place for another link",
+            Self::Unread => "too much was sent since your last frame, dial again to resume",
+        })
+    }
+}

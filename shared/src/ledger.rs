@@ -1,0 +1,561 @@
+//! One ledger's lanes, tips, freezes and totals: what a replica keeps in memory, bounded by the number of authors.
+
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use minicbor::{Decoder, Encoder};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::{
+    block::{Block, BlockError, VerifiedBlock, infallible},
+    freeze::{Freezes, recorded},
+    id::{BlockHash, LedgerId, NodeId},
+    limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW},
+    order::OrderKey,
+    replica::{OpenError, ReplicaError, Totals},
+    store::{Page, ReadStore, Store, Summary},
+    time::Timestamp,
+    wire::Head,
+};
+
+const META_LEDGER: &str = "ledger";
+const META_CHECKPOINT: &str = "checkpoint";
+const META_FROZEN: &str = "frozen";
+/// Blocks of one read when many are gone through.
+const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
+
+/// Why bytes are no proof of a fork.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// Not two blocks.
+    #[error("not evidence: {0}")]
+    Malformed(&'static str),
+    /// One of the blocks is wrong.
+    #[error("a block of the evidence is wrong: {0}")]
+    Block(#[from] BlockError),
+    /// The blocks prove nothing.
+    #[error("the two blocks are no fork: one author, one height and two hashes are expected")]
+    NoFork,
+}
+
+/// Proof that an author signed two blocks of one height: both blocks without their payloads, the lesser hash first. It
+/// can be checked by anybody, with nothing else at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    blocks: [Block; 2],
+}
+
+impl Evidence {
+    /// The proof that two blocks make together.
+    ///
+    /// # Errors
+    /// When they have different ledgers, authors or heights, or are one block. Their signatures are the caller's duty.
+    pub fn new(a: &Block, b: &Block) -> Result<Self, EvidenceError> {
+        let (x, y) = (a.header(), b.header());
+        if (x.ledger, x.author, x.height) != (y.ledger, y.author, y.height) || a.hash() == b.hash() {
+            return Err(EvidenceError::NoFork);
+        }
+        let (first, second) = if a.hash() < b.hash() { (a, b) } else { (b, a) };
+        Ok(Self { blocks: [first.strip(), second.strip()] })
+    }
+
+    /// The forked lane and height.
+    pub fn lane(&self) -> (NodeId, u64) {
+        let header = self.blocks[0].header();
+        (header.author, header.height)
+    }
+
+    /// The two blocks, without payloads.
+    pub fn blocks(&self) -> &[Block; 2] {
+        &self.blocks
+    }
+
+    /// `[block, block]` in canonical CBOR.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        infallible(Encoder::new(&mut bytes).array(2).map(|_| ()));
+        self.blocks.iter().for_each(|block| bytes.extend_from_slice(block.bytes()));
+        bytes
+    }
+
+    /// Reads a proof and checks all of it, the signatures included.
+    ///
+    /// # Errors
+    /// When the bytes are not canonical, a signature is wrong, or the blocks are no fork.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        let malformed = |_| EvidenceError::Malformed("wrong or truncated CBOR");
+        let mut decoder = Decoder::new(bytes);
+        if decoder.array().map_err(malformed)? != Some(2) {
+            return Err(EvidenceError::Malformed("an array of two blocks is expected"));
+        }
+        let start = decoder.position();
+        decoder.skip().map_err(malformed)?;
+        let middle = decoder.position();
+        let [a, b] =
+            [&bytes[start..middle], &bytes[middle..]].map(|bytes| Block::decode(bytes).and_then(Block::verify));
+        let evidence = Self::new(&*a?, &*b?)?;
+        if evidence.encode() != bytes {
+            return Err(EvidenceError::Malformed("not the canonical encoding of its blocks"));
+        }
+        Ok(evidence)
+    }
+}
+
+/// Why a block whose parents are all here breaks a rule. Every replica decides the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum RuleError {
+    #[error("a block's first parent is not its author's block of the height before")]
+    NotOwnParent,
+    #[error("a block's time is before the end of a parent")]
+    TimeBeforeParent,
+    #[error("this ledger has all the authors it can have")]
+    TooManyAuthors,
+}
+
+/// What can be done with a block now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Some parents are not in the ledger.
+    Missing(Vec<BlockHash>),
+    /// It breaks a rule.
+    Broken(RuleError),
+    /// It is too far in the future.
+    Early,
+    /// It is of a frozen lane's zone and needs a voucher.
+    Zone,
+    /// It can be added; `previous` is its latest parent.
+    Ready { previous: BlockHash },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Freeze {
+    height: u64,
+    /// Time of the earliest block that records a freeze of the lane.
+    since: Timestamp,
+}
+
+pub(crate) struct Ledger {
+    id: LedgerId,
+    lanes: BTreeMap<NodeId, BTreeMap<BlockHash, u64>>,
+    tips: BTreeMap<BlockHash, Summary>,
+    frozen: BTreeMap<NodeId, Freeze>,
+    last: Option<OrderKey>,
+    last_seq: u64,
+    totals: Totals,
+    unsaved: u64,
+}
+
+impl Ledger {
+    pub(crate) fn open<S: Store>(id: LedgerId, store: &mut S) -> Result<Self, OpenError<S::Error>> {
+        let mut ledger = Self {
+            id,
+            lanes: BTreeMap::new(),
+            tips: BTreeMap::new(),
+            frozen: BTreeMap::new(),
+            last: None,
+            last_seq: 0,
+            totals: Totals::default(),
+            unsaved: 0,
+        };
+        match store.meta(META_LEDGER).map_err(OpenError::Store)? {
+            None => store.set_meta(META_LEDGER, id.as_bytes()).map_err(OpenError::Store)?,
+            Some(bytes) if bytes == id.as_bytes() => {}
+            Some(bytes) => {
+                let came = bytes.try_into().map_err(|_| OpenError::Damaged("its ledger id has not 32 bytes"))?;
+                return Err(OpenError::WrongLedger { came: LedgerId::from_bytes(came), here: id });
+            }
+        }
+        if let Some(bytes) = store.meta(META_FROZEN).map_err(OpenError::Store)? {
+            ledger.frozen = decode_frozen(&bytes).ok_or(OpenError::Damaged("its list of frozen lanes"))?;
+        }
+        if let Some(bytes) = store.meta(META_CHECKPOINT).map_err(OpenError::Store)? {
+            ledger.decode_checkpoint(&bytes).ok_or(OpenError::Damaged("its checkpoint"))?;
+        }
+        ledger.replay(store).map_err(|error| match error {
+            ReplicaError::Store(error) => OpenError::Store(error),
+            ReplicaError::Damaged(_) => OpenError::Damaged("a block of it"),
+        })?;
+        Ok(ledger)
+    }
+
+    /// Takes in the blocks that arrived after the checkpoint.
+    fn replay<S: Store>(&mut self, store: &S) -> Result<(), ReplicaError<S::Error>> {
+        loop {
+            let page = store.arrived(self.last_seq, SCAN)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for record in page {
+                let hash = record.summary.hash;
+                let header = Block::decode_header(&record.bytes).map_err(|_| ReplicaError::Damaged(hash))?;
+                self.note(&record.summary, &header.parents, record.bytes.len());
+            }
+        }
+    }
+
+    /// What a new block changes in memory.
+    fn note(&mut self, summary: &Summary, parents: &[BlockHash], bytes: usize) {
+        for parent in parents {
+            self.tips.remove(parent);
+        }
+        self.tips.insert(summary.hash, *summary);
+        let lane = self.lanes.entry(summary.author).or_default();
+        if let Some(own) = parents.first().filter(|_| summary.height > 1) {
+            lane.remove(own);
+        }
+        lane.insert(summary.hash, summary.height);
+        self.last = self.last.max(Some(summary.key()));
+        self.last_seq = self.last_seq.max(summary.seq);
+        self.totals.blocks += 1;
+        self.totals.entries += u64::from(summary.entries);
+        self.totals.bytes += bytes as u64;
+        self.unsaved += 1 + u64::from(summary.entries) / 16;
+    }
+
+    /// What can be done with a block that is not in the ledger.
+    pub(crate) fn standing<S: ReadStore>(
+        &self,
+        store: &S,
+        block: &Block,
+        now: Timestamp,
+    ) -> Result<Standing, S::Error> {
+        let header = block.header();
+        let (mut parents, mut missing) = (Vec::new(), Vec::new());
+        for hash in &header.parents {
+            match self.summary(store, hash)? {
+                Some(summary) => parents.push(summary),
+                None => missing.push(*hash),
+            }
+        }
+        if !missing.is_empty() {
+            return Ok(Standing::Missing(missing));
+        }
+        if let Err(error) = self.check_rules(block, &parents) {
+            return Ok(Standing::Broken(error));
+        }
+        if header.timestamp > now.plus(CLOCK_WINDOW) {
+            return Ok(Standing::Early);
+        }
+        if self.in_zone(&header.author, header.height) {
+            return Ok(Standing::Zone);
+        }
+        Ok(Standing::Ready { previous: self.latest(&parents) })
+    }
+
+    /// Rules 4 and 5, and the bound on authors; `parents` are those of the block, in its order.
+    pub(crate) fn check_rules(&self, block: &Block, parents: &[Summary]) -> Result<(), RuleError> {
+        let header = block.header();
+        let own = || parents.first().is_some_and(|p| p.author == header.author && p.height + 1 == header.height);
+        if header.height > 1 && !own() {
+            return Err(RuleError::NotOwnParent);
+        }
+        if parents.iter().any(|parent| parent.end() > header.timestamp) {
+            return Err(RuleError::TimeBeforeParent);
+        }
+        if self.lanes.len() >= AUTHORS && !self.lanes.contains_key(&header.author) {
+            return Err(RuleError::TooManyAuthors);
+        }
+        Ok(())
+    }
+
+    /// The latest of these parents in ledger order; the genesis, if there is none.
+    pub(crate) fn latest(&self, parents: &[Summary]) -> BlockHash {
+        let latest = parents.iter().map(Summary::key).max();
+        latest.map_or(BlockHash::from_bytes(*self.id.as_bytes()), |key| key.hash)
+    }
+
+    /// Adds a block that is [`Standing::Ready`], or that counts by its voucher. Returns its arrival number, and whether it
+    /// landed between older ones.
+    pub(crate) fn add<S: Store>(&mut self, store: &mut S, block: &VerifiedBlock) -> Result<(u64, bool), S::Error> {
+        let header = block.header();
+        let summary = Summary { seq: self.last_seq + 1, ..summarise(block) };
+        let late = self.last.is_some_and(|last| summary.key() < last);
+        store.append(&summary, block.bytes())?;
+        self.note(&summary, &header.parents, block.bytes().len());
+        for evidence in recorded(block) {
+            self.note_carrier(store, evidence.lane().0, header.timestamp)?;
+        }
+        if self.unsaved >= CHECKPOINT_BLOCKS {
+            self.save(store)?;
+        }
+        Ok((summary.seq, late))
+    }
+
+    fn note_carrier<S: Store>(&mut self, store: &mut S, lane: NodeId, time: Timestamp) -> Result<(), S::Error> {
+        if let Some(freeze) = self.frozen.get_mut(&lane)
+            && time < freeze.since
+        {
+            freeze.since = time;
+            store.set_meta(META_FROZEN, &self.encode_frozen())?;
+        }
+        Ok(())
+    }
+
+    /// Records a freeze and its proof.
+    pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, evidence: &Evidence) -> Result<(), S::Error> {
+        let (lane, height) = evidence.lane();
+        let since = self.frozen.get(&lane).map_or(Timestamp::MAX, |freeze| freeze.since);
+        self.frozen.insert(lane, Freeze { height, since });
+        store.set_meta(&evidence_key(&lane), &evidence.encode())?;
+        store.set_meta(META_FROZEN, &self.encode_frozen())
+    }
+
+    /// Takes void blocks out of the store, and what is kept in memory anew from what stays.
+    pub(crate) fn remove<S: Store>(&mut self, store: &mut S, void: &[BlockHash]) -> Result<(), ReplicaError<S::Error>> {
+        for hash in void {
+            store.remove(hash)?;
+        }
+        let last_seq = self.last_seq;
+        self.lanes.clear();
+        self.tips.clear();
+        self.last = None;
+        self.totals = Totals::default();
+        self.last_seq = 0;
+        self.replay(store)?;
+        self.last_seq = last_seq;
+        Ok(self.save(store)?)
+    }
+
+    pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
+        self.unsaved = 0;
+        store.set_meta(META_CHECKPOINT, &self.encode_checkpoint())
+    }
+
+    pub(crate) fn unsaved(&self) -> bool {
+        self.unsaved > 0
+    }
+
+    /// What is known of a stored block; for a tip without asking the store.
+    pub(crate) fn summary<S: ReadStore>(&self, store: &S, hash: &BlockHash) -> Result<Option<Summary>, S::Error> {
+        match self.tips.get(hash) {
+            Some(summary) => Ok(Some(*summary)),
+            None => store.summary(hash),
+        }
+    }
+
+    /// Whether a block is in the ledger.
+    pub(crate) fn contains<S: ReadStore>(&self, store: &S, block: &Block) -> Result<bool, S::Error> {
+        let header = block.header();
+        match self.lanes.get(&header.author) {
+            None => Ok(false),
+            // Above every tip of its lane nothing is stored.
+            Some(lane) if lane.values().all(|height| *height < header.height) => Ok(false),
+            Some(_) => Ok(self.summary(store, &block.hash())?.is_some()),
+        }
+    }
+
+    /// A stored block with the author and height of this one, and another hash.
+    pub(crate) fn sibling<S: ReadStore>(
+        &self,
+        store: &S,
+        block: &Block,
+    ) -> Result<Option<Block>, ReplicaError<S::Error>> {
+        let header = block.header();
+        if self.lanes.get(&header.author).is_none_or(|lane| lane.values().all(|height| *height < header.height)) {
+            return Ok(None);
+        }
+        let page = store.lane(&header.author, header.height, Page { blocks: 2, bytes: usize::MAX })?;
+        let other = |s: &Summary| s.height == header.height && s.hash != block.hash();
+        match page.iter().find(|record| other(&record.summary)) {
+            Some(record) => Ok(Some(decode(record.summary.hash, &record.bytes)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn in_zone(&self, author: &NodeId, height: u64) -> bool {
+        self.frozen.get(author).is_some_and(|freeze| freeze.height <= height)
+    }
+
+    pub(crate) fn freezes(&self) -> Freezes {
+        self.frozen.iter().map(|(lane, freeze)| (*lane, freeze.height)).collect()
+    }
+
+    pub(crate) fn frozen_at(&self, lane: &NodeId) -> Option<u64> {
+        self.frozen.get(lane).map(|freeze| freeze.height)
+    }
+
+    pub(crate) fn frozen_lanes(&self) -> usize {
+        self.frozen.len()
+    }
+
+    /// Time of the earliest block that records any freeze.
+    pub(crate) fn first_carrier(&self) -> Timestamp {
+        self.frozen.values().map(|freeze| freeze.since).min().unwrap_or(Timestamp::MAX)
+    }
+
+    pub(crate) fn tips(&self) -> &BTreeMap<BlockHash, Summary> {
+        &self.tips
+    }
+
+    pub(crate) fn lanes(&self) -> &BTreeMap<NodeId, BTreeMap<BlockHash, u64>> {
+        &self.lanes
+    }
+
+    /// Height of the highest block of a lane, 0 if it has none.
+    pub(crate) fn height(&self, author: &NodeId) -> u64 {
+        self.lanes.get(author).and_then(|lane| lane.values().max().copied()).unwrap_or(0)
+    }
+
+    /// Whether a lane may have several blocks of one height.
+    pub(crate) fn is_forked(&self, author: &NodeId) -> bool {
+        self.frozen.contains_key(author) || self.lanes.get(author).is_some_and(|lane| lane.len() > 1)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// The heads of all lanes, forked ones without a block that counts included, ascending by author.
+    pub(crate) fn heads(&self) -> Vec<Head> {
+        let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
+        for (author, lane) in &self.lanes {
+            let mut tips: Vec<(u64, BlockHash)> = lane.iter().map(|(hash, height)| (*height, *hash)).collect();
+            tips.sort_unstable();
+            heads.insert(*author, Head { author: *author, tips, frozen: 0 });
+        }
+        for (author, freeze) in &self.frozen {
+            let head = heads.entry(*author).or_insert(Head { author: *author, tips: Vec::new(), frozen: 0 });
+            head.frozen = freeze.height;
+        }
+        heads.into_values().collect()
+    }
+
+    /// SHA-256 over all heads. Heads name their whole past, so equal digests mean equal ledgers.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut digest = Sha256::new().chain_update(b"cairn/digest/1").chain_update(self.id.as_bytes());
+        for head in self.heads() {
+            digest.update(head.author.as_bytes());
+            digest.update(head.frozen.to_be_bytes());
+            digest.update((head.tips.len() as u64).to_be_bytes());
+            for (height, hash) in &head.tips {
+                digest.update(height.to_be_bytes());
+                digest.update(hash.as_bytes());
+            }
+        }
+        digest.finalize().into()
+    }
+
+    fn encode_checkpoint(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes);
+        infallible((|| {
+            encoder.array(7)?.u64(self.last_seq)?;
+            encoder.u64(self.totals.blocks)?.u64(self.totals.entries)?.u64(self.totals.bytes)?;
+            match self.last {
+                Some(key) => encoder.array(2)?.u64(key.timestamp.micros())?.bytes(key.hash.as_bytes())?,
+                None => encoder.array(0)?,
+            };
+            encoder.array(self.lanes.values().map(BTreeMap::len).sum::<usize>() as u64)?;
+            for (author, lane) in &self.lanes {
+                for (hash, height) in lane {
+                    encoder.array(3)?.bytes(author.as_bytes())?.bytes(hash.as_bytes())?.u64(*height)?;
+                }
+            }
+            encoder.array(self.tips.len() as u64)?;
+            for tip in self.tips.values() {
+                encoder.array(6)?.u64(tip.seq)?.bytes(tip.hash.as_bytes())?.bytes(tip.author.as_bytes())?;
+                encoder.u64(tip.height)?.u64(tip.timestamp.micros())?.u32(tip.entries)?;
+            }
+            Ok(())
+        })());
+        bytes
+    }
+
+    fn decode_checkpoint(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut d = Decoder::new(bytes);
+        array(&mut d, 7)?;
+        self.last_seq = d.u64().ok()?;
+        self.totals = Totals { blocks: d.u64().ok()?, entries: d.u64().ok()?, bytes: d.u64().ok()? };
+        if d.array().ok()?? == 2 {
+            let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
+            self.last = Some(OrderKey { timestamp, hash: BlockHash::from_bytes(bytes32(&mut d)?) });
+        }
+        for _ in 0..d.array().ok()?? {
+            array(&mut d, 3)?;
+            let (author, hash) = (NodeId::from_bytes(bytes32(&mut d)?), BlockHash::from_bytes(bytes32(&mut d)?));
+            self.lanes.entry(author).or_default().insert(hash, d.u64().ok()?);
+        }
+        for _ in 0..d.array().ok()?? {
+            array(&mut d, 6)?;
+            let tip = Summary {
+                seq: d.u64().ok()?,
+                hash: BlockHash::from_bytes(bytes32(&mut d)?),
+                author: NodeId::from_bytes(bytes32(&mut d)?),
+                height: d.u64().ok()?,
+                timestamp: Timestamp::from_micros(d.u64().ok()?)?,
+                entries: d.u32().ok()?,
+            };
+            self.tips.insert(tip.hash, tip);
+        }
+        Some(())
+    }
+
+    fn encode_frozen(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes);
+        infallible((|| {
+            encoder.array(self.frozen.len() as u64)?;
+            for (lane, freeze) in &self.frozen {
+                encoder.array(3)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+            }
+            Ok(())
+        })());
+        bytes
+    }
+}
+
+/// The proof that froze a lane.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored_evidence<S: ReadStore>(store: &S, lane: &NodeId) -> Result<Option<Vec<u8>>, S::Error> {
+    store.meta(&evidence_key(lane))
+}
+
+fn evidence_key(lane: &NodeId) -> String {
+    format!("evidence/{lane}")
+}
+
+/// Reads a block of this replica's own store.
+pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaError<E>> {
+    match Block::decode(bytes) {
+        Ok(block) if block.hash() == hash => Ok(block),
+        _ => Err(ReplicaError::Damaged(hash)),
+    }
+}
+
+/// What a store will know of a block; its arrival number is still 0.
+pub(crate) fn summarise(block: &Block) -> Summary {
+    let header = block.header();
+    Summary {
+        seq: 0,
+        hash: block.hash(),
+        author: header.author,
+        height: header.height,
+        timestamp: header.timestamp,
+        entries: block.entries().len() as u32,
+    }
+}
+
+fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
+    let mut d = Decoder::new(bytes);
+    let mut frozen = BTreeMap::new();
+    for _ in 0..d.array().ok()?? {
+        array(&mut d, 3)?;
+        let lane = NodeId::from_bytes(bytes32(&mut d)?);
+        frozen.insert(lane, Freeze { height: d.u64().ok()?, since: Timestamp::from_micros(d.u64().ok()?)? });
+    }
+    Some(frozen)
+}
+
+fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {
+    (decoder.array().ok()?? == len).then_some(())
+}
+
+fn bytes32(decoder: &mut Decoder<'_>) -> Option<[u8; 32]> {
+    decoder.bytes().ok()?.try_into().ok()
+}

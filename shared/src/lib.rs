@@ -1,0 +1,33 @@
+//! The protocol and the ledger rules of Cairn: decides, and does nothing.
+//!
+//! No sockets, clocks, files, threads, randomness or async: time, seeds and keys come in as values, and what is to be
+//! done comes out as [`Effect`]s. The node, the relay and the browser all run this code.
+#![no_std]
+
+extern crate alloc;
+
+pub mod block;
+pub mod effect;
+mod freeze;
+pub mod id;
+pub mod ledger;
+pub mod limits;
+pub mod order;
+mod park;
+mod random;
+pub mod replica;
+pub mod room;
+pub mod store;
+mod sync;
+pub mod time;
+pub mod view;
+pub mod wire;
+
+pub use block::{Block, BlockError, Entry, Header, Kind, VerifiedBlock};
+pub use effect::{AppendError, CloseReason, Effect, Input, LinkId, Role};
+pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
+pub use ledger::Evidence;
+pub use order::OrderKey;
+pub use replica::{Config, Replica, ReplicaError};
+pub use store::{MemoryStore, Page, ReadStore, Record, Store, Summary};
+pub use time::Timestamp;

@@ -1,0 +1,142 @@
+//! Every limit of the protocol, in one place. Each names its unit; `cairn limits` prints them.
+
+use crate::time::{MINUTE, SECOND};
+
+/// Bytes of one payload.
+pub const PAYLOAD_BYTES: usize = 64 * 1024;
+/// Entries of one block.
+pub const BLOCK_ENTRIES: usize = 256;
+/// Bytes of one encoded block.
+pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Parents of one block.
+pub const BLOCK_PARENTS: usize = 16;
+/// Bytes of one frame of a link.
+pub const FRAME_BYTES: usize = 512 * 1024;
+/// Bytes of blocks that one frame aims for when many wait (a single larger block still goes alone).
+pub const FRAME_TARGET_BYTES: usize = 64 * 1024;
+/// Bytes of blocks on their way to a peer that has not given credit back for them.
+pub const LINK_WINDOW_BYTES: u64 = 256 * 1024;
+/// Frames with blocks on their way to a peer that has not given credit back for them.
+pub const LINK_WINDOW_FRAMES: u64 = 512;
+/// Heads in one frame; more go in further pages.
+pub const HEADS_PER_FRAME: usize = 2048;
+/// Bytes of parked blocks that one link may hold.
+pub const PARKED_LINK_BYTES: usize = 1024 * 1024;
+/// Bytes of parked blocks in all.
+pub const PARKED_BYTES: usize = 64 * 1024 * 1024;
+/// Missing blocks asked for in one frame.
+pub const WANTED_PER_FRAME: usize = 64;
+/// Missing blocks that one link may owe an answer for.
+pub const WANTED_PER_LINK: usize = 1024;
+/// Bytes of zone blocks without a voucher, kept in case one comes.
+pub const ZONE_BYTES: usize = 16 * 1024 * 1024;
+/// Blocks, or entries / 16, between two checkpoints of what a replica keeps in memory.
+pub const CHECKPOINT_BLOCKS: u64 = 4096;
+/// Blocks of one lane that answer one request for a missing block.
+pub const ANSWER_BLOCKS: usize = 256;
+/// Authors that a replica knows.
+pub const AUTHORS: usize = 10_000;
+/// Proofs of forks that a replica keeps, one for each forked lane.
+pub const FORKED_LANES: usize = AUTHORS;
+/// Replica links of one relay object or hub.
+pub const LINKS: usize = 5_000;
+/// Faults (frames that do not parse) that a text client may make before it is closed.
+pub const TEXT_FAULTS: u32 = 16;
+/// Bytes of one text frame.
+pub const TEXT_FRAME_BYTES: usize = 128 * 1024;
+/// Bytes of an id in a text frame.
+pub const TEXT_ID_BYTES: usize = 128;
+/// Ids that one text client may announce.
+pub const TEXT_IDS: usize = 8;
+/// Bytes of one brokered text frame times its recipients.
+pub const TEXT_FANOUT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes sent to all text clients of a room, each since its last frame.
+pub const TEXT_UNREAD_BYTES: usize = 64 * 1024 * 1024;
+/// Entries of one page of a text answer.
+pub const TEXT_PAGE_ENTRIES: usize = 500;
+/// Bytes of one page of entries.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+/// Entries of one answer to `get_ledger`.
+pub const LEDGER_ENTRIES: usize = 10_000;
+/// Entries of one `append_many`.
+pub const APPEND_ENTRIES: usize = 10_000;
+/// Entries waiting for the end of a turn to become blocks.
+pub const TURN_ENTRIES: usize = 16_384;
+/// Bytes of payloads waiting for the end of a turn.
+pub const TURN_BYTES: usize = 8 * 1024 * 1024;
+/// Socket.IO clients of one node.
+pub const CLIENTS: usize = 18_000;
+/// Bytes of one Socket.IO message. A larger one is answered with an error.
+pub const CLIENT_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of one Socket.IO frame. A larger one ends the connection before it is read.
+pub const CLIENT_FRAME_BYTES: usize = 2 * CLIENT_MESSAGE_BYTES;
+/// Commands of one Socket.IO client that wait for their turn, and answers that it may wait for at once.
+pub const CLIENT_QUEUE: usize = 4096;
+/// Bytes of commands of one Socket.IO client that wait for their turn.
+pub const CLIENT_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of commands of all Socket.IO clients that wait for their turn.
+pub const CLIENTS_QUEUE_BYTES: usize = 256 * 1024 * 1024;
+/// Packets on their way to one Socket.IO client.
+pub const CLIENT_PACKETS: usize = 128;
+/// Bytes of blocks of one answer to `get_ledger` for the newest entries.
+pub const LEDGER_BYTES: usize = 8 * 1024 * 1024;
+
+/// µs until both sides of a link must have proved their keys.
+pub const HANDSHAKE: u64 = 5 * SECOND;
+/// µs of silence after which the dialling side pings.
+pub const PING_EVERY: u64 = 25 * SECOND;
+/// µs after a ping until a silent link counts as dead.
+pub const PING_TIMEOUT: u64 = 20 * SECOND;
+/// µs that a link may owe credit before it is closed.
+pub const STALL_TIMEOUT: u64 = 20 * SECOND;
+/// µs that a Socket.IO client may take no data before its connection is closed.
+pub const CLIENT_STALL: u64 = 20 * SECOND;
+/// µs between two looks at whether a Socket.IO client has room again.
+pub const CLIENT_RETRY: u64 = 5_000;
+/// µs that a block's time may be ahead of the local clock before it waits.
+pub const CLOCK_WINDOW: u64 = 10 * MINUTE;
+/// µs between two comparisons of heads that a full parking place made necessary.
+pub const RESYNC_EVERY: u64 = SECOND;
+/// µs of the first wait before a link is dialled again.
+pub const RECONNECT_FIRST: u64 = 200_000;
+/// µs of the longest wait before a link is dialled again.
+pub const RECONNECT_MOST: u64 = 20 * SECOND;
+
+/// Name, value and unit of every limit that a user can meet.
+pub const TABLE: &[(&str, u64, &str)] = &[
+    ("payload", PAYLOAD_BYTES as u64, "bytes"),
+    ("entries per block", BLOCK_ENTRIES as u64, "entries"),
+    ("block", BLOCK_BYTES as u64, "bytes"),
+    ("parents per block", BLOCK_PARENTS as u64, "blocks"),
+    ("link frame", FRAME_BYTES as u64, "bytes"),
+    ("link window", LINK_WINDOW_BYTES, "bytes"),
+    ("link window", LINK_WINDOW_FRAMES, "frames"),
+    ("parked blocks per link", PARKED_LINK_BYTES as u64, "bytes"),
+    ("parked blocks in all", PARKED_BYTES as u64, "bytes"),
+    ("void blocks in case of a voucher", ZONE_BYTES as u64, "bytes"),
+    ("known authors", AUTHORS as u64, "authors"),
+    ("links per hub", LINKS as u64, "links"),
+    ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
+    ("ids of a text client", TEXT_IDS as u64, "ids"),
+    ("id in a text frame", TEXT_ID_BYTES as u64, "bytes"),
+    ("text frame times recipients", TEXT_FANOUT_BYTES as u64, "bytes"),
+    ("unread by text clients", TEXT_UNREAD_BYTES as u64, "bytes"),
+    ("faults of a text client", TEXT_FAULTS as u64, "frames"),
+    ("entries of one answer", LEDGER_ENTRIES as u64, "entries"),
+    ("entries of one append_many", APPEND_ENTRIES as u64, "entries"),
+    ("Socket.IO clients", CLIENTS as u64, "clients"),
+    ("Socket.IO message", CLIENT_MESSAGE_BYTES as u64, "bytes"),
+    ("Socket.IO frame", CLIENT_FRAME_BYTES as u64, "bytes"),
+    ("commands waiting per client", CLIENT_QUEUE as u64, "commands"),
+    ("commands waiting per client", CLIENT_QUEUE_BYTES as u64, "bytes"),
+    ("commands waiting in all", CLIENTS_QUEUE_BYTES as u64, "bytes"),
+    ("newest entries in one answer", LEDGER_BYTES as u64, "bytes"),
+    ("handshake", HANDSHAKE, "µs"),
+    ("ping", PING_EVERY, "µs"),
+    ("dead after a ping", PING_TIMEOUT, "µs"),
+    ("stalled link", STALL_TIMEOUT, "µs"),
+    ("stalled client", CLIENT_STALL, "µs"),
+    ("clock window", CLOCK_WINDOW, "µs"),
+    ("first reconnect", RECONNECT_FIRST, "µs"),
+    ("longest reconnect", RECONNECT_MOST, "µs"),
+];

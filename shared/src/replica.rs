@@ -1,0 +1,470 @@
+//! The replica: one ledger on one node, as a state machine without IO.
+//!
+//! One way in ([`Replica::handle`]), one way to be woken ([`Replica::next_wake`]), one end of a turn
+//! ([`Replica::commit`]). `accept` decides about blocks, `exchange` speaks with peers.
+
+mod accept;
+mod exchange;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use ed25519_dalek::SigningKey;
+use thiserror::Error;
+
+use crate::{
+    block::{Entry, Header, Kind, VerifiedBlock},
+    effect::{Added, AppendError, Effect, Input, LinkId},
+    id::{BlockHash, EntryId, LedgerId, NodeId},
+    ledger::Ledger,
+    limits::{APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES, TURN_BYTES, TURN_ENTRIES},
+    order::OrderKey,
+    park::Pool,
+    random::Random,
+    store::{Page, Record, Store, Summary},
+    sync::Link,
+    time::{Timers, Timestamp},
+};
+
+/// Most bytes that a block has beside its payloads: header with 16 parents, signature, and 32 for each entry.
+const BLOCK_OVERHEAD: usize = 1024;
+const ENTRY_OVERHEAD: usize = 32;
+/// Bytes of encoded blocks kept at hand, so that forwarding does not read them again.
+const RECENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a replica is made of.
+pub struct Config {
+    /// Whose history it holds.
+    pub ledger: LedgerId,
+    /// The node's key.
+    pub key: SigningKey,
+    /// Random bytes, fresh at every start: nonces and challenges follow from them.
+    pub seed: [u8; 32],
+    /// Whether the node writes. A relay does not.
+    pub writes: bool,
+}
+
+/// Counts of what is in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Blocks that count.
+    pub blocks: u64,
+    /// Their entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One link, for status pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Which link.
+    pub link: LinkId,
+    /// The peer, once it proved its key.
+    pub node: Option<NodeId>,
+    /// Blocks received of those that the peer had when the heads were compared, and their number.
+    pub progress: (u64, u64),
+    /// Blocks still to be sent to the peer.
+    pub remaining: u64,
+    /// Up to which height the peer has this node's own lane durable.
+    pub holds: u64,
+}
+
+/// Why a turn failed. The replica is poisoned: drop it and perform no effect of the turn.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReplicaError<E> {
+    /// The store cannot be read or written.
+    #[error("the store failed: {0}")]
+    Store(#[from] E),
+    /// A stored block is not what it was.
+    #[error("stored block {0} is damaged")]
+    Damaged(BlockHash),
+}
+
+/// Why a replica cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError<E> {
+    /// The store fails.
+    #[error("the store cannot be read: {0}")]
+    Store(E),
+    /// The store belongs to another ledger.
+    #[error("the store holds ledger {came}, this is for {here}")]
+    WrongLedger {
+        /// The store's ledger.
+        came: LedgerId,
+        /// The configured ledger.
+        here: LedgerId,
+    },
+    /// The store's own notes make no sense.
+    #[error("the store is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+type Turn<S> = Result<(), ReplicaError<<S as crate::store::ReadStore>::Error>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The peer must have proved its key.
+    Handshake(LinkId),
+    /// The link was silent: ping.
+    Ping(LinkId),
+    /// The ping must have been answered.
+    Pong(LinkId),
+    /// The peer must have given credit.
+    Stall(LinkId),
+    /// Heads may be compared again.
+    Resync(LinkId),
+}
+
+/// Blocks at hand, by lane.
+#[derive(Default)]
+struct Recent {
+    blocks: BTreeMap<(NodeId, u64, BlockHash), Record>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn insert(&mut self, record: Record) {
+        if self.bytes > RECENT_BYTES {
+            self.clear();
+        }
+        let summary = &record.summary;
+        self.bytes += record.bytes.len();
+        self.blocks.insert((summary.author, summary.height, summary.hash), record);
+    }
+
+    fn clear(&mut self) {
+        self.blocks.clear();
+        self.bytes = 0;
+    }
+}
+
+/// One ledger on one node.
+pub struct Replica<S: Store> {
+    store: S,
+    config: Config,
+    me: NodeId,
+    ledger: Ledger,
+    pool: Pool,
+    links: BTreeMap<LinkId, Link>,
+    timers: Timers<Timer>,
+    random: Random,
+    recent: Recent,
+    /// Appends that become blocks at the end of the turn.
+    waiting: Vec<(u64, Vec<Vec<u8>>)>,
+    waiting_entries: usize,
+    waiting_bytes: usize,
+    /// The earliest block of this turn that landed between older ones.
+    reordered: Option<OrderKey>,
+    /// A block came that may vouch for waiting zone blocks.
+    vouchers: bool,
+    /// The latest time seen: a clock that steps back stands still here.
+    now: Timestamp,
+}
+
+impl<S: Store> Replica<S> {
+    /// Takes up what the store holds. `links` are the connections that outlived the last replica (a Durable Object after
+    /// hibernation), each with its last [`Effect::Remember`] state (empty: none was given).
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds another ledger.
+    pub fn restore(
+        config: Config,
+        mut store: S,
+        links: &[(LinkId, Vec<u8>)],
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Self, OpenError<S::Error>> {
+        let ledger = Ledger::open(config.ledger, &mut store)?;
+        let me = NodeId::from_bytes(config.key.verifying_key().to_bytes());
+        let mut replica = Self {
+            store,
+            random: Random::new(config.seed),
+            config,
+            me,
+            ledger,
+            pool: Pool::default(),
+            links: BTreeMap::new(),
+            timers: Timers::new(),
+            recent: Recent::default(),
+            waiting: Vec::new(),
+            waiting_entries: 0,
+            waiting_bytes: 0,
+            reordered: None,
+            vouchers: false,
+            now,
+        };
+        for (id, state) in links {
+            replica.restore_link(*id, state, effects);
+        }
+        Ok(replica)
+    }
+
+    /// Handles one input. Effects are to be performed after [`Replica::commit`].
+    ///
+    /// # Errors
+    /// When the store fails: the replica is poisoned then, drop it.
+    pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) -> Turn<S> {
+        self.now = self.now.max(now);
+        match input {
+            Input::Append { token, payloads } => self.handle_append(token, payloads, effects),
+            Input::Import { token, blocks } => {
+                let report = self.handle_import(blocks, effects)?;
+                effects.push(Effect::Imported { token, report });
+            }
+            Input::LinkOpened { link, role } => self.handle_opened(link, role, effects),
+            Input::LinkClosed { link } => self.forget(link, effects),
+            Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,
+            Input::Ping { link } => {
+                self.heard(link);
+                if self.links.contains_key(&link) {
+                    effects.push(Effect::Pong { link });
+                }
+            }
+            Input::Pong { link } => self.heard(link),
+            Input::Wake => self.handle_wake(effects)?,
+        }
+        self.resolve_zone(effects)
+    }
+
+    /// Ends a turn: waiting appends become blocks, links are served, everything is made durable.
+    ///
+    /// # Errors
+    /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
+    pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
+        self.now = self.now.max(now);
+        self.seal(effects)?;
+        if let Some(key) = self.reordered.take() {
+            let before = self.store.before(Some(&key), Page::ONE)?;
+            let from = before.first().map(|Record { summary, .. }| EntryId {
+                author: summary.author,
+                height: summary.height,
+                index: summary.entries.saturating_sub(1),
+            });
+            effects.push(Effect::OrderChanged { from });
+        }
+        self.serve_links(effects)?;
+        self.store.commit()?;
+        Ok(())
+    }
+
+    /// Notes what is in memory in the store, so that the next start has nothing to read again. For a clean stop; commits.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn checkpoint(&mut self) -> Turn<S> {
+        if self.ledger.unsaved() {
+            self.ledger.save(&mut self.store)?;
+        }
+        self.store.commit()?;
+        Ok(())
+    }
+
+    /// When [`Input::Wake`] is due at the latest.
+    pub fn next_wake(&self) -> Option<Timestamp> {
+        let early = self
+            .pool
+            .next_time()
+            .and_then(|time| Timestamp::from_micros(time.micros().saturating_sub(crate::limits::CLOCK_WINDOW)));
+        [self.timers.next(), early].into_iter().flatten().min()
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.me
+    }
+
+    /// This ledger.
+    pub fn ledger(&self) -> LedgerId {
+        self.config.ledger
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// What is in the ledger.
+    pub fn totals(&self) -> Totals {
+        self.ledger.totals()
+    }
+
+    /// SHA-256 over all heads; equal digests, equal ledgers.
+    pub fn digest(&self) -> [u8; 32] {
+        self.ledger.digest()
+    }
+
+    /// The tips of every lane that counts: (height, hash), ascending.
+    pub fn heads(&self) -> BTreeMap<NodeId, Vec<(u64, BlockHash)>> {
+        self.ledger.heads().into_iter().map(|head| (head.author, head.tips)).collect()
+    }
+
+    /// Height of the highest block of a lane, 0 if it has none.
+    pub fn height(&self, author: &NodeId) -> u64 {
+        self.ledger.height(author)
+    }
+
+    /// Every forked lane and its lowest forked height.
+    pub fn frozen(&self) -> BTreeMap<NodeId, u64> {
+        self.ledger.freezes()
+    }
+
+    /// Arrival number of the newest block.
+    pub fn last_seq(&self) -> u64 {
+        self.ledger.last_seq()
+    }
+
+    /// The links.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let status = |(id, link): (&LinkId, &Link)| LinkStatus {
+            link: *id,
+            node: link.peer(),
+            progress: link.progress,
+            remaining: link.remaining,
+            holds: link.holds,
+        };
+        self.links.iter().map(status).collect()
+    }
+
+    /// Every node that this replica knows: itself, all authors, all linked peers, and whom hubs announced.
+    pub fn known_nodes(&self) -> Vec<NodeId> {
+        let mut nodes: BTreeSet<NodeId> = self.ledger.lanes().keys().copied().collect();
+        nodes.insert(self.me);
+        for link in self.links.values() {
+            nodes.extend(link.peer());
+            nodes.extend(&link.announced);
+        }
+        nodes.into_iter().collect()
+    }
+
+    /// Parked blocks and their bytes.
+    pub fn parked(&self) -> (usize, usize) {
+        (self.pool.len(), self.pool.bytes())
+    }
+
+    fn handle_append(&mut self, token: u64, payloads: Vec<Vec<u8>>, effects: &mut Vec<Effect>) {
+        match self.check_append(&payloads) {
+            Ok(bytes) => {
+                self.waiting_entries += payloads.len();
+                self.waiting_bytes += bytes;
+                self.waiting.push((token, payloads));
+            }
+            Err(error) => effects.push(Effect::Appended { token, result: Err(error) }),
+        }
+    }
+
+    /// The bytes of the payloads, if they may be appended.
+    fn check_append(&self, payloads: &[Vec<u8>]) -> Result<usize, AppendError> {
+        if !self.config.writes {
+            return Err(AppendError::ReadOnly);
+        }
+        if let Some(height) = self.ledger.frozen_at(&self.me) {
+            return Err(AppendError::Frozen { height });
+        }
+        if payloads.is_empty() {
+            return Err(AppendError::Empty);
+        }
+        if payloads.len() > APPEND_ENTRIES {
+            return Err(AppendError::TooManyEntries { len: payloads.len(), limit: APPEND_ENTRIES });
+        }
+        if let Some(large) = payloads.iter().find(|payload| payload.len() > PAYLOAD_BYTES) {
+            return Err(AppendError::PayloadTooLarge { len: large.len(), limit: PAYLOAD_BYTES });
+        }
+        let bytes: usize = payloads.iter().map(Vec::len).sum();
+        let busy = self.waiting_entries + payloads.len() > TURN_ENTRIES || self.waiting_bytes + bytes > TURN_BYTES;
+        if busy && !self.waiting.is_empty() {
+            return Err(AppendError::Busy { limit: TURN_ENTRIES, bytes: TURN_BYTES });
+        }
+        Ok(bytes)
+    }
+
+    /// Makes blocks of what waits: as few as the limits allow.
+    fn seal(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        let waiting = core::mem::take(&mut self.waiting);
+        (self.waiting_entries, self.waiting_bytes) = (0, 0);
+        // The lane may have been frozen since these were taken in.
+        if let Some(height) = self.ledger.frozen_at(&self.me) {
+            let refuse = |(token, _)| Effect::Appended { token, result: Err(AppendError::Frozen { height }) };
+            effects.extend(waiting.into_iter().map(refuse));
+            return Ok(());
+        }
+        let (mut entries, mut bytes) = (Vec::new(), BLOCK_OVERHEAD);
+        let mut ids: Vec<EntryId> = Vec::new();
+        let mut counts = Vec::with_capacity(waiting.len());
+        for (token, payloads) in waiting {
+            counts.push((token, payloads.len()));
+            for payload in payloads {
+                let size = ENTRY_OVERHEAD + payload.len();
+                if entries.len() == BLOCK_ENTRIES || bytes + size > BLOCK_BYTES {
+                    let block = self.write(core::mem::take(&mut entries), effects)?;
+                    ids.extend((0..block.entries().len()).map(|index| block.entry_id(index)));
+                    bytes = BLOCK_OVERHEAD;
+                }
+                bytes += size;
+                entries.push(Entry::new(Kind::DATA, self.random.bytes16(), payload));
+            }
+        }
+        if !entries.is_empty() {
+            let block = self.write(entries, effects)?;
+            ids.extend((0..block.entries().len()).map(|index| block.entry_id(index)));
+        }
+        let mut ids = ids.into_iter();
+        for (token, count) in counts {
+            effects.push(Effect::Appended { token, result: Ok(ids.by_ref().take(count).collect()) });
+        }
+        Ok(())
+    }
+
+    /// Writes one block of this node's own on the tips.
+    fn write(
+        &mut self,
+        entries: Vec<Entry>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Arc<VerifiedBlock>, ReplicaError<S::Error>> {
+        let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {
+            Some((hash, _)) => self.ledger.summary(&self.store, hash)?,
+            None => None,
+        };
+        let others = self.ledger.tips().values().filter(|tip| own.is_none_or(|own| own.hash != tip.hash));
+        let parents: Vec<Summary> = own.into_iter().chain(others.copied()).take(BLOCK_PARENTS).collect();
+        let timestamp = parents.iter().map(Summary::end).fold(self.now, Timestamp::max);
+        let header = Header {
+            ledger: self.config.ledger,
+            author: self.me,
+            height: own.map_or(0, |own| own.height) + 1,
+            timestamp,
+            parents: parents.iter().map(|parent| parent.hash).collect(),
+        };
+        let block = Arc::new(VerifiedBlock::sign(header, entries, &self.config.key));
+        let previous = self.ledger.latest(&parents);
+        self.add(block.clone(), previous, None, effects)?;
+        Ok(block)
+    }
+
+    /// Adds a block to the ledger and lets everybody know.
+    fn add(
+        &mut self,
+        block: Arc<VerifiedBlock>,
+        previous: BlockHash,
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Turn<S> {
+        let (seq, late) = self.ledger.add(&mut self.store, &block)?;
+        if late {
+            let key = block.key();
+            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+        }
+        let summary = Summary { seq, ..crate::ledger::summarise(&block) };
+        if !self.links.is_empty() {
+            self.recent.insert(Record { summary, bytes: block.bytes().to_vec() });
+            self.spread(&summary, source);
+        }
+        effects.push(Effect::Added(Added { seq, block, previous }));
+        Ok(())
+    }
+}

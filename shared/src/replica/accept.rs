@@ -1,0 +1,355 @@
+//! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+
+use super::{Replica, Turn};
+use crate::{
+    block::{Block, BlockError, Entry, Kind, VerifiedBlock},
+    effect::{Effect, ImportReport, LinkId},
+    freeze::{Candidate, Freezes, counting, lower, recorded},
+    id::BlockHash,
+    ledger::{Evidence, RuleError, Standing, decode, summarise},
+    limits::{CLOCK_WINDOW, FORKED_LANES},
+    order::OrderKey,
+    park::Wait,
+    replica::ReplicaError,
+    store::{Page, Store, Summary},
+    time::Timestamp,
+};
+
+const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
+/// Siblings of one height that are looked at to find where a zone begins.
+const SIBLINGS: Page = Page { blocks: 1024, bytes: usize::MAX };
+
+/// What became of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Added,
+    Known,
+    Parked,
+    /// There was no room to park it.
+    Dropped,
+    Refused(Refusal),
+}
+
+/// Why a block is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Block(BlockError),
+    Rule(RuleError),
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn handle_import(
+        &mut self,
+        blocks: Vec<Vec<u8>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<ImportReport, ReplicaError<S::Error>> {
+        let mut report = ImportReport::default();
+        for bytes in blocks {
+            match self.offer(&bytes, None, effects)? {
+                Outcome::Added => report.added += 1,
+                Outcome::Known => report.known += 1,
+                Outcome::Parked => report.parked += 1,
+                Outcome::Dropped | Outcome::Refused(_) => report.refused += 1,
+            }
+        }
+        Ok(report)
+    }
+
+    /// Takes in the bytes of a block from outside.
+    pub(super) fn offer(
+        &mut self,
+        bytes: &[u8],
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, ReplicaError<S::Error>> {
+        let block = match self.check(bytes) {
+            Ok(block) => block,
+            Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
+        };
+        if self.ledger.contains(&self.store, &block)? {
+            self.note_source(&block, source);
+            return Ok(Outcome::Known);
+        }
+        if self.pool.get(&block.hash()).is_some() {
+            return Ok(Outcome::Parked);
+        }
+        let block = match block.verify() {
+            Ok(block) => Arc::new(block),
+            Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
+        };
+        self.look_for_forks(&block, effects)?;
+        let outcome = self.place(block.clone(), source, effects)?;
+        if outcome == Outcome::Added {
+            self.place_children(block.hash(), effects)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Rules 1 and the half of 2 that costs little.
+    fn check(&self, bytes: &[u8]) -> Result<Block, BlockError> {
+        let block = Block::decode(bytes)?;
+        let (came, here) = (block.header().ledger, self.config.ledger);
+        if came != here {
+            return Err(BlockError::WrongLedger { came, here });
+        }
+        match block.first_erased() {
+            Some(index) => Err(BlockError::Erased { index }),
+            None => Ok(block),
+        }
+    }
+
+    fn note_source(&mut self, block: &Block, source: Option<LinkId>) {
+        let header = block.header();
+        let forked = self.ledger.is_forked(&header.author);
+        if let Some(link) = source.and_then(|source| self.links.get_mut(&source)) {
+            let have = link.have.entry(header.author).or_insert(0);
+            *have = header.height.max(*have);
+            if !forked {
+                link.note_has(header.author, header.height);
+            }
+        }
+    }
+
+    /// Adds a verified block or parks it.
+    fn place(
+        &mut self,
+        block: Arc<VerifiedBlock>,
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Outcome, ReplicaError<S::Error>> {
+        let wait = match self.ledger.standing(&self.store, &block, self.now)? {
+            Standing::Ready { previous } => {
+                self.note_source(&block, source);
+                self.add(block, previous, source, effects)?;
+                return Ok(Outcome::Added);
+            }
+            Standing::Broken(rule) => return Ok(Outcome::Refused(Refusal::Rule(rule))),
+            Standing::Missing(missing) => {
+                let unknown: Vec<BlockHash> =
+                    missing.into_iter().filter(|hash| self.pool.get(hash).is_none()).collect();
+                self.vouchers |= unknown.is_empty() && self.pool.has_zone();
+                if let Some(source) = source {
+                    self.request(source, &unknown);
+                }
+                let zone = self.ledger.in_zone(&block.header().author, block.header().height);
+                if zone { Wait::Voucher } else { Wait::Parent }
+            }
+            Standing::Early => Wait::Time,
+            Standing::Zone => {
+                // What rests on it may have come before it.
+                self.vouchers |= !self.pool.children(&block.hash()).is_empty();
+                Wait::Voucher
+            }
+        };
+        match self.pool.insert(block, source, wait) {
+            Ok(()) => Ok(Outcome::Parked),
+            Err(_) => {
+                if let Some(link) = source.and_then(|source| self.links.get_mut(&source)) {
+                    link.resync = true;
+                }
+                Ok(Outcome::Dropped)
+            }
+        }
+    }
+
+    /// Places what waited for a block that was added, and so on.
+    fn place_children(&mut self, parent: BlockHash, effects: &mut Vec<Effect>) -> Turn<S> {
+        let mut added = alloc::vec![parent];
+        while let Some(parent) = added.pop() {
+            for child in self.pool.children(&parent) {
+                let Some(parked) = self.pool.remove(&child) else { continue };
+                if self.place(parked.block, parked.source, effects)? == Outcome::Added {
+                    added.push(child);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Places blocks whose time has come.
+    pub(super) fn place_due(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        while let Some(parked) = self.pool.pop_due(self.now.plus(CLOCK_WINDOW)) {
+            let hash = parked.block.hash();
+            if self.place(parked.block, parked.source, effects)? == Outcome::Added {
+                self.place_children(hash, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns the freezes that a new block records, and the one that it makes together with another block.
+    fn look_for_forks(&mut self, block: &Block, effects: &mut Vec<Effect>) -> Turn<S> {
+        for evidence in recorded(block) {
+            self.learn(&evidence, effects)?;
+        }
+        let (author, height) = (block.header().author, block.header().height);
+        if self.ledger.in_zone(&author, height) {
+            return Ok(());
+        }
+        let parked = self.pool.sibling(author, height, &block.hash()).map(|other| Evidence::new(&other, block));
+        let evidence = match parked {
+            Some(evidence) => Some(evidence),
+            None => self.ledger.sibling(&self.store, block)?.map(|other| Evidence::new(&other, block)),
+        };
+        match evidence {
+            Some(Ok(evidence)) => self.learn(&evidence, effects),
+            _ => Ok(()),
+        }
+    }
+
+    /// Freezes a lane, unless it is frozen there or below. A node that writes first vouches for what it has seen, so that
+    /// this stays, and then records the freeze.
+    pub(super) fn learn(&mut self, evidence: &Evidence, effects: &mut Vec<Effect>) -> Turn<S> {
+        let (lane, height) = evidence.lane();
+        let frozen = self.ledger.frozen_at(&lane);
+        if frozen.is_some_and(|frozen| frozen <= height)
+            || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES)
+        {
+            return Ok(());
+        }
+        let writes = self.config.writes && lane != self.me && self.ledger.frozen_at(&self.me).is_none();
+        let mut freezes = self.ledger.freezes();
+        freezes.insert(lane, height);
+        let mut void = self.void(&freezes)?;
+        if writes && !void.is_empty() {
+            self.vouch(effects)?;
+            void = self.void(&freezes)?;
+        }
+        self.ledger.freeze(&mut self.store, evidence)?;
+        self.make_void(&void)?;
+        effects.push(Effect::ForkDetected(Arc::new(evidence.clone())));
+        if writes {
+            let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
+            self.write(alloc::vec![entry], effects)?;
+        }
+        self.spread_freeze(lane, height)
+    }
+
+    /// Writes blocks that say nothing until every tip is in their past.
+    fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        let seen: Vec<BlockHash> = self.ledger.tips().keys().copied().collect();
+        while seen.iter().any(|tip| self.ledger.tips().get(tip).is_some_and(|tip| tip.author != self.me)) {
+            let entry = Entry::new(Kind::VOUCHER, self.random.bytes16(), Vec::new());
+            self.write(alloc::vec![entry], effects)?;
+        }
+        Ok(())
+    }
+
+    /// The blocks of the ledger that would not count under these freezes. Looks only at what came since the first block
+    /// that a freeze could touch; children come after their parents in the answer.
+    fn void(&self, freezes: &Freezes) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
+        let mut start: Option<Timestamp> = None;
+        for (lane, height) in freezes {
+            if self.ledger.height(lane) >= *height {
+                let zone = self.store.lane(lane, *height, SIBLINGS)?;
+                let first = zone.iter().map(|record| record.summary.timestamp).min();
+                start = start.into_iter().chain(first).min();
+            }
+        }
+        let Some(start) = start else { return Ok(Vec::new()) };
+        let mut candidates = Vec::new();
+        let mut key = key_before(start.min(self.ledger.first_carrier()));
+        loop {
+            let page = self.store.after(key.as_ref(), SCAN)?;
+            let Some(last) = page.last() else { break };
+            key = Some(last.summary.key());
+            for record in &page {
+                candidates.push(Candidate::new(&decode(record.summary.hash, &record.bytes)?));
+            }
+        }
+        let counts = counting(&candidates, freezes, |_| Ok::<_, ReplicaError<S::Error>>(Freezes::new()))?;
+        Ok(candidates.iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
+    }
+
+    /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.
+    fn make_void(&mut self, void: &[BlockHash]) -> Turn<S> {
+        let Some(first) = void.first() else { return Ok(()) };
+        if let Some(first) = self.store.summary(first)? {
+            let key = first.key();
+            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+        }
+        for hash in void {
+            if let Some(record) = self.store.block(hash)?
+                && let Ok(block) = decode::<S::Error>(*hash, &record.bytes)?.verify()
+            {
+                // Without room it is asked for again when a voucher comes.
+                let _ = self.pool.insert(Arc::new(block), None, Wait::Voucher);
+            }
+        }
+        self.recent.clear();
+        self.ledger.remove(&mut self.store, void)
+    }
+
+    /// Adds waiting zone blocks that have found a voucher, and what rests on them.
+    pub(super) fn resolve_zone(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        while core::mem::take(&mut self.vouchers) {
+            let candidates = self.connected()?;
+            let list: Vec<Candidate> = candidates.iter().map(|(block, _)| Candidate::new(block)).collect();
+            let freezes = self.ledger.freezes();
+            let counts = counting(&list, &freezes, |parent| self.freezes_up_to(parent))?;
+            for ((block, parents), _) in candidates.into_iter().zip(counts).filter(|(_, counts)| *counts) {
+                let source = self.pool.remove(&block.hash()).and_then(|parked| parked.source);
+                self.note_source(&block, source);
+                let previous = self.ledger.latest(&parents);
+                self.add(block, previous, source, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The waiting blocks all of whose ancestors are here, in ledger order, each with its parents.
+    fn connected(&mut self) -> Result<Vec<(Arc<VerifiedBlock>, Vec<Summary>)>, ReplicaError<S::Error>> {
+        let mut included: BTreeMap<BlockHash, Summary> = BTreeMap::new();
+        let mut connected = Vec::new();
+        for block in self.pool.in_order() {
+            let header = block.header();
+            let mut parents = Vec::with_capacity(header.parents.len());
+            for hash in &header.parents {
+                let parent = match included.get(hash) {
+                    Some(summary) => Some(*summary),
+                    None => self.ledger.summary(&self.store, hash)?,
+                };
+                parents.extend(parent);
+            }
+            if parents.len() < header.parents.len() || header.timestamp > self.now.plus(CLOCK_WINDOW) {
+                continue;
+            }
+            if self.ledger.check_rules(&block, &parents).is_err() {
+                self.pool.remove(&block.hash());
+                continue;
+            }
+            included.insert(block.hash(), summarise(&block));
+            connected.push((block, parents));
+        }
+        Ok(connected)
+    }
+
+    /// The freezes recorded in a stored block and in its past.
+    fn freezes_up_to(&self, hash: &BlockHash) -> Result<Freezes, ReplicaError<S::Error>> {
+        let since = self.ledger.first_carrier();
+        let mut freezes = Freezes::new();
+        let mut seen = BTreeSet::from([*hash]);
+        let mut next = alloc::vec![*hash];
+        while let Some(hash) = next.pop() {
+            let early = self.ledger.summary(&self.store, &hash)?.is_none_or(|summary| summary.timestamp < since);
+            let record = if early { None } else { self.store.block(&hash)? };
+            let Some(record) = record else { continue };
+            let block = decode(hash, &record.bytes)?;
+            recorded(&block).iter().map(Evidence::lane).for_each(|(lane, height)| lower(&mut freezes, lane, height));
+            next.extend(block.header().parents.iter().filter(|parent| seen.insert(**parent)));
+        }
+        Ok(freezes)
+    }
+}
+
+/// A place in ledger order before every block of this time.
+fn key_before(time: Timestamp) -> Option<OrderKey> {
+    let micros = time.micros().checked_sub(1)?;
+    Some(OrderKey { timestamp: Timestamp::from_micros(micros)?, hash: BlockHash::from_bytes([255; 32]) })
+}

@@ -1,0 +1,260 @@
+//! One link of a replica: its handshake, what its peer has, what is still to be sent to it, and credit.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+
+use crate::{
+    effect::Role,
+    id::{BlockHash, NodeId},
+    limits::{LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
+    order::OrderKey,
+    store::Summary,
+};
+
+/// How far a link has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Our challenge is out.
+    Greeting,
+    /// The peer has said who it is and given its challenge; its proof is still to come.
+    Proving { peer: NodeId, challenge: [u8; 32] },
+    /// The peer has proved its key.
+    Ready { peer: NodeId },
+}
+
+/// Frames and bytes that use up credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Window {
+    pub(crate) frames: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Window {
+    pub(crate) fn add(&mut self, bytes: usize) {
+        self.frames += 1;
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.frames < LINK_WINDOW_FRAMES && self.bytes < LINK_WINDOW_BYTES
+    }
+
+    pub(crate) fn give_back(&mut self, frames: u64, bytes: u64) {
+        self.frames = self.frames.saturating_sub(frames);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The next block to send of each lane that the peer lacks blocks of, the earliest in ledger order first, so that parents
+/// go before children. Bounded by the number of lanes, whatever the length of the history.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: BTreeMap<OrderKey, Summary>,
+    lanes: BTreeMap<NodeId, OrderKey>,
+}
+
+impl Outbox {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Queues a lane from this block on, unless it is queued from an earlier one.
+    pub(crate) fn push(&mut self, next: Summary) {
+        if let Some(queued) = self.lanes.get(&next.author).and_then(|key| self.queue.get(key)) {
+            if (queued.height, queued.hash) <= (next.height, next.hash) {
+                return;
+            }
+            self.queue.remove(&queued.key());
+        }
+        self.lanes.insert(next.author, next.key());
+        self.queue.insert(next.key(), next);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Summary> {
+        let (_, next) = self.queue.pop_first()?;
+        self.lanes.remove(&next.author);
+        Some(next)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.queue.clear();
+        self.lanes.clear();
+    }
+}
+
+/// Everything a replica keeps of one link.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    /// Our challenge.
+    pub(crate) nonce: [u8; 32],
+    /// The peer's heads are known: `has` says what is to be sent.
+    pub(crate) compared: bool,
+    /// A list of heads is coming in, page by page.
+    pub(crate) listing: bool,
+    /// Our heads went out with our first words.
+    pub(crate) heads_sent: bool,
+    /// Up to which height the peer has each lane, or will have it once what was sent arrives.
+    pub(crate) has: BTreeMap<NodeId, u64>,
+    /// Up to which height the peer has our own lane durable.
+    pub(crate) holds: u64,
+    pub(crate) outbox: Outbox,
+    /// How many blocks the outbox stands for.
+    pub(crate) remaining: u64,
+    /// Lanes whose proof of a fork the peer lacks.
+    pub(crate) proofs: BTreeSet<NodeId>,
+    /// Blocks that the peer asked for.
+    pub(crate) answers: VecDeque<BlockHash>,
+    /// Blocks that we asked for.
+    pub(crate) wanted: BTreeSet<BlockHash>,
+    /// What is on its way without credit given back.
+    pub(crate) in_flight: Window,
+    /// What came in this turn, to be credited at its end.
+    pub(crate) taken: Window,
+    /// What became durable in this turn, to be told at its end.
+    pub(crate) have: BTreeMap<NodeId, u64>,
+    /// Frames of envelopes without need of credit, to be sent at the end of the turn.
+    pub(crate) control: Vec<Vec<u8>>,
+    /// The last of these frames takes no more.
+    pub(crate) frame_closed: bool,
+    /// Something of the peer's was dropped for want of room: compare heads again.
+    pub(crate) resync: bool,
+    /// Blocks received since the heads were compared, and how many were to come in all.
+    pub(crate) progress: (u64, u64),
+    /// Whom the peer announced.
+    pub(crate) announced: BTreeSet<NodeId>,
+    /// The last state that the driver was told to remember.
+    pub(crate) remembered: Vec<u8>,
+}
+
+impl Link {
+    pub(crate) fn new(role: Role, nonce: [u8; 32]) -> Self {
+        Self {
+            role,
+            phase: Phase::Greeting,
+            nonce,
+            compared: false,
+            listing: false,
+            heads_sent: false,
+            has: BTreeMap::new(),
+            holds: 0,
+            outbox: Outbox::default(),
+            remaining: 0,
+            proofs: BTreeSet::new(),
+            answers: VecDeque::new(),
+            wanted: BTreeSet::new(),
+            in_flight: Window::default(),
+            taken: Window::default(),
+            have: BTreeMap::new(),
+            control: Vec::new(),
+            frame_closed: false,
+            resync: false,
+            progress: (0, 0),
+            announced: BTreeSet::new(),
+            remembered: Vec::new(),
+        }
+    }
+
+    /// The peer, once it proved its key.
+    pub(crate) fn peer(&self) -> Option<NodeId> {
+        match self.phase {
+            Phase::Ready { peer } => Some(peer),
+            Phase::Greeting | Phase::Proving { .. } => None,
+        }
+    }
+
+    /// Whether blocks wait for this link.
+    pub(crate) fn owes(&self) -> bool {
+        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty()
+    }
+
+    /// The peer has a lane up to a height.
+    pub(crate) fn note_has(&mut self, lane: NodeId, height: u64) {
+        let has = self.has.entry(lane).or_insert(0);
+        *has = height.max(*has);
+    }
+
+    pub(crate) fn has(&self, lane: &NodeId) -> u64 {
+        self.has.get(lane).copied().unwrap_or(0)
+    }
+
+    /// What must outlive hibernation, at most 200 bytes:
+    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge.
+    pub(crate) fn save(&self) -> Vec<u8> {
+        let zero = [0; 32];
+        let (phase, peer, challenge) = match &self.phase {
+            Phase::Greeting => (0, &zero, &zero),
+            Phase::Proving { peer, challenge } => (1, peer.as_bytes(), challenge),
+            Phase::Ready { peer } => (2, peer.as_bytes(), &zero),
+        };
+        let settled = self.compared && !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
+        let role = u8::from(self.role == Role::Accepted);
+        [&[role, phase, u8::from(settled)][..], &self.nonce, peer, challenge].concat()
+    }
+
+    /// The link with this saved state, and whether nothing was under way.
+    pub(crate) fn load(state: &[u8]) -> Option<(Self, bool)> {
+        let (fixed, rest) = state.split_first_chunk::<3>()?;
+        let (nonce, rest) = rest.split_first_chunk::<32>()?;
+        let (peer, rest) = rest.split_first_chunk::<32>()?;
+        let challenge: [u8; 32] = rest.try_into().ok()?;
+        let [role, phase, settled] = *fixed;
+        let mut link = Self::new(if role == 0 { Role::Dialled } else { Role::Accepted }, *nonce);
+        let peer = NodeId::from_bytes(*peer);
+        link.phase = match phase {
+            0 => Phase::Greeting,
+            1 => Phase::Proving { peer, challenge },
+            2 => Phase::Ready { peer },
+            _ => return None,
+        };
+        link.remembered = state.to_vec();
+        Some((link, settled == 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+
+    fn summary(author: u8, height: u64, micros: u64) -> Summary {
+        Summary {
+            seq: 0,
+            hash: BlockHash::from_bytes([height as u8; 32]),
+            author: NodeId::from_bytes([author; 32]),
+            height,
+            timestamp: Timestamp::from_micros(micros).unwrap(),
+            entries: 1,
+        }
+    }
+
+    #[test]
+    fn the_outbox_gives_the_earliest_block_of_all_lanes() {
+        let mut outbox = Outbox::default();
+        outbox.push(summary(1, 5, 50));
+        outbox.push(summary(2, 1, 20));
+        outbox.push(summary(1, 6, 60));
+        outbox.push(summary(1, 4, 40));
+        let popped: Vec<_> = core::iter::from_fn(|| outbox.pop()).map(|s| (s.author.as_bytes()[0], s.height)).collect();
+        assert_eq!(popped, [(2, 1), (1, 4)]);
+    }
+
+    #[test]
+    fn a_saved_link_comes_back() {
+        let peer = NodeId::from_bytes([7; 32]);
+        for phase in [Phase::Greeting, Phase::Proving { peer, challenge: [3; 32] }, Phase::Ready { peer }] {
+            let mut link = Link::new(Role::Accepted, [5; 32]);
+            link.phase = phase.clone();
+            let (loaded, settled) = Link::load(&link.save()).unwrap();
+            assert_eq!((loaded.phase, loaded.nonce, loaded.role, settled), (phase, [5; 32], Role::Accepted, false));
+        }
+        assert!(Link::load(&[]).is_none());
+    }
+}

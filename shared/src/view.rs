@@ -1,0 +1,325 @@
+//! The JSON view of entries, and pages of them. JSON is only ever a view: what is hashed and signed is CBOR.
+
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    collections::BTreeMap,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{json, value::RawValue};
+use thiserror::Error;
+
+use crate::{
+    block::{Block, BlockError, Entry, Kind},
+    id::{BlockHash, EntryId, IdError, NodeId, excerpt},
+    ledger::Evidence,
+    limits::PAGE_BYTES,
+    order::OrderKey,
+    store::{Page, ReadStore, Record},
+};
+
+/// One entry as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EntryView {
+    /// `<node id>-<height>-<index>`.
+    pub id: String,
+    /// Block time + index, RFC 3339 with six digits.
+    pub timestamp: String,
+    /// The payload, where it is JSON; for evidence what it proves; otherwise `null`.
+    pub data: Box<RawValue>,
+    /// The entry before it in its block; for a first entry the latest parent in ledger order, or the genesis.
+    pub previous_hash: String,
+    /// The entry's hash.
+    pub hash: String,
+    /// Its author.
+    pub creator_node_id: String,
+    /// Author → signature, on the last entry of a block.
+    pub signatures: BTreeMap<String, String>,
+    /// Height of its block.
+    pub height: u64,
+    /// Index in its block.
+    pub index: u32,
+    /// `data`, `evidence`, or the number of a kind without a name.
+    pub kind: String,
+    /// Hashes of the block's parents.
+    pub parents: Vec<String>,
+    /// The payload in hexadecimal digits, where `data` does not say all of it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload_hex: Option<String>,
+}
+
+impl EntryView {
+    /// The view of entry `index` of a block; `previous` is the block's latest parent.
+    fn new(block: &Block, index: usize, previous: &BlockHash) -> Self {
+        let (header, entry, hashes) = (block.header(), &block.entries()[index], block.entry_hashes());
+        let last = index + 1 == hashes.len();
+        let (data, payload_hex) = data_view(entry);
+        Self {
+            id: block.entry_id(index).to_string(),
+            timestamp: header.timestamp.plus(index as u64).to_string(),
+            data,
+            previous_hash: if index == 0 { *previous } else { hashes[index - 1] }.to_string(),
+            hash: hashes[index].to_string(),
+            creator_node_id: header.author.to_string(),
+            signatures: last.then(|| (header.author.to_string(), hex::encode(block.signature()))).into_iter().collect(),
+            height: header.height,
+            index: index as u32,
+            kind: entry.kind.name().map_or_else(|| entry.kind.0.to_string(), ToOwned::to_owned),
+            parents: header.parents.iter().map(ToString::to_string).collect(),
+            payload_hex,
+        }
+    }
+}
+
+fn data_view(entry: &Entry) -> (Box<RawValue>, Option<String>) {
+    let null = || RawValue::NULL.to_owned();
+    let Some(payload) = entry.payload() else { return (null(), None) };
+    let raw = || (!payload.is_empty()).then(|| hex::encode(payload));
+    match entry.kind {
+        Kind::EVIDENCE => match Evidence::decode(payload) {
+            Ok(evidence) => {
+                let (author, height) = evidence.lane();
+                let blocks = evidence.blocks().each_ref().map(|block| block.hash().to_string());
+                let data = json!({ "author": author.to_string(), "height": height, "blocks": blocks });
+                (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
+            }
+            Err(_) => (null(), raw()),
+        },
+        _ => match core::str::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok()) {
+            Some(data) => (data, None),
+            None => (null(), raw()),
+        },
+    }
+}
+
+/// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]).
+pub fn views(block: &Block, previous: &BlockHash) -> Vec<EntryView> {
+    (0..block.entries().len()).map(|index| EntryView::new(block, index, previous)).collect()
+}
+
+/// The latest parent of a block in ledger order; the genesis where it has no parent.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn latest_parent<S: ReadStore>(store: &S, block: &Block) -> Result<BlockHash, S::Error> {
+    let parents = &block.header().parents;
+    if let [only] = parents[..] {
+        return Ok(only);
+    }
+    let mut latest: Option<OrderKey> = None;
+    for parent in parents {
+        latest = latest.max(store.summary(parent)?.map(|summary| summary.key()));
+    }
+    Ok(latest.map_or(BlockHash::from_bytes(*block.header().ledger.as_bytes()), |key| key.hash))
+}
+
+/// Why entries cannot be shown.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ViewError<E> {
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(E),
+    /// A stored block is damaged.
+    #[error("stored block {hash} is damaged: {error}")]
+    Damaged {
+        /// Which block.
+        hash: BlockHash,
+        /// What is wrong with it.
+        error: BlockError,
+    },
+    /// There is no such entry here.
+    #[error("no entry {0} in this ledger")]
+    Unknown(EntryId),
+}
+
+impl<E> ViewError<E> {
+    /// The stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Store(_) => "store",
+            Self::Damaged { .. } => "damaged",
+            Self::Unknown(_) => "unknown_entry",
+        }
+    }
+}
+
+/// Reads a stored block.
+///
+/// # Errors
+/// When its bytes are no block any more, or another one.
+pub fn decode_record<E>(record: &Record) -> Result<Block, ViewError<E>> {
+    let hash = record.summary.hash;
+    let block = Block::decode(&record.bytes).map_err(|error| ViewError::Damaged { hash, error })?;
+    if block.hash() != hash {
+        return Err(ViewError::Damaged { hash, error: BlockError::Malformed("its hash is another one") });
+    }
+    Ok(block)
+}
+
+fn record_views<S: ReadStore>(store: &S, record: &Record) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+    let block = decode_record(record)?;
+    let previous = latest_parent(store, &block).map_err(ViewError::Store)?;
+    Ok(views(&block, &previous))
+}
+
+/// The record of the block that holds an entry; of a forked lane the first in ledger order.
+fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
+    let page = Page { blocks: 16, bytes: PAGE_BYTES };
+    let records = store.lane(&id.author, id.height, page).map_err(ViewError::Store)?;
+    records
+        .into_iter()
+        .filter(|record| record.summary.height == id.height && id.index < record.summary.entries)
+        .min_by_key(|record| record.summary.key())
+        .ok_or(ViewError::Unknown(*id))
+}
+
+/// One entry.
+///
+/// # Errors
+/// When it is not here, or the store fails.
+pub fn entry<S: ReadStore>(store: &S, id: &EntryId) -> Result<EntryView, ViewError<S::Error>> {
+    let record = find(store, id)?;
+    record_views(store, &record)?.into_iter().nth(id.index as usize).ok_or(ViewError::Unknown(*id))
+}
+
+/// Entries in ledger order that follow `after` (`None`: from the beginning), at most `limit`, and at most about
+/// [`PAGE_BYTES`] of blocks (at least one entry if there is one).
+///
+/// # Errors
+/// When `after` is not here, or the store fails.
+pub fn after<S: ReadStore>(
+    store: &S,
+    after: Option<&EntryId>,
+    limit: usize,
+) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+    let mut entries = Vec::new();
+    let mut key = None;
+    let mut bytes = 0;
+    if let Some(id) = after {
+        let record = find(store, id)?;
+        key = Some(record.summary.key());
+        bytes = record.bytes.len();
+        entries.extend(record_views(store, &record)?.into_iter().skip(id.index as usize + 1).take(limit));
+    }
+    while entries.len() < limit && (bytes < PAGE_BYTES || entries.is_empty()) {
+        let page = Page { blocks: (limit - entries.len()).min(256), bytes: PAGE_BYTES.saturating_sub(bytes) };
+        let records = store.after(key.as_ref(), page).map_err(ViewError::Store)?;
+        let Some(last) = records.last() else { break };
+        key = Some(last.summary.key());
+        for record in &records {
+            bytes += record.bytes.len();
+            let room = limit - entries.len();
+            entries.extend(record_views(store, record)?.into_iter().take(room));
+        }
+    }
+    Ok(entries)
+}
+
+/// The newest entries in ledger order, at most `limit`, and at most `bytes` of blocks.
+///
+/// # Errors
+/// When the store fails.
+pub fn newest<S: ReadStore>(store: &S, limit: usize, bytes: usize) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+    let mut blocks: Vec<Vec<EntryView>> = Vec::new();
+    let (mut count, mut size, mut key) = (0, 0, None);
+    while count < limit && size < bytes {
+        let page = Page { blocks: (limit - count).min(256), bytes: bytes - size };
+        let records = store.before(key.as_ref(), page).map_err(ViewError::Store)?;
+        let Some(last) = records.last() else { break };
+        key = Some(last.summary.key());
+        for record in &records {
+            let views = record_views(store, record)?;
+            count += views.len();
+            size += record.bytes.len();
+            blocks.push(views);
+        }
+    }
+    Ok(blocks.into_iter().rev().flatten().skip(count.saturating_sub(limit)).collect())
+}
+
+/// A place in the order in which entries arrived at one node: the only order in which a follower misses nothing, because
+/// in ledger order a late block may land behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The node whose arrival order it is.
+    pub node: NodeId,
+    /// Arrival number of the block that was read last; 0: none.
+    pub seq: u64,
+    /// How many entries of that block were read.
+    pub entries: u32,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}+{}", self.node, self.seq, self.entries)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let parse = || {
+            let (node, place) = text.split_once('@')?;
+            let (seq, entries) = place.split_once('+')?;
+            Some(Self { node: node.parse().ok()?, seq: seq.parse().ok()?, entries: entries.parse().ok()? })
+        };
+        parse().ok_or_else(|| IdError::NotCursor(excerpt(text)))
+    }
+}
+
+/// The cursor behind an entry, in the arrival order of `node`, whose store this is.
+///
+/// # Errors
+/// When the entry is not here, or the store fails.
+pub fn cursor_behind<S: ReadStore>(store: &S, node: NodeId, id: &EntryId) -> Result<Cursor, ViewError<S::Error>> {
+    let record = find(store, id)?;
+    Ok(Cursor { node, seq: record.summary.seq, entries: id.index + 1 })
+}
+
+/// Entries in arrival order behind a cursor, whole blocks of at most about `limit` entries in all (one block at least),
+/// and the cursor behind them. An empty answer is the end.
+///
+/// # Errors
+/// When the store fails.
+pub fn arrived<S: ReadStore>(
+    store: &S,
+    cursor: Cursor,
+    limit: usize,
+) -> Result<(Vec<EntryView>, Cursor), ViewError<S::Error>> {
+    let mut entries = Vec::new();
+    let mut reached = cursor;
+    let mut take = |entries: &mut Vec<EntryView>, record: &Record, skip: usize| {
+        entries.extend(record_views(store, record)?.into_iter().skip(skip));
+        reached = Cursor { seq: record.summary.seq, entries: record.summary.entries, ..cursor };
+        Ok(entries.len() >= limit)
+    };
+    if cursor.seq > 0 {
+        let at = store.arrived(cursor.seq - 1, Page::ONE).map_err(ViewError::Store)?;
+        let unread =
+            at.iter().find(|record| record.summary.seq == cursor.seq && record.summary.entries > cursor.entries);
+        if let Some(record) = unread {
+            take(&mut entries, record, cursor.entries as usize)?;
+        }
+    }
+    let page = Page { blocks: limit.clamp(1, 256), bytes: PAGE_BYTES };
+    for record in store.arrived(cursor.seq, page).map_err(ViewError::Store)? {
+        if take(&mut entries, &record, 0)? {
+            break;
+        }
+    }
+    Ok((entries, reached))
+}
+
+/// One line of JSON: line breaks between tokens of a payload become spaces.
+///
+/// # Errors
+/// Never, for an [`EntryView`]; the error is serde's.
+pub fn to_line(view: &EntryView) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string(view)?.replace(['\n', '\r'], " "))
+}

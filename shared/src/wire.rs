@@ -1,0 +1,383 @@
+//! Envelopes and messages of links, as bytes.
+//!
+//! A frame is one or more envelopes, one behind the other (a CBOR sequence, RFC 8742):
+//!
+//! ```text
+//! envelope = [message_type, message_id: bytes16, sender_id: bytes32, recipient_id: bytes0 or bytes32, payload]
+//! ```
+
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+use minicbor::{Decoder, Encoder, encode::Write};
+use thiserror::Error;
+
+use crate::{
+    block::infallible,
+    id::{BlockHash, LedgerId, NodeId},
+    limits::{ANSWER_BLOCKS, AUTHORS, FRAME_BYTES, HEADS_PER_FRAME, WANTED_PER_FRAME},
+};
+
+/// The version of the link protocol.
+pub const PROTOCOL_VERSION: u64 = 1;
+
+/// Most blocks of one message: a frame of the smallest blocks holds fewer.
+const MESSAGE_BLOCKS: usize = FRAME_BYTES / 128;
+/// Most tips of one lane in a list of heads.
+const LANE_TIPS: usize = 64;
+
+/// Why bytes are not a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// Wrong CBOR, or CBOR of something else.
+    #[error("not an envelope: {0}")]
+    Malformed(&'static str),
+    /// The bytes say an envelope in another way than the canonical one.
+    #[error("not the canonical encoding of its envelope")]
+    NotCanonical,
+    /// A type that this version does not know.
+    #[error("message type {0} is unknown")]
+    UnknownType(u64),
+    /// A frame that is too large.
+    #[error("frame of {len} bytes, limit is {FRAME_BYTES}")]
+    TooLarge {
+        /// Bytes that came.
+        len: usize,
+    },
+    /// A list that is too long.
+    #[error("list of {len} items, limit is {limit}")]
+    TooMany {
+        /// Items that came.
+        len: u64,
+        /// Items allowed.
+        limit: usize,
+    },
+}
+
+impl WireError {
+    /// The error without its numbers, for the close frame.
+    pub fn summary(&self) -> &'static str {
+        match self {
+            Self::Malformed(what) => what,
+            Self::NotCanonical => "an envelope is not in its canonical encoding",
+            Self::UnknownType(_) => "a message type is unknown",
+            Self::TooLarge { .. } => "a frame is too large",
+            Self::TooMany { .. } => "a list is too long",
+        }
+    }
+}
+
+impl From<minicbor::decode::Error> for WireError {
+    fn from(_: minicbor::decode::Error) -> Self {
+        Self::Malformed("wrong or truncated CBOR in a frame")
+    }
+}
+
+/// The tips of one lane, and where it is frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Whose lane.
+    pub author: NodeId,
+    /// Height and hash of every tip, ascending; one, unless the lane is forked; none, if nothing of it counts.
+    pub tips: Vec<(u64, BlockHash)>,
+    /// The lowest forked height; 0: the lane is not frozen.
+    pub frozen: u64,
+}
+
+/// What one replica says to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// First words: who speaks, of what, and a challenge.
+    Hello {
+        /// [`PROTOCOL_VERSION`].
+        version: u64,
+        /// The ledger this link is for.
+        ledger: LedgerId,
+        /// The speaker.
+        node: NodeId,
+        /// The challenge.
+        nonce: [u8; 32],
+    },
+    /// The answer to a challenge: see [`auth_message`].
+    Auth {
+        /// By the speaker's key.
+        signature: [u8; 64],
+    },
+    /// Nodes that are here.
+    NodeAnnounce {
+        /// Their ids.
+        nodes: Vec<NodeId>,
+    },
+    /// "If your digest is another one, tell me your heads."
+    LedgerSyncRequest {
+        /// Over all heads of the speaker.
+        digest: [u8; 32],
+    },
+    /// A page of the speaker's heads.
+    LedgerSyncResponse {
+        /// Ascending by author.
+        heads: Vec<Head>,
+        /// Whether this is the last page.
+        last: bool,
+    },
+    /// New blocks, parents before children. Needs credit.
+    EntryAnnounce {
+        /// Encoded blocks.
+        blocks: Vec<Vec<u8>>,
+        /// How many blocks are still to come in this exchange.
+        remaining: u64,
+    },
+    /// "Send me these blocks, and what of their lanes leads to them."
+    EntryRequest {
+        /// Hashes of missing blocks.
+        blocks: Vec<BlockHash>,
+    },
+    /// The answer: at most [`ANSWER_BLOCKS`] blocks of a lane, ascending, the wanted one last. Needs credit.
+    EntryResponse {
+        /// Encoded blocks.
+        blocks: Vec<Vec<u8>>,
+    },
+    /// What is durable at the speaker now: lanes and their heights.
+    Have {
+        /// Ascending by author.
+        lanes: Vec<(NodeId, u64)>,
+    },
+    /// Permission to send so much more.
+    Credit {
+        /// Frames with blocks or evidence that were taken.
+        frames: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// A proof of a fork (see `ledger::Evidence`). Needs credit.
+    Evidence {
+        /// Its encoding.
+        proof: Vec<u8>,
+    },
+}
+
+impl Message {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Hello { .. } => 1,
+            Self::Auth { .. } => 2,
+            Self::NodeAnnounce { .. } => 3,
+            Self::LedgerSyncRequest { .. } => 4,
+            Self::LedgerSyncResponse { .. } => 5,
+            Self::EntryAnnounce { .. } => 6,
+            Self::EntryRequest { .. } => 7,
+            Self::EntryResponse { .. } => 8,
+            Self::Have { .. } => 9,
+            Self::Credit { .. } => 10,
+            Self::Evidence { .. } => 11,
+        }
+    }
+
+    /// Whether a frame with this message uses up credit.
+    pub fn needs_credit(&self) -> bool {
+        matches!(self, Self::EntryAnnounce { .. } | Self::EntryResponse { .. } | Self::Evidence { .. })
+    }
+}
+
+/// A message with its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// A UUID.
+    pub message_id: [u8; 16],
+    /// Who speaks.
+    pub sender: NodeId,
+    /// To whom; `None`: to whoever is at the other end.
+    pub recipient: Option<NodeId>,
+    /// What is said.
+    pub message: Message,
+}
+
+/// What [`Message::Auth`] signs: label ‖ ledger ‖ signer ‖ its own nonce ‖ the peer ‖ the peer's nonce.
+pub fn auth_message(ledger: &LedgerId, signer: (&NodeId, &[u8; 32]), peer: (&NodeId, &[u8; 32])) -> Vec<u8> {
+    let parts: [&[u8]; 6] =
+        [b"cairn/auth/1", ledger.as_bytes(), signer.0.as_bytes(), signer.1, peer.0.as_bytes(), peer.1];
+    parts.concat()
+}
+
+/// Reads the envelopes of a frame.
+///
+/// # Errors
+/// When the frame is too large, or any envelope is malformed, unknown or not canonical.
+pub fn decode_frame(bytes: &[u8]) -> Result<Vec<Envelope>, WireError> {
+    if bytes.len() > FRAME_BYTES {
+        return Err(WireError::TooLarge { len: bytes.len() });
+    }
+    let mut decoder = Decoder::new(bytes);
+    let mut envelopes = Vec::new();
+    while decoder.position() < bytes.len() {
+        let start = decoder.position();
+        let envelope = decode_envelope(&mut decoder)?;
+        if envelope.encode() != bytes[start..decoder.position()] {
+            return Err(WireError::NotCanonical);
+        }
+        envelopes.push(envelope);
+    }
+    Ok(envelopes)
+}
+
+impl Envelope {
+    /// The canonical encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(128);
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Appends the canonical encoding to a frame.
+    pub fn encode_into(&self, frame: &mut Vec<u8>) {
+        let mut encoder = Encoder::new(frame);
+        infallible((|| {
+            encoder.array(5)?.u64(self.message.number())?.bytes(&self.message_id)?.bytes(self.sender.as_bytes())?;
+            encoder.bytes(self.recipient.as_ref().map_or(&[], |id| id.as_bytes()))?;
+            encode_payload(&mut encoder, &self.message)
+        })());
+    }
+}
+
+fn encode_payload<W: Write<Error = Infallible>>(
+    encoder: &mut Encoder<W>,
+    message: &Message,
+) -> Result<(), minicbor::encode::Error<Infallible>> {
+    match message {
+        Message::Hello { version, ledger, node, nonce } => {
+            encoder.array(4)?.u64(*version)?.bytes(ledger.as_bytes())?.bytes(node.as_bytes())?.bytes(nonce)?.ok()
+        }
+        Message::Auth { signature } => encoder.array(1)?.bytes(signature)?.ok(),
+        Message::NodeAnnounce { nodes } => {
+            encoder.array(1)?.array(nodes.len() as u64)?;
+            nodes.iter().try_for_each(|node| encoder.bytes(node.as_bytes())?.ok())
+        }
+        Message::LedgerSyncRequest { digest } => encoder.array(1)?.bytes(digest)?.ok(),
+        Message::LedgerSyncResponse { heads, last } => {
+            encoder.array(2)?.array(heads.len() as u64)?;
+            for head in heads {
+                encoder.array(3)?.bytes(head.author.as_bytes())?.array(head.tips.len() as u64)?;
+                for (height, hash) in &head.tips {
+                    encoder.array(2)?.u64(*height)?.bytes(hash.as_bytes())?;
+                }
+                encoder.u64(head.frozen)?;
+            }
+            encoder.bool(*last)?.ok()
+        }
+        Message::EntryAnnounce { blocks, remaining } => {
+            encoder.array(2)?.array(blocks.len() as u64)?;
+            blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())?;
+            encoder.u64(*remaining)?.ok()
+        }
+        Message::EntryRequest { blocks } => {
+            encoder.array(1)?.array(blocks.len() as u64)?;
+            blocks.iter().try_for_each(|hash| encoder.bytes(hash.as_bytes())?.ok())
+        }
+        Message::EntryResponse { blocks } => {
+            encoder.array(1)?.array(blocks.len() as u64)?;
+            blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
+        }
+        Message::Have { lanes } => {
+            encoder.array(1)?.array(lanes.len() as u64)?;
+            lanes.iter().try_for_each(|(node, height)| encoder.array(2)?.bytes(node.as_bytes())?.u64(*height)?.ok())
+        }
+        Message::Credit { frames, bytes } => encoder.array(2)?.u64(*frames)?.u64(*bytes)?.ok(),
+        Message::Evidence { proof } => encoder.array(1)?.bytes(proof)?.ok(),
+    }
+}
+
+fn decode_envelope(decoder: &mut Decoder<'_>) -> Result<Envelope, WireError> {
+    expect_array(decoder, 5)?;
+    let number = decoder.u64()?;
+    let message_id = fixed(decoder)?;
+    let sender = NodeId::from_bytes(fixed(decoder)?);
+    let recipient = match decoder.bytes()? {
+        [] => None,
+        bytes => {
+            let id = bytes.try_into().map_err(|_| WireError::Malformed("a recipient has 0 or 32 bytes"))?;
+            Some(NodeId::from_bytes(id))
+        }
+    };
+    let message = decode_payload(decoder, number)?;
+    Ok(Envelope { message_id, sender, recipient, message })
+}
+
+fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, WireError> {
+    let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
+    let wanted = match number {
+        1 => 4,
+        2..=4 | 7..=9 | 11 => 1,
+        5 | 6 | 10 => 2,
+        other => return Err(WireError::UnknownType(other)),
+    };
+    if fields != wanted {
+        return Err(WireError::Malformed("a payload has the wrong number of fields"));
+    }
+    Ok(match number {
+        1 => Message::Hello {
+            version: decoder.u64()?,
+            ledger: LedgerId::from_bytes(fixed(decoder)?),
+            node: NodeId::from_bytes(fixed(decoder)?),
+            nonce: fixed(decoder)?,
+        },
+        2 => Message::Auth { signature: fixed(decoder)? },
+        3 => Message::NodeAnnounce { nodes: list(decoder, AUTHORS, |d| Ok(NodeId::from_bytes(fixed(d)?)))? },
+        4 => Message::LedgerSyncRequest { digest: fixed(decoder)? },
+        5 => Message::LedgerSyncResponse { heads: list(decoder, HEADS_PER_FRAME, decode_head)?, last: decoder.bool()? },
+        6 => Message::EntryAnnounce {
+            blocks: list(decoder, MESSAGE_BLOCKS, |d| Ok(d.bytes()?.to_vec()))?,
+            remaining: decoder.u64()?,
+        },
+        7 => {
+            Message::EntryRequest { blocks: list(decoder, WANTED_PER_FRAME, |d| Ok(BlockHash::from_bytes(fixed(d)?)))? }
+        }
+        8 => Message::EntryResponse { blocks: list(decoder, ANSWER_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
+        9 => Message::Have {
+            lanes: list(decoder, AUTHORS, |d| {
+                expect_array(d, 2)?;
+                Ok((NodeId::from_bytes(fixed(d)?), d.u64()?))
+            })?,
+        },
+        10 => Message::Credit { frames: decoder.u64()?, bytes: decoder.u64()? },
+        _ => Message::Evidence { proof: decoder.bytes()?.to_vec() },
+    })
+}
+
+fn decode_head(decoder: &mut Decoder<'_>) -> Result<Head, WireError> {
+    expect_array(decoder, 3)?;
+    let author = NodeId::from_bytes(fixed(decoder)?);
+    let tips = list(decoder, LANE_TIPS, |d| {
+        expect_array(d, 2)?;
+        Ok((d.u64()?, BlockHash::from_bytes(fixed(d)?)))
+    })?;
+    Ok(Head { author, tips, frozen: decoder.u64()? })
+}
+
+/// Reads a list; grows with what is really there, never with what a length claims.
+fn list<T>(
+    decoder: &mut Decoder<'_>,
+    limit: usize,
+    mut item: impl FnMut(&mut Decoder<'_>) -> Result<T, WireError>,
+) -> Result<Vec<T>, WireError> {
+    let len = decoder.array()?.ok_or(WireError::NotCanonical)?;
+    if len > limit as u64 {
+        return Err(WireError::TooMany { len, limit });
+    }
+    let mut items = Vec::new();
+    for _ in 0..len {
+        items.push(item(decoder)?);
+    }
+    Ok(items)
+}
+
+fn expect_array(decoder: &mut Decoder<'_>, len: u64) -> Result<(), WireError> {
+    match decoder.array()? {
+        Some(found) if found == len => Ok(()),
+        _ => Err(WireError::Malformed("an array has the wrong length")),
+    }
+}
+
+fn fixed<const N: usize>(decoder: &mut Decoder<'_>) -> Result<[u8; N], WireError> {
+    decoder.bytes()?.try_into().map_err(|_| WireError::Malformed("a byte string has the wrong length"))
+}

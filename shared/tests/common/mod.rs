@@ -1,0 +1,284 @@
+//! A network of real replicas in memory: frames go from one to the other in order, nothing is random but the seed.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use ed25519_dalek::SigningKey;
+use shared::{
+    Block, BlockHash, Config, Effect, Entry, Evidence, Header, Input, Kind, LedgerId, LinkId, MemoryStore, NodeId,
+    Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
+};
+
+pub fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+pub fn node_id(n: u8) -> NodeId {
+    NodeId::from_bytes(key(n).verifying_key().to_bytes())
+}
+
+pub fn ledger() -> LedgerId {
+    open_ledger("test")
+}
+
+pub fn at(micros: u64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+pub fn config(n: u8, writes: bool, start: u8) -> Config {
+    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes }
+}
+
+/// A block made outside any replica.
+pub fn block(author: u8, height: u64, micros: u64, parents: &[BlockHash], payloads: &[&[u8]]) -> VerifiedBlock {
+    let entries = payloads.iter().map(|p| Entry::new(Kind::DATA, [7; 16], p.to_vec())).collect();
+    let header =
+        Header { ledger: ledger(), author: node_id(author), height, timestamp: at(micros), parents: parents.to_vec() };
+    VerifiedBlock::sign(header, entries, &key(author))
+}
+
+pub struct Node {
+    pub replica: Option<Replica<MemoryStore>>,
+    pub number: u8,
+    pub writes: bool,
+    pub starts: u8,
+    pub added: Vec<BlockHash>,
+    pub appended: Vec<Result<Vec<shared::EntryId>, shared::AppendError>>,
+    pub forks: Vec<Evidence>,
+    pub reordered: usize,
+    /// Height of the last block of its own.
+    pub written: u64,
+    pub remembered: BTreeMap<LinkId, Vec<u8>>,
+    pub closed: Vec<String>,
+    pub progress: Vec<(u64, u64)>,
+    pub held: Option<(u64, u32)>,
+    pub imported: Vec<shared::effect::ImportReport>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct End {
+    pub node: usize,
+    pub link: LinkId,
+}
+
+pub enum Packet {
+    Frame(Vec<u8>),
+    Ping,
+    Pong,
+}
+
+#[derive(Default)]
+pub struct Net {
+    pub nodes: Vec<Node>,
+    pub now: u64,
+    pub ends: BTreeMap<End, End>,
+    pub queues: BTreeMap<End, VecDeque<Packet>>,
+    next_link: u64,
+    pub frames: usize,
+}
+
+impl Net {
+    pub fn new(writers: &[bool]) -> Self {
+        let mut net = Self { now: 1_000_000_000_000, ..Self::default() };
+        for (i, writes) in writers.iter().enumerate() {
+            net.nodes.push(Node {
+                replica: None,
+                number: i as u8 + 1,
+                writes: *writes,
+                starts: 0,
+                added: Vec::new(),
+                appended: Vec::new(),
+                forks: Vec::new(),
+                reordered: 0,
+                written: 0,
+                remembered: BTreeMap::new(),
+                closed: Vec::new(),
+                progress: Vec::new(),
+                held: None,
+                imported: Vec::new(),
+            });
+            net.start(i, MemoryStore::default(), &[]);
+        }
+        net
+    }
+
+    pub fn replica(&self, node: usize) -> &Replica<MemoryStore> {
+        self.nodes[node].replica.as_ref().unwrap()
+    }
+
+    pub fn start(&mut self, node: usize, store: MemoryStore, links: &[(LinkId, Vec<u8>)]) {
+        let now = at(self.now);
+        let state = &mut self.nodes[node];
+        state.starts += 1;
+        let mut effects = Vec::new();
+        let config = config(state.number, state.writes, state.starts.wrapping_mul(31) ^ state.number);
+        let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
+        replica.commit(now, &mut effects).unwrap();
+        state.replica = Some(replica);
+        self.perform(node, effects);
+    }
+
+    /// Sleeps and wakes up again as a Durable Object does: the store and the links stay.
+    pub fn hibernate(&mut self, node: usize) {
+        let store = self.nodes[node].replica.take().unwrap().store().clone();
+        let links: Vec<(LinkId, Vec<u8>)> = self
+            .ends
+            .keys()
+            .filter(|end| end.node == node)
+            .map(|end| (end.link, self.nodes[node].remembered.get(&end.link).cloned().unwrap_or_default()))
+            .collect();
+        self.start(node, store, &links);
+    }
+
+    pub fn turn(&mut self, node: usize, inputs: Vec<Input>) {
+        let now = at(self.now);
+        let replica = self.nodes[node].replica.as_mut().unwrap();
+        let mut effects = Vec::new();
+        for input in inputs {
+            replica.handle(now, input, &mut effects).unwrap();
+        }
+        replica.commit(now, &mut effects).unwrap();
+        self.perform(node, effects);
+    }
+
+    fn perform(&mut self, node: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            let state = &mut self.nodes[node];
+            match effect {
+                Effect::Send { link, bytes } => {
+                    assert!(bytes.len() <= shared::limits::FRAME_BYTES);
+                    self.send(End { node, link }, Packet::Frame(bytes));
+                }
+                Effect::Ping { link } => self.send(End { node, link }, Packet::Ping),
+                Effect::Pong { link } => self.send(End { node, link }, Packet::Pong),
+                Effect::Close { link, reason } => {
+                    state.closed.push(reason.to_string());
+                    self.cut(End { node, link });
+                }
+                Effect::Remember { link, state: bytes } => {
+                    assert!(bytes.len() <= 200);
+                    state.remembered.insert(link, bytes);
+                }
+                Effect::Appended { result, .. } => state.appended.push(result),
+                Effect::Imported { report, .. } => state.imported.push(report),
+                Effect::Added(added) => {
+                    let header = added.block.header();
+                    if header.author == node_id(state.number) {
+                        assert_eq!(header.height, state.written + 1, "a height is signed once");
+                        state.written = header.height;
+                    }
+                    state.added.push(added.block.hash());
+                }
+                Effect::OrderChanged { .. } => state.reordered += 1,
+                Effect::ForkDetected(evidence) => state.forks.push((*evidence).clone()),
+                Effect::Held { height, nodes } => state.held = Some((height, nodes)),
+                Effect::Progress { done, total, .. } => state.progress.push((done, total)),
+                Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
+            }
+        }
+    }
+
+    fn send(&mut self, from: End, packet: Packet) {
+        if let Some(to) = self.ends.get(&from) {
+            self.queues.entry(*to).or_default().push_back(packet);
+        }
+    }
+
+    pub fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
+        self.next_link += 2;
+        let a = End { node: dialler, link: LinkId(self.next_link) };
+        let b = End { node: acceptor, link: LinkId(self.next_link + 1) };
+        self.ends.insert(a, b);
+        self.ends.insert(b, a);
+        self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled }]);
+        self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted }]);
+        (a, b)
+    }
+
+    /// Cuts the link with this end; what was under way is lost.
+    pub fn cut(&mut self, end: End) {
+        let Some(other) = self.ends.remove(&end) else { return };
+        self.ends.remove(&other);
+        for end in [end, other] {
+            self.queues.remove(&end);
+            self.nodes[end.node].remembered.remove(&end.link);
+            if self.nodes[end.node].replica.is_some() {
+                self.turn(end.node, vec![Input::LinkClosed { link: end.link }]);
+            }
+        }
+    }
+
+    /// Delivers one packet of the `choice`-th non-empty queue. False when all are empty.
+    pub fn step(&mut self, choice: usize) -> bool {
+        let ends: Vec<End> = self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(end, _)| *end).collect();
+        let Some(end) = ends.get(choice % ends.len().max(1)).copied() else { return false };
+        let packet = self.queues.get_mut(&end).unwrap().pop_front().unwrap();
+        self.now += 100;
+        self.frames += 1;
+        let link = end.link;
+        let input = match packet {
+            Packet::Frame(bytes) => Input::Frame { link, bytes },
+            Packet::Ping => Input::Ping { link },
+            Packet::Pong => Input::Pong { link },
+        };
+        self.turn(end.node, vec![input]);
+        true
+    }
+
+    /// Delivers everything, and lets timers that are due soon fire.
+    pub fn settle(&mut self) {
+        for round in 0.. {
+            assert!(round < 1_000_000, "the network never becomes quiet");
+            if self.step(round) {
+                continue;
+            }
+            let soon = self.now + 3_000_000;
+            let wake =
+                |(i, n): (usize, &Node)| n.replica.as_ref().and_then(Replica::next_wake).map(|t| (t.micros(), i));
+            match self.nodes.iter().enumerate().filter_map(wake).min() {
+                Some((time, node)) if time <= soon => {
+                    self.now = self.now.max(time);
+                    self.turn(node, vec![Input::Wake]);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    pub fn append(&mut self, node: usize, text: &str) {
+        self.now += 1_000;
+        self.turn(node, vec![Input::Append { token: 0, payloads: vec![format!("{text:?}").into_bytes()] }]);
+    }
+
+    pub fn inject(&mut self, node: usize, block: &VerifiedBlock) {
+        self.turn(node, vec![Input::Import { token: 0, blocks: vec![block.bytes().to_vec()] }]);
+    }
+
+    pub fn blocks(&self, node: usize) -> BTreeSet<BlockHash> {
+        self.order(node).into_iter().collect()
+    }
+
+    pub fn order(&self, node: usize) -> Vec<BlockHash> {
+        let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+        self.replica(node).store().after(None, all).unwrap().into_iter().map(|r| r.summary.hash).collect()
+    }
+
+    pub fn verified(&self, node: usize) -> Vec<VerifiedBlock> {
+        let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+        let records = self.replica(node).store().after(None, all).unwrap();
+        records.iter().map(|record| Block::decode(&record.bytes).unwrap().verify().unwrap()).collect()
+    }
+
+    #[track_caller]
+    pub fn assert_equal(&self) {
+        let first = self.replica(0);
+        for node in 1..self.nodes.len() {
+            let other = self.replica(node);
+            assert_eq!(first.frozen(), other.frozen(), "freezes of 0 and {node}");
+            assert_eq!(self.order(0), self.order(node), "order of 0 and {node}");
+            assert_eq!(first.heads(), other.heads(), "heads of 0 and {node}");
+            assert_eq!(first.digest(), other.digest(), "digest of 0 and {node}");
+            assert_eq!(first.totals(), other.totals(), "totals of 0 and {node}");
+        }
+    }
+}
