@@ -72,6 +72,8 @@ pub const CLIENT_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 pub const CLIENT_FRAME_BYTES: usize = 2 * CLIENT_MESSAGE_BYTES;
 /// Commands of one Socket.IO client that wait for their turn, and answers that it may wait for at once.
 pub const CLIENT_QUEUE: usize = 4096;
+/// Errors of commands that found no place, waiting to be told to one Socket.IO client; one more closes its connection.
+pub const CLIENT_REFUSALS: usize = 65_536;
 /// Bytes of commands of one Socket.IO client that wait for their turn.
 pub const CLIENT_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of commands of all Socket.IO clients that wait for their turn.
@@ -129,6 +131,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("Socket.IO frame", CLIENT_FRAME_BYTES as u64, "bytes"),
     ("commands waiting per client", CLIENT_QUEUE as u64, "commands"),
     ("commands waiting per client", CLIENT_QUEUE_BYTES as u64, "bytes"),
+    ("errors waiting per client", CLIENT_REFUSALS as u64, "errors"),
     ("commands waiting in all", CLIENTS_QUEUE_BYTES as u64, "bytes"),
     ("newest entries in one answer", LEDGER_BYTES as u64, "bytes"),
     ("handshake", HANDSHAKE, "µs"),

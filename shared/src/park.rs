@@ -147,6 +147,18 @@ impl Pool {
         self.blocks.get(other).map(|parked| parked.block.clone())
     }
 
+    /// The lane is frozen from a height on: what is here of its zone waits for a voucher now.
+    pub(crate) fn freeze(&mut self, lane: NodeId, height: u64) {
+        let zone: Vec<BlockHash> =
+            self.heights.range((lane, height)..=(lane, u64::MAX)).flat_map(|(_, s)| s).copied().collect();
+        for hash in zone {
+            if let Some(parked) = self.remove(&hash) {
+                // Without room it is asked for again when a voucher comes.
+                let _ = self.insert(parked.block, parked.source, Wait::Voucher);
+            }
+        }
+    }
+
     /// The earliest time that a block here waits for.
     pub(crate) fn next_time(&self) -> Option<Timestamp> {
         self.times.first().map(|(time, _)| *time)

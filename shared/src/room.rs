@@ -163,7 +163,7 @@ impl<'a> Envelope<'a> {
         if text.len() > TEXT_FRAME_BYTES {
             return Err(TextError::TooLarge { len: text.len() });
         }
-        let envelope: Self = serde_json::from_str(text).map_err(|error| TextError::Malformed(brief(&error)))?;
+        let envelope: Self = object(text).map_err(TextError::Malformed)?;
         for (field, value, least) in [
             ("message_type", &envelope.message_type, 1),
             ("message_id", &envelope.message_id, 1),
@@ -178,13 +178,17 @@ impl<'a> Envelope<'a> {
     }
 
     fn payload<T: DeserializeOwned>(&self, kind: &'static str) -> Result<T, TextError> {
-        serde_json::from_str(self.payload.get()).map_err(|error| TextError::Payload { kind, error: brief(&error) })
+        object(self.payload.get()).map_err(|error| TextError::Payload { kind, error })
     }
 }
 
-/// The error's text, of which a client could make as much as it sends.
-fn brief(error: &serde_json::Error) -> String {
-    error.to_string().chars().take(200).collect()
+/// Reads a JSON object. An array of the fields' values, which serde takes as well, is none.
+fn object<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
+    if !json.trim_start().starts_with('{') {
+        return Err("a JSON object is expected".into());
+    }
+    // A client can make the error's text as long as its frame.
+    serde_json::from_str(json).map_err(|error| error.to_string().chars().take(200).collect())
 }
 
 #[derive(Deserialize)]
@@ -502,3 +506,6 @@ fn to_json(envelope: &Envelope<'_>) -> String {
         Err(error) => unreachable!("plain values are JSON: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

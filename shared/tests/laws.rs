@@ -99,8 +99,6 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn a_block_reads_back_from_its_bytes(block in any_block()) {
         let decoded = Block::decode(block.bytes()).unwrap();
@@ -152,25 +150,7 @@ proptest! {
 
     #[test]
     fn any_delivery_order_and_grouping_gives_the_same_ledger(seed in any::<u64>()) {
-        let mut choices = Choices(seed);
-        let blocks = random_history(&mut choices);
-        let mut net = Net::new(&[false, false, false]);
-        for node in 0..3 {
-            let mut delivery: Vec<&VerifiedBlock> = blocks.iter().collect();
-            if node > 0 {
-                choices.shuffle(&mut delivery);
-            }
-            while !delivery.is_empty() {
-                let group: Vec<_> = delivery.drain(..(1 + choices.below(5)).min(delivery.len())).collect();
-                let inputs = group.iter().map(|b| Input::Import { token: 0, blocks: vec![b.bytes().to_vec()] });
-                net.turn(node, inputs.collect());
-                if choices.chance(10) {
-                    // Once more is once.
-                    net.inject(node, group[0]);
-                }
-            }
-        }
-        net.assert_equal();
+        check_delivery(seed);
     }
 
     #[test]
@@ -197,6 +177,33 @@ proptest! {
         let (slept, awake) = (run(true), run(false));
         prop_assert_eq!(slept.replica(2).totals().entries, awake.replica(2).totals().entries);
     }
+}
+
+fn check_delivery(seed: u64) {
+    let mut choices = Choices(seed);
+    let blocks = random_history(&mut choices);
+    let mut net = Net::new(&[false, false, false]);
+    for node in 0..3 {
+        let mut delivery: Vec<&VerifiedBlock> = blocks.iter().collect();
+        if node > 0 {
+            choices.shuffle(&mut delivery);
+        }
+        while !delivery.is_empty() {
+            let group: Vec<_> = delivery.drain(..(1 + choices.below(5)).min(delivery.len())).collect();
+            let inputs = group.iter().map(|b| Input::Import { token: 0, blocks: vec![b.bytes().to_vec()] });
+            net.turn(node, inputs.collect());
+            if choices.chance(10) {
+                // Once more is once.
+                net.inject(node, group[0]);
+            }
+        }
+    }
+    net.assert_equal();
+}
+
+#[test]
+fn a_zone_block_that_waited_before_the_freeze_finds_its_voucher() {
+    check_delivery(13_272_132_519_314_531_670);
 }
 
 /// Blocks of honest authors and liars, with forks, in an order in which they could have been made.

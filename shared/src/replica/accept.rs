@@ -223,6 +223,7 @@ impl<S: Store> Replica<S> {
         }
         self.ledger.freeze(&mut self.store, evidence)?;
         self.make_void(&void)?;
+        self.pool.freeze(lane, height);
         effects.push(Effect::ForkDetected(Arc::new(evidence.clone())));
         if writes {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
