@@ -1,0 +1,29 @@
+# The few commands people use. The two in the README are npm's: `npm start` and `npm test`.
+
+# Format, lints, types, licences, docs, and that `shared` builds without std.
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --exclude relay-worker --exclude cairn-wasm --all-targets -- -D warnings
+    cargo clippy -p relay-worker -p cairn-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps -p shared -p node
+    cargo build -p shared --target wasm32-unknown-unknown
+    cargo build -p shared --target thumbv7em-none-eabi
+    ! cargo tree -p shared --edges normal | grep -E '\b(tokio|std-async|mio) '
+    cargo deny check bans licenses sources
+    npx tsc --project tsconfig.json
+
+# Every test.
+test *words:
+    npm test -- {{words}}
+
+# Random liars over real replicas, from a seed on: just liars 0 1000
+liars first="0" count="1000":
+    CAIRN_SEED={{first}} CAIRN_SEEDS={{count}} cargo test -p shared --test laws liars -- --nocapture
+
+# Every figure, from a release build.
+bench:
+    node scripts/bench.mjs
+
+# Relay and node for trying things.
+dev:
+    npm start
