@@ -90,8 +90,8 @@ enum TextError {
     Unsigned,
     #[error("nobody here announced {0:?}")]
     UnknownRecipient(String),
-    #[error("{0:?} is no request that this hub answers: NodeListRequest, EntryRequest and LedgerSyncRequest are")]
-    Unsupported(String),
+    #[error("{came:?} is nothing that this room answers, {answered}")]
+    Unsupported { came: String, answered: &'static str },
     #[error("frame of {len} bytes for {recipients} clients, limit is {TEXT_FANOUT_BYTES} bytes in all")]
     Fanout { len: usize, recipients: usize },
     #[error("{message}")]
@@ -107,7 +107,7 @@ impl TextError {
             Self::TooManyIds => "too_many_ids",
             Self::Unsigned => "entry_refused",
             Self::UnknownRecipient(_) => "unknown_recipient",
-            Self::Unsupported(_) => "unsupported",
+            Self::Unsupported { .. } => "unsupported",
             Self::Fanout { .. } => "too_many_recipients",
             Self::Ledger { code, .. } => code,
         }
@@ -349,7 +349,13 @@ impl Room {
             ("NodeListRequest", _) if mine => ("NodeListResponse", self.nodes(ledger)),
             ("EntryRequest", Some(replica)) if mine => ("EntryResponse", entry(envelope, replica)?),
             ("LedgerSyncRequest", Some(replica)) if mine => ("LedgerSyncResponse", page(envelope, replica)?),
-            (other, _) if recipient == me => return Err(TextError::Unsupported(other.to_string()).into()),
+            (came, _) if recipient == me => {
+                let answered = match ledger {
+                    Some(_) => "NodeListRequest, EntryRequest and LedgerSyncRequest are",
+                    None => "NodeListRequest is",
+                };
+                return Err(TextError::Unsupported { came: came.to_string(), answered }.into());
+            }
             _ => return Ok(self.broker(link, envelope, effects)?),
         };
         let text = self.envelope(kind, &me, &envelope.sender_id, &payload);

@@ -43,6 +43,9 @@ pub(super) enum Refusal {
     Rule(RuleError),
 }
 
+/// A waiting block all of whose ancestors are here, and its parents.
+type Connected = (Arc<VerifiedBlock>, Vec<Summary>);
+
 impl<S: Store> Replica<S> {
     pub(super) fn handle_import(
         &mut self,
@@ -305,7 +308,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// The waiting blocks all of whose ancestors are here, in ledger order, each with its parents.
-    fn connected(&mut self) -> Result<Vec<(Arc<VerifiedBlock>, Vec<Summary>)>, ReplicaError<S::Error>> {
+    fn connected(&mut self) -> Result<Vec<Connected>, ReplicaError<S::Error>> {
         let mut included: BTreeMap<BlockHash, Summary> = BTreeMap::new();
         let mut connected = Vec::new();
         for block in self.pool.in_order() {

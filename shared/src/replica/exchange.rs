@@ -17,7 +17,7 @@ use crate::{
         RESYNC_EVERY, STALL_TIMEOUT, WANTED_PER_FRAME, WANTED_PER_LINK,
     },
     replica::ReplicaError,
-    store::{Page, Record, Store, Summary},
+    store::{Page, ReadStore, Record, Store, Summary},
     sync::{Link, Phase},
     wire::{Envelope, Head, Message, PROTOCOL_VERSION, auth_message, decode_frame},
 };
@@ -33,6 +33,9 @@ const FORKED: Page = Page { blocks: 256, bytes: usize::MAX };
 /// What an envelope adds to its blocks, and each block's length prefix.
 const ENVELOPE_BYTES: usize = 128;
 const PREFIX_BYTES: usize = 5;
+
+/// The store failed; or the peer broke the protocol, and its link is to be closed.
+type Reply<S> = Result<Result<(), CloseReason>, ReplicaError<<S as ReadStore>::Error>>;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_opened(&mut self, id: LinkId, role: Role, effects: &mut Vec<Effect>) {
@@ -153,12 +156,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn on_envelope(
-        &mut self,
-        id: LinkId,
-        envelope: Envelope,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Result<(), CloseReason>, ReplicaError<S::Error>> {
+    fn on_envelope(&mut self, id: LinkId, envelope: Envelope, effects: &mut Vec<Effect>) -> Reply<S> {
         let Some(link) = self.links.get(&id) else { return Ok(Ok(())) };
         if envelope.recipient.is_some_and(|recipient| recipient != self.me) {
             return Ok(Err(CloseReason::Protocol("an envelope is for another node")));
@@ -168,11 +166,11 @@ impl<S: Store> Replica<S> {
                 if envelope.sender != node {
                     return Ok(Err(CloseReason::WrongProof));
                 }
-                return Ok(self.on_hello(id, version, ledger == self.config.ledger, node, nonce));
+                Ok(self.on_hello(id, version, ledger == self.config.ledger, node, nonce))
             }
             (Phase::Proving { peer, challenge }, Message::Auth { signature }) => {
                 let (peer, challenge) = (*peer, *challenge);
-                return self.on_auth(id, peer, &challenge, &signature, effects);
+                self.on_auth(id, peer, &challenge, &signature, effects)
             }
             (Phase::Ready { peer }, message) => {
                 if envelope.sender != *peer {
@@ -216,7 +214,7 @@ impl<S: Store> Replica<S> {
         challenge: &[u8; 32],
         signature: &[u8; 64],
         effects: &mut Vec<Effect>,
-    ) -> Result<Result<(), CloseReason>, ReplicaError<S::Error>> {
+    ) -> Reply<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
         let message = auth_message(&self.config.ledger, (&peer, challenge), (&self.me, &link.nonce));
         let proved = VerifyingKey::from_bytes(peer.as_bytes())
@@ -258,12 +256,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn on_message(
-        &mut self,
-        id: LinkId,
-        message: Message,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Result<(), CloseReason>, ReplicaError<S::Error>> {
+    fn on_message(&mut self, id: LinkId, message: Message, effects: &mut Vec<Effect>) -> Reply<S> {
         match message {
             Message::Hello { .. } | Message::Auth { .. } => {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
@@ -444,12 +437,7 @@ impl<S: Store> Replica<S> {
         Ok(next)
     }
 
-    fn on_blocks(
-        &mut self,
-        id: LinkId,
-        blocks: Vec<Vec<u8>>,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Result<(), CloseReason>, ReplicaError<S::Error>> {
+    fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
         for bytes in blocks {
             if let Outcome::Refused(refusal) = self.offer(&bytes, Some(id), effects)? {
                 return Ok(Err(CloseReason::Protocol(match refusal {
