@@ -1,10 +1,12 @@
 //! The replica: one ledger on one node, as a state machine without IO.
 //!
 //! One way in ([`Replica::handle`]), one way to be woken ([`Replica::next_wake`]), one end of a turn
-//! ([`Replica::commit`]). `accept` decides about blocks, `exchange` speaks with peers.
+//! ([`Replica::commit`]). `accept` decides about blocks; `handshake`, `exchange` and `serve` speak with peers.
 
 mod accept;
 mod exchange;
+mod handshake;
+mod serve;
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -1,0 +1,157 @@
+//! Links come and go: opening, proving keys, coming back after hibernation, closing.
+
+use alloc::{vec, vec::Vec};
+
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+
+use super::{Replica, Timer, exchange::Reply};
+use crate::{
+    effect::{CloseReason, Effect, LinkId, Role},
+    id::NodeId,
+    limits::{HANDSHAKE, LINKS, PING_EVERY},
+    store::Store,
+    sync::{Link, Phase},
+    wire::{Message, PROTOCOL_VERSION, auth_message},
+};
+
+/// With so few heads they go out unasked, which saves a round trip.
+const HEADS_UNASKED: usize = 64;
+
+impl<S: Store> Replica<S> {
+    pub(super) fn handle_opened(&mut self, id: LinkId, role: Role, effects: &mut Vec<Effect>) {
+        if self.links.len() >= LINKS {
+            effects.push(Effect::Close { link: id, reason: CloseReason::Full });
+            return;
+        }
+        let nonce = self.random.bytes32();
+        self.links.insert(id, Link::new(role, nonce));
+        self.timers.set(Timer::Handshake(id), self.now.plus(HANDSHAKE));
+        let (ledger, node) = (self.config.ledger, self.me);
+        self.say(id, Message::Hello { version: PROTOCOL_VERSION, ledger, node, nonce });
+    }
+
+    pub(super) fn restore_link(&mut self, id: LinkId, state: &[u8], effects: &mut Vec<Effect>) {
+        let Some((mut link, settled)) = Link::load(state) else {
+            return self.handle_opened(id, Role::Accepted, effects);
+        };
+        link.compared = settled;
+        let (ready, role) = (link.peer().is_some(), link.role);
+        self.links.insert(id, link);
+        if !ready {
+            self.timers.set(Timer::Handshake(id), self.now.plus(HANDSHAKE));
+            return;
+        }
+        if role == Role::Dialled {
+            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+        }
+        if settled {
+            self.has_everything(id);
+        } else {
+            self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
+            self.say_heads(id);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.remove(&id) else { return };
+        for timer in [Timer::Handshake(id), Timer::Ping(id), Timer::Pong(id), Timer::Stall(id), Timer::Resync(id)] {
+            self.timers.stop(timer);
+        }
+        self.pool.drop_link(id);
+        if let Some(node) = link.peer() {
+            effects.push(Effect::PeerDown { link: id, node });
+            if link.holds > 0 {
+                effects.push(self.held());
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, id: LinkId, reason: CloseReason, effects: &mut Vec<Effect>) {
+        if let Some(link) = self.links.get_mut(&id) {
+            let frames = core::mem::take(&mut link.control);
+            effects.extend(frames.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
+            effects.push(Effect::Close { link: id, reason });
+            self.forget(id, effects);
+        }
+    }
+
+    pub(super) fn heard(&mut self, id: LinkId) {
+        if self.links.get(&id).is_some_and(|link| link.role == Role::Dialled && link.peer().is_some()) {
+            self.timers.stop(Timer::Pong(id));
+            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+        }
+    }
+
+    pub(super) fn on_hello(
+        &mut self,
+        id: LinkId,
+        version: u64,
+        same_ledger: bool,
+        node: NodeId,
+        nonce: [u8; 32],
+    ) -> Result<(), CloseReason> {
+        if version != PROTOCOL_VERSION {
+            return Err(CloseReason::WrongVersion);
+        }
+        if !same_ledger {
+            return Err(CloseReason::WrongLedger);
+        }
+        if node == self.me {
+            return Err(CloseReason::Myself);
+        }
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.phase = Phase::Proving { peer: node, challenge: nonce };
+        let message = auth_message(&self.config.ledger, (&self.me, &link.nonce), (&node, &nonce));
+        let signature = self.config.key.sign(&message).to_bytes();
+        self.say(id, Message::Auth { signature });
+        Ok(())
+    }
+
+    pub(super) fn on_auth(
+        &mut self,
+        id: LinkId,
+        peer: NodeId,
+        challenge: &[u8; 32],
+        signature: &[u8; 64],
+        effects: &mut Vec<Effect>,
+    ) -> Reply<S> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
+        let message = auth_message(&self.config.ledger, (&peer, challenge), (&self.me, &link.nonce));
+        let proved = VerifyingKey::from_bytes(peer.as_bytes())
+            .is_ok_and(|key| !key.is_weak() && key.verify_strict(&message, &Signature::from_bytes(signature)).is_ok());
+        if !proved {
+            return Ok(Err(CloseReason::WrongProof));
+        }
+        link.phase = Phase::Ready { peer };
+        let role = link.role;
+        self.timers.stop(Timer::Handshake(id));
+        if role == Role::Dialled {
+            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+        }
+        let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(peer));
+        if let Some((older, _)) = older {
+            self.close(*older, CloseReason::Replaced, effects);
+        }
+        effects.push(Effect::PeerUp { link: id, node: peer });
+        self.introduce(id, peer);
+        self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
+        if self.ledger.lanes().len() <= HEADS_UNASKED {
+            self.say_heads(id);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.heads_sent = true;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    pub(super) fn introduce(&mut self, id: LinkId, peer: NodeId) {
+        let ready = |(other, link): (&LinkId, &Link)| link.peer().filter(|_| *other != id).map(|node| (*other, node));
+        let others: Vec<(LinkId, NodeId)> = self.links.iter().filter_map(ready).collect();
+        if !others.is_empty() {
+            self.say(id, Message::NodeAnnounce { nodes: others.iter().map(|(_, node)| *node).collect() });
+        }
+        for (other, _) in others {
+            self.say(other, Message::NodeAnnounce { nodes: vec![peer] });
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What goes out: new blocks, proofs and answers within a peer's credit, lanes merged in ledger order.
+
+use alloc::vec::Vec;
+
+use super::{Replica, Timer, Turn};
+use crate::{
+    block::Block,
+    effect::{Effect, LinkId},
+    id::{BlockHash, NodeId},
+    ledger::stored_evidence,
+    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HEADS_PER_FRAME, STALL_TIMEOUT},
+    replica::ReplicaError,
+    store::{Page, Record, Store, Summary},
+    wire::{Envelope, Message},
+};
+
+/// Blocks read ahead of a lane that is being sent.
+const READ_AHEAD: Page = Page { blocks: 64, bytes: FRAME_TARGET_BYTES };
+/// Blocks of a forked lane that are looked through for the next one.
+const FORKED: Page = Page { blocks: 256, bytes: usize::MAX };
+/// What an envelope adds to its blocks, and each block's length prefix.
+const ENVELOPE_BYTES: usize = 128;
+const PREFIX_BYTES: usize = 5;
+
+impl<S: Store> Replica<S> {
+    pub(super) fn serve_links(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            self.acknowledge(id);
+            self.serve(id, effects)?;
+            if let Some(link) = self.links.get_mut(&id) {
+                let state = link.save();
+                if state != link.remembered {
+                    link.remembered.clone_from(&state);
+                    effects.push(Effect::Remember { link: id, state });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn acknowledge(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (taken, have) = (core::mem::take(&mut link.taken), core::mem::take(&mut link.have));
+        if !have.is_empty() {
+            self.say(id, Message::Have { lanes: have.into_iter().collect() });
+        }
+        if !taken.is_empty() {
+            self.say(id, Message::Credit { frames: taken.frames, bytes: taken.bytes });
+        }
+    }
+
+    pub(super) fn serve(&mut self, id: LinkId, effects: &mut Vec<Effect>) -> Turn<S> {
+        loop {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let control = core::mem::take(&mut link.control);
+            let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
+            let may_send = link.peer().is_some() && link.in_flight.has_room();
+            effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
+            let message = if may_send { self.next_message(id)? } else { None };
+            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let Some(message) = message else {
+                // What stays behind waits for credit, and not for ever.
+                if link.owes() && !link.in_flight.is_empty() && !self.timers.is_set(Timer::Stall(id)) {
+                    self.timers.set(Timer::Stall(id), self.now.plus(STALL_TIMEOUT));
+                }
+                return Ok(());
+            };
+            let envelope = self.envelope(message).encode();
+            let bytes = join_last(id, envelope, open, effects);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.in_flight.add(bytes.len());
+            }
+            effects.push(Effect::Send { link: id, bytes });
+        }
+    }
+
+    pub(super) fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+        if let Some(lane) = link.proofs.pop_first() {
+            let proof = stored_evidence(&self.store, &lane)?;
+            return Ok(proof.map(|proof| Message::Evidence { proof }));
+        }
+        while let Some(hash) = self.links.get_mut(&id).and_then(|link| link.answers.pop_front()) {
+            let blocks = self.answer(&hash)?;
+            if !blocks.is_empty() {
+                return Ok(Some(Message::EntryResponse { blocks }));
+            }
+        }
+        let (mut blocks, mut bytes) = (Vec::new(), ENVELOPE_BYTES);
+        while let Some(next) = self.links.get_mut(&id).and_then(|link| link.outbox.pop()) {
+            let Some(record) = self.load(&next)? else { continue };
+            let size = record.len() + PREFIX_BYTES;
+            if !blocks.is_empty() && bytes + size > FRAME_TARGET_BYTES {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.outbox.push(next);
+                }
+                break;
+            }
+            bytes += size;
+            blocks.push(record);
+            let behind = self.ledger.is_forked(&next.author).then_some(next.hash);
+            let following = self.next_in_lane(&next.author, next.height, behind)?;
+            let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+            link.remaining = link.remaining.saturating_sub(1);
+            link.note_has(next.author, next.height);
+            following.into_iter().for_each(|following| link.outbox.push(following));
+        }
+        let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+        if link.outbox.is_empty() {
+            link.remaining = 0;
+        }
+        let remaining = link.remaining;
+        Ok((!blocks.is_empty()).then_some(Message::EntryAnnounce { blocks, remaining }))
+    }
+
+    pub(super) fn next_in_lane(
+        &mut self,
+        lane: &NodeId,
+        height: u64,
+        behind: Option<BlockHash>,
+    ) -> Result<Option<Summary>, ReplicaError<S::Error>> {
+        if self.ledger.height(lane) < height || (self.ledger.height(lane) == height && behind.is_none()) {
+            return Ok(None);
+        }
+        if self.ledger.is_forked(lane) {
+            let from = if behind.is_some() { height } else { height + 1 };
+            let is_next = |s: &Summary| s.height > height || behind.is_some_and(|hash| s.hash > hash);
+            let page = self.store.lane(lane, from, FORKED)?;
+            return Ok(page.iter().map(|record| record.summary).find(is_next));
+        }
+        let first = (*lane, height + 1, BlockHash::from_bytes([0; 32]));
+        let at_hand =
+            self.recent.blocks.range(first..).next().filter(|((author, at, _), _)| author == lane && *at == height + 1);
+        if let Some((_, record)) = at_hand {
+            return Ok(Some(record.summary));
+        }
+        let page = self.store.lane(lane, height + 1, READ_AHEAD)?;
+        let next = page.first().map(|record| record.summary);
+        page.into_iter().for_each(|record| self.recent.insert(record));
+        Ok(next)
+    }
+
+    pub(super) fn load(&self, summary: &Summary) -> Result<Option<Vec<u8>>, ReplicaError<S::Error>> {
+        match self.recent.blocks.get(&(summary.author, summary.height, summary.hash)) {
+            Some(record) => Ok(Some(record.bytes.clone())),
+            None => Ok(self.store.block(&summary.hash)?.map(|record| record.bytes)),
+        }
+    }
+
+    pub(super) fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
+        let (mut blocks, mut bytes, mut next) = (Vec::new(), 0, Some(*hash));
+        while let Some(hash) = next {
+            let Some(Record { summary, bytes: block }) = self.store.block(&hash)? else { break };
+            bytes += block.len() + PREFIX_BYTES;
+            if !blocks.is_empty() && (bytes > FRAME_TARGET_BYTES || blocks.len() == ANSWER_BLOCKS) {
+                break;
+            }
+            let header = Block::decode_header(&block).map_err(|_| ReplicaError::Damaged(hash))?;
+            next = header.parents.first().copied().filter(|_| summary.height > 1);
+            blocks.push(block);
+        }
+        blocks.reverse();
+        Ok(blocks)
+    }
+
+    pub(super) fn spread(&mut self, summary: &Summary, source: Option<LinkId>) {
+        let forked = self.ledger.is_forked(&summary.author);
+        for (id, link) in &mut self.links {
+            if !link.compared || Some(*id) == source || (!forked && link.has(&summary.author) >= summary.height) {
+                continue;
+            }
+            link.remaining += 1;
+            link.outbox.push(*summary);
+        }
+    }
+
+    pub(super) fn spread_freeze(&mut self, lane: NodeId, height: u64) -> Turn<S> {
+        let next = self.next_in_lane(&lane, height.saturating_sub(1), None)?;
+        for link in self.links.values_mut().filter(|link| link.peer().is_some()) {
+            link.proofs.insert(lane);
+            let has = link.has(&lane).min(height.saturating_sub(1));
+            link.has.insert(lane, has);
+            if let Some(next) = next.filter(|_| link.compared) {
+                link.remaining += 1;
+                link.outbox.push(next);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, id: LinkId, message: Message) {
+        // What follows a proof goes into a frame of its own: before it has read the proof, the peer takes small ones only.
+        let closes = matches!(message, Message::Auth { .. });
+        let envelope = self.envelope(message).encode();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        match link.control.last_mut() {
+            Some(frame) if !link.frame_closed && frame.len() + envelope.len() <= FRAME_BYTES => frame.extend(envelope),
+            _ => link.control.push(envelope),
+        }
+        link.frame_closed = closes;
+    }
+
+    pub(super) fn envelope(&mut self, message: Message) -> Envelope {
+        let message_id = uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes();
+        Envelope { message_id, sender: self.me, recipient: None, message }
+    }
+
+    pub(super) fn say_heads(&mut self, id: LinkId) {
+        let heads = self.ledger.heads();
+        let mut pages = heads.chunks(HEADS_PER_FRAME).peekable();
+        if pages.peek().is_none() {
+            self.say(id, Message::LedgerSyncResponse { heads: Vec::new(), last: true });
+        }
+        while let Some(page) = pages.next() {
+            self.say(id, Message::LedgerSyncResponse { heads: page.to_vec(), last: pages.peek().is_none() });
+        }
+    }
+}
+
+/// Puts an envelope behind the frame that is to be sent just before it, where there is one with room: frames are what
+/// costs.
+fn join_last(id: LinkId, envelope: Vec<u8>, open: bool, effects: &mut Vec<Effect>) -> Vec<u8> {
+    match effects.last_mut() {
+        Some(Effect::Send { link, bytes }) if open && *link == id && bytes.len() + envelope.len() <= FRAME_BYTES => {
+            let mut frame = core::mem::take(bytes);
+            effects.pop();
+            frame.extend_from_slice(&envelope);
+            frame
+        }
+        _ => envelope,
+    }
+}
