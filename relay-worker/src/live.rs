@@ -1,0 +1,312 @@
+//! A room that is awake: its sockets, its text side, and the replica of its ledger.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use ed25519_dalek::SigningKey;
+use shared::{
+    CloseReason, Config, Effect, Input, LedgerId, LinkId, ReadStore, Replica, ReplicaError, Role, Store, Timestamp,
+    replica::OpenError,
+    room::{Room, RoomEffect},
+};
+use worker::{State, WebSocket, console_log};
+
+use crate::{
+    RoomId,
+    socket::{self, Socket},
+    store::{DurableObjectStore, StoreError},
+};
+
+/// The row of `meta` with the relay's secret key for this room.
+const KEY: &str = "relay/key";
+/// The row of `meta` with the room's ledger; empty in the lobby.
+const LEDGER: &str = "relay/ledger";
+
+/// Why a room cannot go on. It is rebuilt from its rows at its next event.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Turn(#[from] ReplicaError<StoreError>),
+    #[error(transparent)]
+    Open(#[from] OpenError<StoreError>),
+    #[error("no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("this object is {here}, and was asked for {came}")]
+    WrongRoom { here: RoomId, came: RoomId },
+    #[error("the turn's transaction failed: {0}")]
+    Transaction(String),
+    #[error("a turn began within a turn")]
+    Busy,
+    #[error("this object has no room yet")]
+    NoRoom,
+}
+
+impl Failure {
+    /// What a client may read of it: the words of the platform stay in the log.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Store(newer @ StoreError::Newer { .. }) => newer.to_string(),
+            _ => "this room cannot be opened now, the relay's log says why".into(),
+        }
+    }
+}
+
+/// Something that happened to the room.
+pub(crate) enum Event {
+    Opened { link: LinkId, websocket: WebSocket },
+    Frame { link: LinkId, bytes: Vec<u8> },
+    Text { link: LinkId, text: String },
+    Closed { link: LinkId },
+    Wake,
+}
+
+/// Something to do to a socket, after the turn.
+pub(crate) enum Action {
+    Frame(WebSocket, Vec<u8>),
+    Text(WebSocket, Arc<str>),
+    Close(WebSocket, CloseReason),
+    Keep(Socket),
+}
+
+/// A room in memory.
+pub(crate) struct Live {
+    room: Room,
+    replica: Option<Replica<DurableObjectStore>>,
+    sockets: BTreeMap<LinkId, Socket>,
+    newest: LinkId,
+}
+
+impl Live {
+    /// Takes up what rows and sockets hold. `asked`: the room of the request that woke the object, which makes the room
+    /// if it is new.
+    pub(crate) fn restore(
+        state: &State,
+        asked: Option<RoomId>,
+        now: Timestamp,
+        actions: &mut Vec<Action>,
+    ) -> Result<Self, Failure> {
+        let mut store = DurableObjectStore::open(state.storage().sql());
+        let (id, key) = identity(&mut store, asked)?;
+        let sockets: BTreeMap<LinkId, Socket> = socket::all(state)
+            .into_iter()
+            .filter_map(|websocket| Some((socket::link_of(state, &websocket)?, Socket::restore(websocket)?)))
+            .collect();
+        let links: Vec<(LinkId, Vec<u8>)> = sockets
+            .iter()
+            .filter(|(_, socket)| socket.linked)
+            .map(|(link, socket)| (*link, socket.replica.clone()))
+            .collect();
+        let mut effects = Vec::new();
+        let me = shared::NodeId::from_bytes(key.verifying_key().to_bytes());
+        let replica = match id {
+            RoomId::Lobby => None,
+            RoomId::Ledger(ledger) => {
+                let config = Config { ledger, key, seed: random()?, writes: false };
+                Some(Replica::restore(config, store, &links, now, &mut effects)?)
+            }
+        };
+        let mut room = Room::new(me, random()?);
+        for (link, socket) in sockets.iter().filter(|(_, socket)| socket.text) {
+            room.restore(*link, &socket.room);
+        }
+        let newest = sockets.keys().next_back().copied().unwrap_or(LinkId(0));
+        console_log!("{id}: awake as {} with {} sockets, {} of them links", me.fmt_short(), sockets.len(), links.len());
+        let mut live = Self { room, replica, sockets, newest };
+        live.on_effects(effects, actions);
+        Ok(live)
+    }
+
+    /// Connections of all kinds.
+    pub(crate) fn connections(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// A number for a new connection: the time, so that it needs no row, and above every number that is in use.
+    pub(crate) fn new_link(&mut self, now: Timestamp) -> LinkId {
+        self.newest = LinkId(self.newest.0.saturating_add(1).max(now.micros()));
+        self.newest
+    }
+
+    /// When [`Event::Wake`] is due at the latest.
+    pub(crate) fn next_wake(&self) -> Option<Timestamp> {
+        self.replica.as_ref().and_then(Replica::next_wake)
+    }
+
+    /// One turn.
+    pub(crate) fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) -> Result<(), Failure> {
+        match event {
+            Event::Opened { link, websocket } => {
+                self.sockets.insert(link, Socket::new(websocket));
+                let mut effects = Vec::new();
+                self.room.on_opened(link, &mut effects);
+                self.on_room_effects(effects, actions);
+                Ok(())
+            }
+            Event::Frame { link, bytes } => self.on_frame(now, link, bytes, actions),
+            Event::Text { link, text } => self.on_text(now, link, &text, actions),
+            Event::Closed { link } => {
+                self.room.on_closed(link);
+                match self.sockets.remove(&link) {
+                    Some(socket) if socket.linked => self.turn(now, vec![Input::LinkClosed { link }], actions),
+                    _ => Ok(()),
+                }
+            }
+            Event::Wake => self.turn(now, vec![Input::Wake], actions),
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        bytes: Vec<u8>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        let Some(socket) = self.sockets.get_mut(&link) else { return Ok(()) };
+        if self.replica.is_none() {
+            self.close(link, CloseReason::Protocol("a binary frame came, the lobby takes text frames only"), actions);
+            return Ok(());
+        }
+        let frame = Input::Frame { link, bytes };
+        if socket.linked {
+            return self.turn(now, vec![frame], actions);
+        }
+        (socket.linked, socket.text) = (true, false);
+        actions.push(Action::Keep(socket.clone()));
+        self.room.on_closed(link);
+        self.turn(now, vec![Input::LinkOpened { link, role: Role::Accepted }, frame], actions)
+    }
+
+    fn on_text(&mut self, now: Timestamp, link: LinkId, text: &str, actions: &mut Vec<Action>) -> Result<(), Failure> {
+        let Some(socket) = self.sockets.get_mut(&link) else { return Ok(()) };
+        match text {
+            // The platform answers `ping` without waking the room, unless it failed to note that it should.
+            "ping" if socket.linked => return self.turn(now, vec![Input::Ping { link }], actions),
+            "pong" if socket.linked => return self.turn(now, vec![Input::Pong { link }], actions),
+            "ping" => {
+                actions.push(Action::Text(socket.websocket.clone(), "pong".into()));
+                return Ok(());
+            }
+            "pong" => return Ok(()),
+            _ => {}
+        }
+        if !socket.text {
+            socket.text = true;
+            actions.push(Action::Keep(socket.clone()));
+        }
+        let mut effects = Vec::new();
+        self.room.on_text(link, text, self.replica.as_ref(), &mut effects)?;
+        self.on_room_effects(effects, actions);
+        Ok(())
+    }
+
+    fn turn(&mut self, now: Timestamp, inputs: Vec<Input>, actions: &mut Vec<Action>) -> Result<(), Failure> {
+        let Some(replica) = &mut self.replica else { return Ok(()) };
+        let mut effects = Vec::new();
+        for input in inputs {
+            replica.handle(now, input, &mut effects)?;
+        }
+        replica.commit(now, &mut effects)?;
+        self.on_effects(effects, actions);
+        Ok(())
+    }
+
+    fn on_effects(&mut self, effects: Vec<Effect>, actions: &mut Vec<Action>) {
+        for effect in effects {
+            match effect {
+                Effect::Send { link, bytes } => self.on_socket(link, actions, |ws| Action::Frame(ws, bytes)),
+                Effect::Ping { link } => self.on_socket(link, actions, |ws| Action::Text(ws, "ping".into())),
+                Effect::Pong { link } => self.on_socket(link, actions, |ws| Action::Text(ws, "pong".into())),
+                Effect::Close { link, reason } => self.close(link, reason, actions),
+                Effect::Remember { link, state } => {
+                    if let Some(socket) = self.sockets.get_mut(&link) {
+                        socket.replica = state;
+                        actions.push(Action::Keep(socket.clone()));
+                    }
+                }
+                Effect::Added(added) => {
+                    let mut effects = Vec::new();
+                    self.room.on_added(&added, &mut effects);
+                    self.on_room_effects(effects, actions);
+                }
+                Effect::ForkDetected(evidence) => {
+                    let (author, height) = evidence.lane();
+                    console_log!(
+                        "{} signed two blocks of height {height}: its lane is frozen there",
+                        author.fmt_short()
+                    );
+                }
+                Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
+                Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),
+                // A relay appends and imports nothing, has no lane of its own and nobody to show progress to; its text
+                // clients read the ledger's order when they ask for it.
+                Effect::Appended { .. }
+                | Effect::Imported { .. }
+                | Effect::OrderChanged { .. }
+                | Effect::Held { .. }
+                | Effect::Progress { .. } => {}
+            }
+        }
+    }
+
+    fn on_room_effects(&mut self, effects: Vec<RoomEffect>, actions: &mut Vec<Action>) {
+        for effect in effects {
+            match effect {
+                RoomEffect::Send { link, text } => self.on_socket(link, actions, |ws| Action::Text(ws, text)),
+                RoomEffect::Close { link, reason } => self.close(link, reason, actions),
+                RoomEffect::Remember { link, state } => {
+                    if let Some(socket) = self.sockets.get_mut(&link) {
+                        socket.room = state;
+                        actions.push(Action::Keep(socket.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_socket(&self, link: LinkId, actions: &mut Vec<Action>, action: impl FnOnce(WebSocket) -> Action) {
+        if let Some(socket) = self.sockets.get(&link) {
+            actions.push(action(socket.websocket.clone()));
+        }
+    }
+
+    /// Closes a connection and forgets it at once: what it sends on its way out is nobody's.
+    fn close(&mut self, link: LinkId, reason: CloseReason, actions: &mut Vec<Action>) {
+        self.room.on_closed(link);
+        if let Some(socket) = self.sockets.remove(&link) {
+            console_log!("link {}: closed, {reason}", link.0);
+            actions.push(Action::Close(socket.websocket, reason));
+        }
+    }
+}
+
+/// Which room this is and the relay's key in it; made and stored when the room is new.
+fn identity(store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(RoomId, SigningKey), Failure> {
+    if !store.exists()? {
+        let room = asked.ok_or(Failure::NoRoom)?;
+        let key = SigningKey::from_bytes(&random()?);
+        store.create()?;
+        store.set_meta(KEY, key.as_bytes())?;
+        store.set_meta(LEDGER, if let RoomId::Ledger(ledger) = &room { ledger.as_bytes() } else { &[] })?;
+        return Ok((room, key));
+    }
+    let damaged = || StoreError::Damaged("meta");
+    let key: [u8; 32] = store.meta(KEY)?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+    let here = match store.meta(LEDGER)?.as_deref() {
+        Some([]) => RoomId::Lobby,
+        Some(bytes) => RoomId::Ledger(LedgerId::from_bytes(bytes.try_into().map_err(|_| damaged())?)),
+        None => return Err(damaged().into()),
+    };
+    match asked {
+        Some(came) if came != here => Err(Failure::WrongRoom { here, came }),
+        _ => Ok((here, SigningKey::from_bytes(&key))),
+    }
+}
+
+fn random() -> Result<[u8; 32], getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}
