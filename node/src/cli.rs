@@ -1,0 +1,136 @@
+//! The command line.
+
+use std::{
+    env,
+    path::PathBuf,
+    process::{self, ExitCode},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Layer, Settings};
+
+mod access;
+mod append;
+mod failure;
+mod limits;
+mod log;
+mod progress;
+mod serve;
+mod status;
+mod transfer;
+mod verify;
+
+pub use failure::Failure;
+
+/// A private network that a group owns: a shared history that every member writes and nobody can rewrite.
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, after_help = failure::EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    serve: Serve,
+    /// Print every limit of the protocol.
+    #[arg(long)]
+    limits: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// The data directory [environment: CAIRN_DATA] [default: cairn-data]
+    #[arg(long, global = true, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    /// The ledger's name [environment: CAIRN_LEDGER] [default: the one in the data directory, or commons]
+    #[arg(long, global = true, value_name = "NAME")]
+    ledger: Option<String>,
+    /// A TOML file with `relay`, `ledger`, `data` and `listen` [default: cairn.toml in the data directory]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// A relay to link to, may be given several times [environment: CAIRN_RELAY, separated by commas]
+    #[arg(long, value_name = "URL")]
+    relay: Vec<String>,
+    /// The address to listen on [environment: CAIRN_LISTEN] [default: 127.0.0.1:3000]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the ledger (this is what happens without a command)
+    Serve(Serve),
+    /// Append an entry and print its id
+    Append(append::Append),
+    /// Print entries
+    Log(log::Log),
+    /// Print how the node is
+    Status(status::Show),
+    /// Read the store again and check every block
+    Verify(verify::Verify),
+    /// Write all blocks to a file
+    Export(transfer::Export),
+    /// Add the blocks of a file
+    Import(transfer::Import),
+    /// Print every limit of the protocol
+    Limits(limits::Limits),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if let Some(message) = failure.message() {
+                eprintln!("cairn: {message}");
+            }
+            // The turn thread may still hold the store; it is not waited for once something has failed.
+            process::exit(failure.code().into())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli { common, serve, limits, command } = cli;
+    if limits {
+        return limits::Limits::default().run();
+    }
+    let serving = serve.relay.is_empty() && serve.listen.is_none();
+    let (serve, command) = match command {
+        None => (serve, None),
+        Some(Command::Serve(more)) => (serve.and(more), None),
+        Some(_) if !serving => return Err(Failure::Usage("--relay and --listen are for `cairn serve`".to_owned())),
+        Some(command) => (serve, Some(command)),
+    };
+    let flags = Layer {
+        relays: (!serve.relay.is_empty()).then_some(serve.relay),
+        ledger: common.ledger,
+        data: common.data,
+        listen: serve.listen,
+    };
+    let environment = Layer::from_environment(|name| env::var(name).ok());
+    let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
+    match command {
+        None | Some(Command::Serve(_)) => serve::run(&settings),
+        Some(Command::Append(append)) => append.run(&settings),
+        Some(Command::Log(log)) => log.run(&settings),
+        Some(Command::Status(status)) => status.run(&settings),
+        Some(Command::Verify(verify)) => verify.run(&settings),
+        Some(Command::Export(export)) => export.run(&settings),
+        Some(Command::Import(import)) => import.run(&settings),
+        Some(Command::Limits(limits)) => limits.run(),
+    }
+}
+
+impl Serve {
+    fn and(mut self, more: Serve) -> Serve {
+        self.relay.extend(more.relay);
+        Serve { relay: self.relay, listen: more.listen.or(self.listen) }
+    }
+}

@@ -1,0 +1,182 @@
+//! Why a command failed, and the exit code that says so. Codes above 63 are those of BSD's sysexits.h.
+
+use std::{io, net::SocketAddr};
+
+use shared::{AppendError, BlockHash, view::ViewError};
+use thiserror::Error;
+use tokio::task::JoinError;
+
+use crate::{
+    blocks::FileError,
+    config::ConfigError,
+    control::client::ControlError,
+    data::DataError,
+    host::{HostError, Stopped},
+    store::StoreError,
+};
+
+/// Shown below the help.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   `verify` found something wrong, or the ledger refused what was given
+  2   the command line, the environment or the configuration file is wrong
+  65  a file or the store is damaged, of another ledger, or of a newer version
+  66  there is no ledger in the data directory
+  69  the node that serves the data directory does not answer
+  70  a bug
+  71  the address to listen on cannot be had
+  73  another process uses the data directory
+  74  reading or writing failed; nothing was said that is not durable
+  77  the key file cannot be used as it is";
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// `verify` has said what is wrong.
+    #[error("the store has {0} wrong blocks or pages")]
+    Verify(u64),
+    /// What the command line asks for makes no sense.
+    #[error("{0}; see --help")]
+    Usage(String),
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Nobody can be served at the address.
+    #[error("cannot listen on {address}: {error}; --listen IP:PORT names another address, port 0 any free one")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What failed.
+        error: io::Error,
+    },
+    /// The replica's thread failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A part of the node ended that never should.
+    #[error("{what} ended by a bug: {error}")]
+    Bug {
+        /// Which part.
+        what: &'static str,
+        /// How.
+        error: JoinError,
+    },
+    /// The running node did not do it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The ledger refuses an entry.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A file of blocks is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A block that was exported is wrong.
+    #[error("block {hash} of the store is wrong: {what}; `cairn verify` says more")]
+    Block {
+        /// Which block.
+        hash: BlockHash,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What stands on standard input is no entry.
+    #[error("line {line} of the input: {what}")]
+    Input {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Reading or writing failed.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// What failed.
+        error: io::Error,
+    },
+    /// Entries cannot be shown.
+    #[error(transparent)]
+    View(#[from] ViewError<StoreError>),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+impl Failure {
+    pub(super) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::Io { what, error }
+    }
+
+    /// What a person should read. A reader that went away (`cairn log | head`) is no failure to speak of.
+    pub(super) fn message(&self) -> Option<String> {
+        match self {
+            Self::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe => None,
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// The exit code, see [`EXIT_CODES`].
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Verify(_) | Self::Append(_) => 1,
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Listen { .. } => 71,
+            Self::Input { .. } | Self::Block { .. } | Self::View(ViewError::Damaged { .. }) => 65,
+            Self::View(ViewError::Unknown(_)) => 1,
+            Self::File(FileError::Io(_)) | Self::Io { .. } | Self::Random(_) => 74,
+            Self::File(_) => 65,
+            Self::View(ViewError::Store(error)) => store_code(error),
+            Self::View(_) | Self::Bug { .. } => 70,
+            Self::Data(error) => data_code(error),
+            Self::Host(error) => host_code(error),
+            Self::Control(ControlError::Refused(refusal)) if refusal.code != "stopping" => 1,
+            Self::Control(_) => 69,
+        }
+    }
+}
+
+fn data_code(error: &DataError) -> u8 {
+    match error {
+        DataError::InUse { .. } => 73,
+        DataError::Nothing { .. } => 66,
+        DataError::Io { .. } => 74,
+        DataError::Store(error) => store_code(error),
+        DataError::Key(_) | DataError::KeyWithoutStore { .. } => 77,
+    }
+}
+
+fn store_code(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Missing { .. } => 66,
+        StoreError::Ledger { .. } => 65,
+        error if error.is_damage() => 65,
+        _ => 74,
+    }
+}
+
+fn host_code(error: &HostError) -> u8 {
+    use shared::replica::OpenError;
+    match error {
+        HostError::Open(OpenError::Store(error)) => store_code(error),
+        HostError::Open(_) => 65,
+        HostError::Panicked => 70,
+        _ => 74,
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Data(error.into())
+    }
+}
+
+impl From<Stopped> for Failure {
+    fn from(_: Stopped) -> Self {
+        // The turn thread says itself why it ended; whoever waits for it reports that instead.
+        Self::Host(HostError::Panicked)
+    }
+}

@@ -1,0 +1,192 @@
+//! `cairn serve`: the node itself.
+
+use std::{
+    future::Future,
+    io::{self, IsTerminal, Write},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    sync::{broadcast, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::{Failure, access::Access, progress::bar};
+use crate::{
+    config::Settings,
+    control::{self, ControlFile, Token},
+    data::{DataError, LockedDir, Opened},
+    host::{Event, Host, HostConfig, HostThread},
+    http, link,
+};
+
+/// How long connections have to end when the node stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
+    // A short command may have the directory for a moment; a node keeps it.
+    let locked = match Access::open(settings)? {
+        Access::Alone(locked) => locked,
+        Access::Through(_) => return Err(DataError::InUse { path: settings.data.path().to_owned() }.into()),
+    };
+    let runtime = Runtime::new().map_err(Failure::io("the runtime cannot start"))?;
+    let result = runtime.block_on(serve(settings, &locked));
+    // What still runs on other threads is reading at most.
+    runtime.shutdown_timeout(GRACE);
+    result
+}
+
+async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
+    // From here on a signal ends the node in order.
+    let signal = signal().map_err(Failure::io("signals cannot be received"))?;
+    let failed = |error| Failure::Listen { address: settings.listen, error };
+    let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let Opened { store, key, name, ledger } = locked.open(settings.ledger.as_deref())?;
+    let (host, thread) = Host::start(store, HostConfig { ledger, name, key })?;
+    let token = Token::generate()?;
+    let (stop, stopped) = watch::channel(false);
+    let routes = control::router(host.clone(), token.clone(), stopped.clone());
+    let control_path = locked.dir().control();
+    let unwritable = Failure::io("control.json cannot be written");
+    ControlFile::new(address, token).save(&control_path).map_err(&unwritable)?;
+    banner(settings, &host, address).map_err(Failure::io("standard output cannot be written"))?;
+
+    let mut tasks = JoinSet::new();
+    for relay in &settings.relays {
+        tasks.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
+    }
+    tasks.spawn(show_progress(host.events(), stopped.clone()));
+    let served = until_the_end(listener, &host, routes, thread, signal, stop, tasks).await;
+    ControlFile::remove(&control_path).map_err(unwritable)?;
+    served
+}
+
+/// Serves until a signal comes or something fails, then ends everything in order: clients, links, turns.
+async fn until_the_end(
+    listener: TcpListener,
+    host: &Host,
+    routes: axum::Router,
+    mut thread: HostThread,
+    signal: impl Future<Output = &'static str>,
+    stop: watch::Sender<bool>,
+    mut tasks: JoinSet<()>,
+) -> Result<(), Failure> {
+    let mut stopped = stop.subscribe();
+    let over = async move {
+        // Fails only when nobody can stop the node any more, and then it is over as well.
+        _ = stopped.wait_for(|stop| *stop).await;
+    };
+    let mut http = tokio::spawn(http::serve(listener, host.clone(), routes, over));
+    tokio::select! {
+        name = signal => info!("{name}: stopping"),
+        result = thread.ended() => {
+            // Nothing may be said any more, not even goodbye.
+            result?;
+            return Ok(());
+        }
+        result = &mut http => return Err(http_ended(result)),
+        Some(Err(error)) = tasks.join_next() => return Err(Failure::Bug { what: "a link", error }),
+    }
+    stop.send_replace(true);
+    if timeout(GRACE, &mut http).await.is_err() {
+        warn!("clients did not leave within {} s", GRACE.as_secs());
+        http.abort();
+    }
+    // Links send their close frames and end by themselves.
+    if timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        warn!("links did not close within {} s", GRACE.as_secs());
+    }
+    host.stop();
+    thread.ended().await?;
+    info!("stopped");
+    Ok(())
+}
+
+fn http_ended(result: Result<io::Result<()>, tokio::task::JoinError>) -> Failure {
+    let what = "clients are not served any more";
+    match result {
+        Ok(Err(error)) => Failure::Io { what, error },
+        Ok(Ok(())) => Failure::Io { what, error: io::ErrorKind::UnexpectedEof.into() },
+        Err(error) => Failure::Bug { what: "the HTTP server", error },
+    }
+}
+
+fn banner(settings: &Settings, host: &Host, address: SocketAddr) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "Cairn {}", env!("CARGO_PKG_VERSION"))?;
+    writeln!(out, "  node    {}", host.node())?;
+    writeln!(out, "  ledger  {} ({})", host.ledger_name(), host.ledger())?;
+    writeln!(out, "  data    {}", settings.data.path().display())?;
+    for relay in &settings.relays {
+        writeln!(out, "  relay   {relay}")?;
+    }
+    if settings.relays.is_empty() {
+        writeln!(out, "  relay   none: --relay wss://… links this node to others")?;
+    }
+    let data = settings.data.path().display();
+    writeln!(out, "  try     cairn --data {data} append \"hello\"    and    cairn --data {data} log --follow")?;
+    writeln!(out, "  listening on http://{address}")?;
+    out.flush()
+}
+
+/// Shows how far an exchange is, where someone looks.
+async fn show_progress(mut events: broadcast::Receiver<Event>, mut stopped: watch::Receiver<bool>) {
+    let mut shown = None;
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match event {
+            Ok(Event::Progress { done, total }) if done < total => {
+                let bar = shown.get_or_insert_with(|| bar("syncing", total));
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Ok(Event::Progress { total, .. }) => {
+                if let Some(bar) = shown.take() {
+                    bar.finish_and_clear();
+                }
+                if total > 0 {
+                    info!("in step: {total} blocks received");
+                }
+            }
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}
+
+#[cfg(unix)]
+fn signal() -> io::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "interrupted",
+            _ = terminate.recv() => "told to terminate",
+        }
+    })
+}
+
+#[cfg(not(unix))]
+fn signal() -> io::Result<impl Future<Output = &'static str>> {
+    Ok(async {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "interrupted",
+            // Without signals only the end of the process ends the node.
+            Err(_) => std::future::pending().await,
+        }
+    })
+}

@@ -1,0 +1,86 @@
+//! `cairn status`: how the node is.
+
+use std::{
+    fmt::{self, Display},
+    io::{self, Write},
+};
+
+use clap::Args;
+
+use super::{
+    Failure,
+    access::{Access, with_host},
+};
+use crate::{config::Settings, host::Status, link::RelayState};
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        // Asking must not make a ledger.
+        drop(settings.data.reader()?);
+        let (status, serving) = match Access::open(settings)? {
+            Access::Through(client) => (client.status()?, true),
+            Access::Alone(locked) => {
+                let status = with_host(&locked, settings, |host| async move { Ok(host.status().await?) })?;
+                (status, false)
+            }
+        };
+        let mut out = io::stdout().lock();
+        let print = if self.json {
+            serde_json::to_string(&status).map_err(io::Error::from).and_then(|text| writeln!(out, "{text}"))
+        } else {
+            write!(out, "{}", Text { status: &status, serving })
+        };
+        print.map_err(Failure::io("the status cannot be printed"))
+    }
+}
+
+struct Text<'a> {
+    status: &'a Status,
+    serving: bool,
+}
+
+impl Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.status;
+        writeln!(f, "node      {}", status.node)?;
+        writeln!(f, "ledger    {} ({})", status.name, status.ledger)?;
+        let totals = status.totals;
+        writeln!(f, "holds     {} entries in {} blocks, {} bytes", totals.entries, totals.blocks, totals.bytes)?;
+        writeln!(f, "digest    {}", status.digest)?;
+        writeln!(f, "lanes     {}", status.heads.len())?;
+        for lane in &status.frozen {
+            writeln!(f, "frozen    {} from height {}", lane.author, lane.height)?;
+        }
+        if status.parked.blocks > 0 {
+            writeln!(f, "parked    {} blocks, {} bytes", status.parked.blocks, status.parked.bytes)?;
+        }
+        if !self.serving {
+            return writeln!(f, "serving   no");
+        }
+        writeln!(f, "serving   for {} s", status.uptime_seconds)?;
+        writeln!(f, "held      own head {} by {} linked nodes", status.held.height, status.held.nodes)?;
+        for relay in &status.relays {
+            match &relay.state {
+                RelayState::Dialling => writeln!(f, "relay     {} is being dialled", relay.url)?,
+                RelayState::Connected { .. } => writeln!(f, "relay     {} is connected", relay.url)?,
+                RelayState::Waiting { reason } => writeln!(f, "relay     {} is not connected: {reason}", relay.url)?,
+            }
+        }
+        for link in &status.links {
+            let node = link.node.as_deref().unwrap_or("(not yet known)");
+            writeln!(
+                f,
+                "link      {node}: {} of {} blocks received, {} to send",
+                link.done, link.total, link.remaining
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,363 @@
+//! Settings: flags before environment before the TOML file before defaults.
+
+use std::{
+    fmt, fs, io,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use axum::http::Uri;
+use serde::Deserialize;
+use shared::LedgerId;
+use thiserror::Error;
+
+use crate::data::DataDir;
+
+const DEFAULT_DATA: &str = "cairn-data";
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3000));
+/// Bytes of a ledger's name.
+const NAME_BYTES: usize = 200;
+/// Relays of one node.
+const RELAYS: usize = 16;
+/// Bytes of a configuration file.
+const FILE_BYTES: u64 = 64 * 1024;
+
+/// What is wrong with a setting.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration file {} cannot be read: {error}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What failed.
+        error: io::Error,
+    },
+    /// The file is too large to be one.
+    #[error("the configuration file {} has {len} bytes, limit is {FILE_BYTES}", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its bytes.
+        len: u64,
+    },
+    /// The file is not TOML, or has a key or a value that is not known.
+    #[error("the configuration file {} is wrong: {message}", path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// The file in the data directory says where the data directory is.
+    #[error("the configuration file {} lies in the data directory and cannot set `data`; name it with --config", path.display())]
+    DataInside {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A relay's address is wrong.
+    #[error("a relay of {came:?} ({what}), expected a URL such as wss://relay.example or ws://127.0.0.1:8787")]
+    Relay {
+        /// What came.
+        came: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Too many relays.
+    #[error("{0} relays, limit is {RELAYS}")]
+    Relays(usize),
+    /// The address to listen on is wrong.
+    #[error("an address of {0:?}, expected IP:PORT such as 127.0.0.1:3000 (port 0: any free one)")]
+    Listen(String),
+    /// The ledger's name is wrong.
+    #[error("a ledger name of {0:?}, expected 1 to {NAME_BYTES} bytes without control characters")]
+    Ledger(String),
+}
+
+/// Where a relay is: `ws` or `wss`, host, and a path that its rooms are below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayUrl(String);
+
+impl RelayUrl {
+    /// The address of a ledger's room.
+    pub fn room(&self, ledger: &LedgerId) -> String {
+        format!("{}/ledger/{ledger}", self.0)
+    }
+}
+
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for RelayUrl {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let wrong = |what| ConfigError::Relay { came: excerpt(text), what };
+        let uri: Uri = text.parse().map_err(|_| wrong("not a URL"))?;
+        let scheme = match uri.scheme_str() {
+            Some("ws" | "http") => "ws",
+            Some("wss" | "https") => "wss",
+            Some(_) => return Err(wrong("its scheme is none of ws, wss, http and https")),
+            None => return Err(wrong("it has no scheme")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it has no host"))?;
+        if authority.host().is_empty() || authority.as_str().contains('@') {
+            return Err(wrong("a host is expected, and no user name"));
+        }
+        if authority.as_str().len() != authority.host().len() && authority.port_u16().is_none() {
+            return Err(wrong("its port is not 1 to 65535"));
+        }
+        if uri.query().is_some() {
+            return Err(wrong("a query means nothing here"));
+        }
+        Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
+    }
+}
+
+/// What the command line, the environment or a file says; what it leaves out comes from the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// Relays, as written.
+    pub relays: Option<Vec<String>>,
+    /// Name of the ledger.
+    pub ledger: Option<String>,
+    /// The data directory.
+    pub data: Option<PathBuf>,
+    /// The address to listen on, as written.
+    pub listen: Option<String>,
+}
+
+impl Layer {
+    /// What the environment says. Relays are separated by commas or spaces.
+    pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name| variable(name).filter(|value| !value.is_empty());
+        let split = |list: String| list.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        Self {
+            relays: set("CAIRN_RELAY").map(split),
+            ledger: set("CAIRN_LEDGER"),
+            data: set("CAIRN_DATA").map(PathBuf::from),
+            listen: set("CAIRN_LISTEN"),
+        }
+    }
+
+    fn or(self, next: Layer) -> Layer {
+        Layer {
+            relays: self.relays.or(next.relays),
+            ledger: self.ledger.or(next.ledger),
+            data: self.data.or(next.data),
+            listen: self.listen.or(next.listen),
+        }
+    }
+}
+
+/// The file's form.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    relay: Option<OneOrMany>,
+    ledger: Option<String>,
+    data: Option<PathBuf>,
+    listen: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a URL in quotes, or a list of them")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<File> for Layer {
+    fn from(file: File) -> Self {
+        let relays = file.relay.map(|relay| match relay {
+            OneOrMany::One(relay) => vec![relay],
+            OneOrMany::Many(relays) => relays,
+        });
+        Self { relays, ledger: file.ledger, data: file.data, listen: file.listen }
+    }
+}
+
+/// What a command works with, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The data directory.
+    pub data: DataDir,
+    /// The wanted ledger; `None`: the one that the store holds, or the default one.
+    pub ledger: Option<String>,
+    /// Relays to link to.
+    pub relays: Vec<RelayUrl>,
+    /// The address to listen on.
+    pub listen: SocketAddr,
+}
+
+impl Settings {
+    /// Puts the layers together and checks what they say. `file` is the one that `--config` names; without it
+    /// `cairn.toml` in the data directory counts, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a setting is wrong.
+    pub fn resolve(flags: Layer, environment: Layer, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let upper = flags.or(environment);
+        let data = |layer: &Layer| layer.data.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA));
+        let lower = match file {
+            Some(path) => read_file(path).and_then(|layer| layer.ok_or_else(|| missing(path)))?,
+            None => {
+                let path = data(&upper).join("cairn.toml");
+                let layer = read_file(&path)?.unwrap_or_default();
+                if layer.data.is_some() {
+                    return Err(ConfigError::DataInside { path });
+                }
+                layer
+            }
+        };
+        let all = upper.or(lower);
+        let data = DataDir::new(data(&all));
+        let relays = relays(all.relays.unwrap_or_default())?;
+        let ledger = all.ledger.map(check_name).transpose()?;
+        let listen = match all.listen {
+            Some(text) => text.parse().map_err(|_| ConfigError::Listen(excerpt(&text)))?,
+            None => DEFAULT_LISTEN,
+        };
+        Ok(Self { data, ledger, relays, listen })
+    }
+}
+
+fn relays(texts: Vec<String>) -> Result<Vec<RelayUrl>, ConfigError> {
+    let mut relays: Vec<RelayUrl> = Vec::new();
+    for text in texts {
+        let relay = text.parse()?;
+        if !relays.contains(&relay) {
+            relays.push(relay);
+        }
+    }
+    if relays.len() > RELAYS { Err(ConfigError::Relays(relays.len())) } else { Ok(relays) }
+}
+
+fn check_name(name: String) -> Result<String, ConfigError> {
+    if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(ConfigError::Ledger(excerpt(&name)));
+    }
+    Ok(name)
+}
+
+fn missing(path: &Path) -> ConfigError {
+    ConfigError::Io { path: path.to_owned(), error: io::ErrorKind::NotFound.into() }
+}
+
+/// Reads a configuration file; `None` if there is none.
+fn read_file(path: &Path) -> Result<Option<Layer>, ConfigError> {
+    let failed = |error| ConfigError::Io { path: path.to_owned(), error };
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > FILE_BYTES => {
+            return Err(ConfigError::TooLarge { path: path.to_owned(), len: metadata.len() });
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let wrong = |error: toml::de::Error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() };
+    let file: File = toml::from_str(&text).map_err(wrong)?;
+    Ok(Some(file.into()))
+}
+
+/// At most 80 characters of what came from outside, so that an error stays short.
+fn excerpt(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(ledger: &str, listen: &str) -> Layer {
+        Layer { ledger: Some(ledger.to_owned()), listen: Some(listen.to_owned()), ..Layer::default() }
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file_over_defaults() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("c.toml");
+        fs::write(&file, "ledger = \"file\"\nlisten = \"127.0.0.1:1\"\nrelay = \"https://r.example/\"").unwrap();
+        let environment = Layer::from_environment(|name| match name {
+            "CAIRN_LEDGER" => Some("environment".to_owned()),
+            "CAIRN_DATA" => Some("somewhere".to_owned()),
+            _ => None,
+        });
+        let settings = Settings::resolve(Layer::default(), environment.clone(), Some(&file)).unwrap();
+        assert_eq!(settings.ledger.as_deref(), Some("environment"));
+        assert_eq!(settings.listen.port(), 1);
+        assert_eq!(settings.data.path(), Path::new("somewhere"));
+        assert_eq!(settings.relays[0].to_string(), "wss://r.example");
+        let settings = Settings::resolve(layer("flag", "[::1]:0"), environment, Some(&file)).unwrap();
+        assert_eq!((settings.ledger.as_deref(), settings.listen.port()), (Some("flag"), 0));
+        let settings = Settings::resolve(Layer::default(), Layer::default(), None).unwrap();
+        assert_eq!((settings.data.path(), settings.listen), (Path::new(DEFAULT_DATA), DEFAULT_LISTEN));
+        assert_eq!((settings.ledger, settings.relays), (None, Vec::new()));
+    }
+
+    #[test]
+    fn the_file_in_the_data_directory_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let flags = || Layer { data: Some(directory.path().to_owned()), ..Layer::default() };
+        let file = directory.path().join("cairn.toml");
+        fs::write(&file, "relay = [\"ws://a:1\", \"ws://b:2/x/\", \"ws://a:1/\"]").unwrap();
+        let settings = Settings::resolve(flags(), Layer::default(), None).unwrap();
+        let relays: Vec<String> = settings.relays.iter().map(ToString::to_string).collect();
+        assert_eq!(relays, ["ws://a:1", "ws://b:2/x"]);
+        fs::write(&file, "data = \"/elsewhere\"").unwrap();
+        let error = Settings::resolve(flags(), Layer::default(), None).unwrap_err();
+        assert!(matches!(error, ConfigError::DataInside { .. }), "{error}");
+    }
+
+    #[test]
+    fn wrong_relays_are_named() {
+        let cases = [
+            ("", "not a URL"),
+            ("relay.example", "no scheme"),
+            ("/path", "no scheme"),
+            ("ftp://relay.example", "its scheme"),
+            ("ws://", "not a URL"),
+            ("ws://user@relay.example", "no user name"),
+            ("ws://relay.example:99999", "its port"),
+            ("ws://relay.example/?a=b", "a query"),
+            ("ws://relay example", "not a URL"),
+        ];
+        for (text, what) in cases {
+            let error = text.parse::<RelayUrl>().unwrap_err().to_string();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+        let ledger = LedgerId::from_bytes([7; 32]);
+        let relay: RelayUrl = "http://127.0.0.1:8787/".parse().unwrap();
+        assert_eq!(relay.room(&ledger), format!("ws://127.0.0.1:8787/ledger/{ledger}"));
+    }
+
+    #[test]
+    fn wrong_files_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("c.toml");
+        let cases = [
+            ("relais = \"ws://a\"", "unknown field `relais`"),
+            ("listen = 3000", "invalid type"),
+            ("relay = 7", "expected a URL in quotes"),
+            ("ledger = ", "TOML parse error"),
+            ("listen = \"nowhere\"", "expected IP:PORT"),
+            ("ledger = \"\"", "expected 1 to 200 bytes"),
+            ("ledger = \"a\\nb\"", "control characters"),
+            ("relay = \"gopher://x\"", "its scheme"),
+        ];
+        for (text, what) in cases {
+            fs::write(&file, text).unwrap();
+            let error = Settings::resolve(Layer::default(), Layer::default(), Some(&file)).unwrap_err().to_string();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+        let nothing = directory.path().join("none.toml");
+        let error = Settings::resolve(Layer::default(), Layer::default(), Some(&nothing)).unwrap_err();
+        assert!(matches!(error, ConfigError::Io { .. }), "{error}");
+    }
+}

@@ -1,0 +1,446 @@
+//! The handle to the thread that owns the replica: everything in the node reaches the ledger through it.
+
+use std::{
+    future::Future,
+    io,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    thread,
+    time::Instant,
+};
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use shared::{
+    AppendError, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
+    effect::ImportReport,
+    replica::{OpenError, ReplicaError},
+    view::EntryView,
+};
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+
+use crate::{
+    keys::NodeKey,
+    link::RelayBoard,
+    store::{SqliteReader, SqliteStore, StoreError},
+};
+
+mod status;
+mod turn;
+
+pub use status::{Held, Lane, LinkInfo, Parked, Status, Tip, Totals};
+use turn::{Command, Turns};
+
+/// KiB of commands that wait for the turn thread, in all. A command costs at least one.
+const QUEUE_KIB: usize = 16 * 1024;
+/// Events that a listener may lag behind before it has to read the store.
+const EVENTS: usize = 256;
+/// Read-only connections to the store.
+const READERS: usize = 4;
+/// Frames that wait for one link's socket. The replica's credit keeps what is in flight far below.
+const LINK_QUEUE: usize = 1024;
+
+/// What a host is made of.
+#[derive(Debug)]
+pub struct HostConfig {
+    /// Whose history the node holds.
+    pub ledger: LedgerId,
+    /// The ledger's name, for people.
+    pub name: String,
+    /// The node's key.
+    pub key: NodeKey,
+}
+
+/// Why a host cannot start, or why it stopped.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The replica refuses the store.
+    #[error(transparent)]
+    Open(#[from] OpenError<StoreError>),
+    /// The store failed: what it holds now is known only after it is read again.
+    #[error("this node stops before it says anything that may not be durable: {0}")]
+    Failed(#[from] ReplicaError<StoreError>),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    /// The operating system started no thread.
+    #[error("the turn thread cannot start: {0}")]
+    Thread(#[from] io::Error),
+    /// The turn thread panicked.
+    #[error("the turn thread ended by a bug")]
+    Panicked,
+}
+
+/// The turn thread is gone: the node is stopping, or its store failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("this node is stopping")]
+pub struct Stopped;
+
+/// Why a read gave nothing.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The node is stopping.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// What will resolve when the turn that handles a command is durable.
+#[derive(Debug)]
+pub struct Pending<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Pending<T> {
+    type Output = Result<T, Stopped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map_err(|_| Stopped)
+    }
+}
+
+/// One entry as JSON, serialised once and shared by everyone who shows it. Serialises as the entry itself.
+#[derive(Debug, Clone)]
+pub struct EntryJson {
+    /// The entry's id.
+    pub id: EntryId,
+    /// Its JSON view, one line.
+    pub json: Arc<RawValue>,
+}
+
+impl EntryJson {
+    /// Serialises a view.
+    ///
+    /// # Errors
+    /// Never, for a view that `shared` made; the error is serde's.
+    pub fn new(id: EntryId, view: &EntryView) -> Result<Self, serde_json::Error> {
+        let json = RawValue::from_string(shared::view::to_line(view)?)?;
+        Ok(Self { id, json: json.into() })
+    }
+}
+
+impl Serialize for EntryJson {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json.serialize(serializer)
+    }
+}
+
+/// Something that listeners may want to know. Everything in it is durable.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A block is in the ledger.
+    Added {
+        /// Its arrival number here.
+        seq: u64,
+        /// Its entries.
+        entries: Arc<[EntryJson]>,
+    },
+    /// What follows `from` in ledger order has changed (`None`: from the beginning).
+    OrderChanged {
+        /// The last entry before the change.
+        from: Option<EntryId>,
+    },
+    /// An author signed two blocks of one height.
+    ForkDetected(Arc<Evidence>),
+    /// More or fewer linked nodes hold this node's own blocks up to a height.
+    Held {
+        /// The height in this node's lane.
+        height: u64,
+        /// How many nodes.
+        nodes: u32,
+    },
+    /// How far the exchange over a link is, in blocks.
+    Progress {
+        /// Received.
+        done: u64,
+        /// To be received in all.
+        total: u64,
+    },
+    /// A linked node came or went.
+    PeersChanged,
+}
+
+/// What a link's socket is to do.
+#[derive(Debug)]
+pub enum LinkCommand {
+    /// Send a binary frame.
+    Frame(Vec<u8>),
+    /// Send the text frame `ping`.
+    Ping,
+    /// Send the text frame `pong`.
+    Pong,
+    /// Nothing to send: the peer has proved that it is this node.
+    PeerUp(NodeId),
+    /// Close the connection with this code and reason.
+    Close {
+        /// Of the close frame.
+        code: u16,
+        /// Of the close frame.
+        reason: String,
+    },
+}
+
+/// What a connection holds of the host while it is open: dropping it tells the replica that the link is gone.
+#[derive(Debug)]
+pub struct LinkPort {
+    id: LinkId,
+    host: Host,
+}
+
+impl LinkPort {
+    /// The link's number.
+    pub fn id(&self) -> LinkId {
+        self.id
+    }
+
+    /// A binary frame came. Waits for a place in the queue.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn frame(&self, bytes: Vec<u8>) -> Result<(), Stopped> {
+        let len = bytes.len();
+        self.host.send(len, Command::Frame { link: self.id, bytes }).await
+    }
+
+    /// A text frame `ping` came.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn ping(&self) -> Result<(), Stopped> {
+        self.host.send(0, Command::Ping { link: self.id }).await
+    }
+
+    /// A text frame `pong` came.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn pong(&self) -> Result<(), Stopped> {
+        self.host.send(0, Command::Pong { link: self.id }).await
+    }
+}
+
+impl Drop for LinkPort {
+    fn drop(&mut self) {
+        // One command per open link, so this needs no place in the queue to be bounded.
+        self.host.inner.send_now(Command::LinkClosed { link: self.id });
+    }
+}
+
+/// A command and its place in the queue, which is free again when the turn takes it.
+#[derive(Debug)]
+struct Queued {
+    command: Command,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    node: NodeId,
+    ledger: LedgerId,
+    name: String,
+    started: Instant,
+    places: Arc<Semaphore>,
+    queue: mpsc::UnboundedSender<Queued>,
+    events: broadcast::Sender<Event>,
+    last_seq: Arc<AtomicU64>,
+    next_link: AtomicU64,
+    path: PathBuf,
+    readers: Mutex<Vec<SqliteReader>>,
+    reading: Arc<Semaphore>,
+    relays: RelayBoard,
+}
+
+impl Inner {
+    fn send_now(&self, command: Command) {
+        // Fails only when the turn thread is gone, and then nobody waits for this command.
+        _ = self.queue.send(Queued { command, _place: None });
+    }
+}
+
+/// A cheap handle to the turn thread. The thread ends when the last handle is dropped, or by [`Host::stop`].
+#[derive(Debug, Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+/// The turn thread itself, held by whoever has to know how it ended.
+#[derive(Debug)]
+pub struct HostThread {
+    ended: oneshot::Receiver<Result<(), HostError>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl HostThread {
+    /// Waits for the end of the turn thread. Its store is closed then.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn ended(&mut self) -> Result<(), HostError> {
+        let result = (&mut self.ended).await.unwrap_or(Err(HostError::Panicked));
+        if let Some(thread) = self.thread.take() {
+            // It sent its result as its last act, so this does not block; a panic is in the result already.
+            _ = thread.join();
+        }
+        result
+    }
+}
+
+impl Host {
+    /// Takes up what the store holds and starts the turn thread.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds another ledger.
+    pub fn start(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
+        let path = store.path().to_owned();
+        let (queue, commands) = mpsc::unbounded_channel();
+        let (events, _) = broadcast::channel(EVENTS);
+        let last_seq = Arc::new(AtomicU64::new(0));
+        let relays = RelayBoard::default();
+        let (ledger, name) = (config.ledger, config.name);
+        let turns = Turns::open(store, ledger, config.key, events.clone(), last_seq.clone())?;
+        let inner = Inner {
+            node: turns.node(),
+            ledger,
+            name,
+            started: Instant::now(),
+            places: Arc::new(Semaphore::new(QUEUE_KIB)),
+            queue,
+            events,
+            last_seq,
+            next_link: AtomicU64::new(1),
+            path,
+            readers: Mutex::new(Vec::new()),
+            reading: Arc::new(Semaphore::new(READERS)),
+            relays,
+        };
+        let (end, ended) = oneshot::channel();
+        let thread = thread::Builder::new().name("turn".to_owned()).spawn(move || {
+            // Nobody listens any more when the process is ending, and then nobody needs the result.
+            _ = end.send(turns.run(commands));
+        })?;
+        Ok((Host { inner: Arc::new(inner) }, HostThread { ended, thread: Some(thread) }))
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// The ledger.
+    pub fn ledger(&self) -> LedgerId {
+        self.inner.ledger
+    }
+
+    /// The ledger's name.
+    pub fn ledger_name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The relays and how their links are.
+    pub fn relays(&self) -> &RelayBoard {
+        &self.inner.relays
+    }
+
+    /// Arrival number of the newest durable block. It is set before the event of that block is sent.
+    pub fn last_seq(&self) -> u64 {
+        self.inner.last_seq.load(Ordering::Acquire)
+    }
+
+    /// What happens from now on. A receiver that lags reads what it missed from the store by arrival number.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
+    }
+
+    /// Waits for a place in the bounded queue, then returns what will resolve when the entries are durable. Calls made
+    /// in order are appended in order.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn append(
+        &self,
+        payloads: Vec<Vec<u8>>,
+    ) -> Result<Pending<Result<Vec<EntryJson>, AppendError>>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        let bytes = payloads.iter().map(|payload| payload.len() + size_of::<Vec<u8>>()).sum();
+        self.send(bytes, Command::Append { payloads, reply }).await?;
+        Ok(Pending(pending))
+    }
+
+    /// Adds encoded blocks, parents before children, and tells what became of them when they are durable.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn import(&self, blocks: Vec<Vec<u8>>) -> Result<ImportReport, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        let bytes = blocks.iter().map(Vec::len).sum();
+        self.send(bytes, Command::Import { blocks, reply }).await?;
+        Pending(pending).await
+    }
+
+    /// Runs `f` over one consistent view of the store, on a thread where it may take its time.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the node is stopping.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&SqliteReader) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let place = self.inner.reading.clone().acquire_owned().await.map_err(|_| Stopped)?;
+        let inner = self.inner.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            // Whoever has a place takes a connection that is free, or opens one: there are never more than places.
+            let free = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let reader = free.map_or_else(|| SqliteReader::open(&inner.path), Ok)?;
+            let result = reader.snapshot(f);
+            inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            drop(place);
+            result.map_err(ReadError::from)
+        });
+        task.await.map_err(|_| Stopped)?
+    }
+
+    /// How the node is.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Status { reply }).await?;
+        let mut status = Pending(pending).await?;
+        status.name = self.inner.name.clone();
+        status.uptime_seconds = self.inner.started.elapsed().as_secs();
+        status.relays = self.inner.relays.snapshot();
+        Ok(status)
+    }
+
+    /// Takes up a connection to another replica. The receiver says what to send, until it ends: then the link is over,
+    /// and its socket is to be closed.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn open_link(&self, role: Role) -> Result<(LinkPort, mpsc::Receiver<LinkCommand>), Stopped> {
+        let id = LinkId(self.inner.next_link.fetch_add(1, Ordering::Relaxed));
+        let (queue, commands) = mpsc::channel(LINK_QUEUE);
+        self.send(0, Command::LinkOpened { link: id, role, queue }).await?;
+        Ok((LinkPort { id, host: self.clone() }, commands))
+    }
+
+    /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.
+    pub fn stop(&self) {
+        self.inner.send_now(Command::Stop);
+    }
+
+    async fn send(&self, bytes: usize, command: Command) -> Result<(), Stopped> {
+        let places = (1 + bytes / 1024).min(QUEUE_KIB) as u32;
+        let place = self.inner.places.clone().acquire_many_owned(places).await.map_err(|_| Stopped)?;
+        self.inner.queue.send(Queued { command, _place: Some(place) }).map_err(|_| Stopped)
+    }
+}

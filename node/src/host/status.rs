@@ -1,0 +1,106 @@
+//! How a node is: what `get_status`, `/metrics`, `cairn status` and the tests read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::RelayStatus;
+
+/// Counts of what is in the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Blocks that count.
+    pub blocks: u64,
+    /// Their entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The last block of a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Whose lane.
+    pub author: String,
+    /// Its height.
+    pub height: u64,
+    /// The block's hash.
+    pub hash: String,
+}
+
+/// A height in a lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lane {
+    /// Whose lane.
+    pub author: String,
+    /// Where in it.
+    pub height: u64,
+}
+
+/// How many linked nodes hold this node's own blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Held {
+    /// The height of this node's own head, 0 before its first block.
+    pub height: u64,
+    /// The linked nodes that have all up to it durable.
+    pub nodes: u32,
+}
+
+/// One link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkInfo {
+    /// Its number at this node.
+    pub link: u64,
+    /// The peer, once it proved its key.
+    pub node: Option<String>,
+    /// Blocks received of those that the peer had when the heads were compared.
+    pub done: u64,
+    /// The number of those.
+    pub total: u64,
+    /// Blocks still to be sent to the peer.
+    pub remaining: u64,
+}
+
+/// Blocks that wait for a parent or for their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Parked {
+    /// How many.
+    pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// This node's id.
+    pub node: String,
+    /// The ledger's id.
+    pub ledger: String,
+    /// The ledger's name.
+    pub name: String,
+    /// Seconds since the host started.
+    pub uptime_seconds: u64,
+    /// Turns since the host started.
+    pub turns: u64,
+    /// What is in the ledger.
+    pub totals: Totals,
+    /// SHA-256 over all heads: equal digests, equal ledgers.
+    pub digest: String,
+    /// Arrival number of the newest block.
+    pub last_seq: u64,
+    /// The last block of every lane; a forked lane has several.
+    pub heads: Vec<Tip>,
+    /// The frozen lanes, each with the height from which it is frozen.
+    pub frozen: Vec<Lane>,
+    /// Who holds this node's own blocks.
+    pub held: Held,
+    /// Blocks that wait.
+    pub parked: Parked,
+    /// Open links.
+    pub links: Vec<LinkInfo>,
+    /// The relays and how their links are.
+    pub relays: Vec<RelayStatus>,
+    /// Every node that is known, this one included.
+    pub known_nodes: Vec<String>,
+}

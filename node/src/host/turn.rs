@@ -1,0 +1,406 @@
+//! The turn thread: takes what waits, lets the replica handle it, commits once, and only then acts.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::value::RawValue;
+use shared::{
+    AppendError, BlockHash, Config, Effect, EntryId, Input, LedgerId, LinkId, NodeId, Replica, ReplicaError, Role,
+    Timestamp, VerifiedBlock, effect::Added, effect::ImportReport, limits, view,
+};
+use tokio::{
+    runtime,
+    sync::{broadcast, mpsc, oneshot},
+    time::timeout,
+};
+use tracing::{Span, debug, debug_span, warn};
+
+use super::{EntryJson, Event, Held, HostError, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals};
+use crate::{
+    keys::NodeKey,
+    store::{SqliteStore, StoreError},
+};
+
+type Failure = ReplicaError<StoreError>;
+
+/// Commands of one turn. More would make the first ones wait longer than their disk write does.
+const TURN_COMMANDS: usize = 4096;
+/// The longest sleep. A wall clock may jump, and then a deadline by it is nearer than it was.
+const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+
+type AppendReply = oneshot::Sender<Result<Vec<EntryJson>, AppendError>>;
+
+/// What the rest of the node wants of the turn thread.
+#[derive(Debug)]
+pub(super) enum Command {
+    Append { payloads: Vec<Vec<u8>>, reply: AppendReply },
+    Import { blocks: Vec<Vec<u8>>, reply: oneshot::Sender<ImportReport> },
+    LinkOpened { link: LinkId, role: Role, queue: mpsc::Sender<LinkCommand> },
+    LinkClosed { link: LinkId },
+    Frame { link: LinkId, bytes: Vec<u8> },
+    Ping { link: LinkId },
+    Pong { link: LinkId },
+    Status { reply: oneshot::Sender<Status> },
+    Stop,
+}
+
+impl Command {
+    /// Entries and bytes that the command adds to the turn's appends.
+    fn weight(&self) -> (usize, usize) {
+        match self {
+            Self::Append { payloads, .. } => (payloads.len(), payloads.iter().map(Vec::len).sum()),
+            _ => (0, 0),
+        }
+    }
+}
+
+/// The replica and all that its effects need.
+pub(super) struct Turns {
+    replica: Replica<SqliteStore>,
+    span: Span,
+    events: broadcast::Sender<Event>,
+    last_seq: Arc<AtomicU64>,
+    links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
+    next_token: u64,
+    appends: BTreeMap<u64, AppendReply>,
+    imports: BTreeMap<u64, oneshot::Sender<ImportReport>>,
+    statuses: Vec<oneshot::Sender<Status>>,
+    turns: u64,
+    stopping: bool,
+    effects: Vec<Effect>,
+}
+
+impl Turns {
+    /// Restores the replica from its store.
+    pub(super) fn open(
+        store: SqliteStore,
+        ledger: LedgerId,
+        key: NodeKey,
+        events: broadcast::Sender<Event>,
+        last_seq: Arc<AtomicU64>,
+    ) -> Result<Self, HostError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let mut effects = Vec::new();
+        let config = Config { ledger, key: key.into_signing_key(), seed, writes: true };
+        let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
+        let span = debug_span!("turn", node = replica.node().fmt_short());
+        last_seq.store(replica.last_seq(), Ordering::Release);
+        Ok(Self {
+            replica,
+            span,
+            events,
+            last_seq,
+            links: BTreeMap::new(),
+            next_token: 0,
+            appends: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            statuses: Vec::new(),
+            turns: 0,
+            stopping: false,
+            effects,
+        })
+    }
+
+    pub(super) fn node(&self) -> NodeId {
+        self.replica.node()
+    }
+
+    /// Runs turns until the node stops or its store fails. After a failure nothing that was not durable is told to
+    /// anyone: all replies are dropped.
+    pub(super) fn run(mut self, mut commands: mpsc::UnboundedReceiver<Queued>) -> Result<(), HostError> {
+        let span = self.span.clone();
+        let _entered = span.enter();
+        let clock = runtime::Builder::new_current_thread().enable_time().build()?;
+        // What the restore left to do comes first.
+        let mut next = self.turn(None, &mut commands)?;
+        while !self.stopping {
+            let first = match next.take() {
+                Some(command) => Some(command),
+                // A timer is made inside of the runtime that drives it.
+                None => match clock.block_on(async { timeout(self.sleep(), commands.recv()).await }) {
+                    Ok(Some(queued)) => Some(queued.command),
+                    Ok(None) => break,
+                    Err(_) => None,
+                },
+            };
+            next = self.turn(first, &mut commands)?;
+        }
+        self.links.clear();
+        self.replica.checkpoint()?;
+        Ok(self.replica.store().checkpoint().map_err(Failure::Store)?)
+    }
+
+    fn sleep(&self) -> Duration {
+        self.replica.next_wake().map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.since(now())).min(LONGEST_SLEEP))
+    }
+
+    /// One turn. Returns a command that has no room in it.
+    fn turn(
+        &mut self,
+        first: Option<Command>,
+        commands: &mut mpsc::UnboundedReceiver<Queued>,
+    ) -> Result<Option<Command>, Failure> {
+        let mut next = first;
+        let mut left = None;
+        let (mut entries, mut bytes) = (0, 0);
+        for taken in 0..TURN_COMMANDS {
+            let Some(command) = next.take().or_else(|| commands.try_recv().ok().map(|queued| queued.command)) else {
+                break;
+            };
+            let (more_entries, more_bytes) = command.weight();
+            let full = entries + more_entries > limits::TURN_ENTRIES || bytes + more_bytes > limits::TURN_BYTES;
+            if full && taken > 0 {
+                left = Some(command);
+                break;
+            }
+            (entries, bytes) = (entries + more_entries, bytes + more_bytes);
+            self.command(command)?;
+            if self.stopping {
+                break;
+            }
+        }
+        let now = now();
+        if self.replica.next_wake().is_some_and(|due| due <= now) {
+            self.input(Input::Wake)?;
+        }
+        self.replica.commit(now, &mut self.effects)?;
+        self.turns += 1;
+        self.act();
+        Ok(left)
+    }
+
+    fn command(&mut self, command: Command) -> Result<(), Failure> {
+        match command {
+            Command::Append { payloads, reply } => {
+                let token = self.token();
+                self.appends.insert(token, reply);
+                self.input(Input::Append { token, payloads })
+            }
+            Command::Import { blocks, reply } => {
+                let token = self.token();
+                self.imports.insert(token, reply);
+                self.input(Input::Import { token, blocks })
+            }
+            Command::LinkOpened { link, role, queue } => {
+                self.links.insert(link, queue);
+                self.input(Input::LinkOpened { link, role })
+            }
+            Command::LinkClosed { link } => {
+                self.links.remove(&link);
+                self.input(Input::LinkClosed { link })
+            }
+            Command::Frame { link, bytes } => self.link_input(link, Input::Frame { link, bytes }),
+            Command::Ping { link } => self.link_input(link, Input::Ping { link }),
+            Command::Pong { link } => self.link_input(link, Input::Pong { link }),
+            Command::Status { reply } => {
+                self.statuses.push(reply);
+                Ok(())
+            }
+            Command::Stop => {
+                self.stopping = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    /// After the replica closed a link, what its socket still delivers is nobody's.
+    fn link_input(&mut self, link: LinkId, input: Input) -> Result<(), Failure> {
+        if self.links.contains_key(&link) { self.input(input) } else { Ok(()) }
+    }
+
+    fn input(&mut self, input: Input) -> Result<(), Failure> {
+        debug!(input = %describe_input(&input));
+        self.replica.handle(now(), input, &mut self.effects)
+    }
+
+    /// Performs the effects of a turn that is durable.
+    fn act(&mut self) {
+        self.last_seq.store(self.replica.last_seq(), Ordering::Release);
+        let me = self.replica.node();
+        let mut mine: BTreeMap<EntryId, EntryJson> = BTreeMap::new();
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            debug!(effect = %describe_effect(&effect));
+            match effect {
+                Effect::Send { link, bytes } => self.link_send(link, LinkCommand::Frame(bytes)),
+                Effect::Ping { link } => self.link_send(link, LinkCommand::Ping),
+                Effect::Pong { link } => self.link_send(link, LinkCommand::Pong),
+                Effect::Close { link, reason } => {
+                    let close = LinkCommand::Close { code: reason.code(), reason: reason.to_string() };
+                    self.link_send(link, close);
+                    self.links.remove(&link);
+                }
+                // Only links that outlive their replica need it, and this node's do not.
+                Effect::Remember { .. } => {}
+                Effect::Appended { token, result } => {
+                    if let Some(reply) = self.appends.remove(&token) {
+                        // The caller may have gone; its entries stay.
+                        _ = reply.send(result.map(|ids| ids.iter().filter_map(|id| mine.remove(id)).collect()));
+                    }
+                }
+                Effect::Imported { token, report } => {
+                    if let Some(reply) = self.imports.remove(&token) {
+                        _ = reply.send(report);
+                    }
+                }
+                Effect::Added(added) => {
+                    let author = added.block.header().author;
+                    if author != me && self.events.receiver_count() == 0 {
+                        continue;
+                    }
+                    let entries = entries_json(&added);
+                    if author == me {
+                        mine.extend(entries.iter().map(|entry| (entry.id, entry.clone())));
+                    }
+                    self.tell(Event::Added { seq: added.seq, entries: entries.into() });
+                }
+                Effect::OrderChanged { from } => self.tell(Event::OrderChanged { from }),
+                Effect::ForkDetected(evidence) => {
+                    let (author, height) = evidence.lane();
+                    warn!("node {author} signed two blocks of height {height}; its lane is frozen there");
+                    self.tell(Event::ForkDetected(evidence));
+                }
+                Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
+                Effect::Progress { link: _, done, total } => self.tell(Event::Progress { done, total }),
+                Effect::PeerUp { link, node } => {
+                    self.link_send(link, LinkCommand::PeerUp(node));
+                    self.tell(Event::PeersChanged);
+                }
+                Effect::PeerDown { .. } => self.tell(Event::PeersChanged),
+            }
+        }
+        self.effects = effects;
+        for reply in std::mem::take(&mut self.statuses) {
+            _ = reply.send(self.status());
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Fails only when nobody listens.
+        _ = self.events.send(event);
+    }
+
+    /// The replica's credit bounds what is in flight, so a full queue means a peer that breaks the rules of credit or
+    /// a socket that is stuck: that link ends, and resumes from its heads when it is dialled again.
+    fn link_send(&mut self, link: LinkId, command: LinkCommand) {
+        if let Some(queue) = self.links.get(&link)
+            && queue.try_send(command).is_err()
+        {
+            debug!(link = link.0, "the link takes no more data and is closed");
+            self.links.remove(&link);
+        }
+    }
+
+    fn status(&self) -> Status {
+        let replica = &self.replica;
+        let (totals, me) = (replica.totals(), replica.node());
+        let heads = replica.heads();
+        let (own, links) = (replica.height(&me), replica.links());
+        let holders = links.iter().filter(|link| own > 0 && link.holds >= own).count() as u32;
+        let (parked, parked_bytes) = replica.parked();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: me.to_string(),
+            ledger: replica.ledger().to_string(),
+            turns: self.turns,
+            totals: Totals { blocks: totals.blocks, entries: totals.entries, bytes: totals.bytes },
+            digest: hex::encode(replica.digest()),
+            last_seq: replica.last_seq(),
+            heads: heads.iter().flat_map(|(author, tips)| tips.iter().map(|tip| tip_info(author, tip))).collect(),
+            frozen: replica
+                .frozen()
+                .iter()
+                .map(|(author, height)| Lane { author: author.to_string(), height: *height })
+                .collect(),
+            held: Held { height: own, nodes: holders },
+            parked: Parked { blocks: parked as u64, bytes: parked_bytes as u64 },
+            links: links
+                .iter()
+                .map(|link| LinkInfo {
+                    link: link.link.0,
+                    node: link.node.map(|node| node.to_string()),
+                    done: link.progress.0,
+                    total: link.progress.1,
+                    remaining: link.remaining,
+                })
+                .collect(),
+            known_nodes: replica.known_nodes().iter().map(ToString::to_string).collect(),
+            ..Status::default()
+        }
+    }
+}
+
+fn tip_info(author: &NodeId, (height, hash): &(u64, BlockHash)) -> Tip {
+    Tip { author: author.to_string(), height: *height, hash: hash.to_string() }
+}
+
+/// The wall clock. Before 1970 and after 255 thousand years it stands still.
+fn now() -> Timestamp {
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    u64::try_from(micros).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
+}
+
+fn entries_json(added: &Added) -> Vec<EntryJson> {
+    let block: &VerifiedBlock = &added.block;
+    let views = view::views(block, &added.previous);
+    views.iter().enumerate().map(|(index, view)| entry_json(block.entry_id(index), view)).collect()
+}
+
+fn entry_json(id: EntryId, view: &view::EntryView) -> EntryJson {
+    // A view is made of strings, numbers and JSON that was parsed before: serialising it cannot fail, and if it ever
+    // did, the entry would still be there, so listeners are told of it without its content.
+    EntryJson::new(id, view).unwrap_or_else(|_| EntryJson { id, json: RawValue::NULL.to_owned().into() })
+}
+
+fn describe_input(input: &Input) -> String {
+    match input {
+        Input::Append { token, payloads } => {
+            let bytes: usize = payloads.iter().map(Vec::len).sum();
+            format!("append {token}: {} entries of {bytes} bytes", payloads.len())
+        }
+        Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
+        Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
+        Input::LinkClosed { link } => format!("link {} closed", link.0),
+        Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
+        Input::Ping { link } => format!("ping on link {}", link.0),
+        Input::Pong { link } => format!("pong on link {}", link.0),
+        Input::Wake => "wake".to_owned(),
+    }
+}
+
+fn describe_effect(effect: &Effect) -> String {
+    match effect {
+        Effect::Send { link, bytes } => format!("send {} bytes on link {}", bytes.len(), link.0),
+        Effect::Ping { link } => format!("ping on link {}", link.0),
+        Effect::Pong { link } => format!("pong on link {}", link.0),
+        Effect::Close { link, reason } => format!("close link {}: {reason}", link.0),
+        Effect::Remember { link, .. } => format!("remember link {}", link.0),
+        Effect::Appended { token, result: Ok(ids) } => format!("append {token}: {} entries are durable", ids.len()),
+        Effect::Appended { token, result: Err(error) } => format!("append {token} refused: {error}"),
+        Effect::Imported { token, report } => format!("import {token}: {report:?}"),
+        Effect::Added(added) => {
+            let header = added.block.header();
+            let author = header.author.fmt_short();
+            format!("added block {} of {author} as {}", header.height, added.seq)
+        }
+        Effect::OrderChanged { from: Some(from) } => format!("order changed after {from}"),
+        Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
+        Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
+        Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),
+        Effect::Progress { link, done, total } => format!("link {}: {done} of {total} blocks", link.0),
+        Effect::PeerUp { link, node } => format!("link {} is node {}", link.0, node.fmt_short()),
+        Effect::PeerDown { link, node } => format!("link {} of node {} is gone", link.0, node.fmt_short()),
+    }
+}

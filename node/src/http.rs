@@ -1,0 +1,315 @@
+//! The node's HTTP port: what people and machines read of it, Socket.IO, and the routes that other parts bring along.
+
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
+    routing::get,
+};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde::Serialize;
+use serde_json::json;
+use shared::{
+    limits,
+    view::{self, EntryView},
+};
+use socketioxide::{SocketIo, socket::Sid};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use crate::{
+    host::{Host, ReadError, Stopped},
+    metrics::Metrics,
+    socketio::{self, Lines},
+};
+
+pub(crate) mod line;
+mod origin;
+
+use line::{Connection, Line};
+
+/// TCP connections at once. A client that polls uses two, and some are left for people and machines.
+const CONNECTIONS: usize = 2 * limits::CLIENTS + 1_000;
+/// Bytes of the head of a request.
+const HEAD_BYTES: usize = 16 * 1024;
+/// Fields in the head of a request.
+const HEAD_FIELDS: usize = 64;
+/// How long the head of a request may take, and how long a connection without a request stays.
+const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long the node may take to say how it is.
+const STATUS_TIME: Duration = Duration::from_secs(5);
+/// How long open requests may take to end when the node stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// The pause after an error of the operating system that concerns all connections, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Entries that the page shows.
+const PAGE_ENTRIES: usize = 20;
+/// Bytes of blocks behind the entries that the page shows.
+const PAGE_BYTES: usize = 256 * 1024;
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+/// Serves until `shutdown` resolves, then closes all clients and ends when open requests have ended. `control`: further
+/// routes.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub async fn serve(
+    listener: TcpListener,
+    host: Host,
+    control: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    let lines = Arc::new(Lines::default());
+    let (router, io) = router(host, control, &lines, seed);
+    let stop = watch::Sender::new(false);
+    accept(listener, router, &stop, shutdown).await;
+    stop.send_replace(true);
+    let end = async {
+        io.close().await;
+        // Every connection holds a receiver.
+        stop.closed().await;
+    };
+    if timeout(GRACE, end).await.is_err() {
+        tracing::debug!("some connections did not end in {} s", GRACE.as_secs());
+    }
+    Ok(())
+}
+
+/// Takes connections until `shutdown` resolves.
+async fn accept(listener: TcpListener, router: Router, stop: &watch::Sender<bool>, shutdown: impl Future<Output = ()>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut shutdown => return,
+        };
+        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // Without it small messages wait for the acknowledgement of the one before.
+        if stream.set_nodelay(true).is_ok() {
+            tokio::spawn(converse(Connection::new(stream, place), router.clone(), stop.subscribe()));
+        }
+    }
+}
+
+/// Serves one connection. When the node stops, the request that is being answered is the last one.
+async fn converse(connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
+    let (line, router) = (connection.line(), TowerToHyperService::new(router));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(line.clone());
+        router.call(request)
+    });
+    let mut served = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME)
+            .max_headers(HEAD_FIELDS)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(connection), service)
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = stopping(&mut stop) => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection ended: {error}");
+    }
+}
+
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    // An error means that nobody can stop this any more, which is an end too.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn router(host: Host, control: Router, lines: &Arc<Lines>, seed: [u8; 32]) -> (Router, SocketIo) {
+    let metrics = Arc::new(Metrics::default());
+    let (layer, io) = socketio::layer(&host, &metrics, lines, seed);
+    let router = Router::new()
+        .route("/", get(index))
+        .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("http/page/page.css"))))
+        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("http/page/page.js"))))
+        .route("/healthz", get(healthz))
+        .route("/status.json", get(status))
+        .route("/metrics", get(prometheus))
+        .with_state(Node { host, metrics })
+        .merge(control)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(layer)
+        .layer(middleware::from_fn_with_state(lines.clone(), note_upgrade))
+        .layer(middleware::from_fn(origin::check))
+        // Everything becomes a service now, once. Left to axum, the fallback would be layered again for every request, and
+        // each would have Socket.IO sessions of its own.
+        .with_state(());
+    (router, io)
+}
+
+/// What the routes need of the node.
+#[derive(Clone)]
+struct Node {
+    host: Host,
+    metrics: Arc<Metrics>,
+}
+
+/// What went wrong with a request, as status and JSON.
+struct HttpError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl HttpError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.message, "code": self.code }))).into_response()
+    }
+}
+
+impl From<Stopped> for HttpError {
+    fn from(stopped: Stopped) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", stopped.to_string())
+    }
+}
+
+impl From<ReadError> for HttpError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Stopped(stopped) => stopped.into(),
+            error => {
+                tracing::error!("{error}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store", "the store cannot be read, see the node's log")
+            }
+        }
+    }
+}
+
+impl Node {
+    async fn status(&self) -> Result<crate::host::Status, HttpError> {
+        match timeout(STATUS_TIME, self.host.status()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => {
+                let message = format!("no answer from the ledger within {} s", STATUS_TIME.as_secs());
+                Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
+            }
+        }
+    }
+}
+
+/// People get a page, and everything else the line that says what this is.
+async fn index(headers: HeaderMap) -> Response {
+    let accepts_html = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
+    if accepts_html { page(Html(include_str!("http/page/index.html"))) } else { "Cairn node".into_response() }
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    page(([(header::CONTENT_TYPE, kind)], text))
+}
+
+fn page(body: impl IntoResponse) -> Response {
+    let headers: [(HeaderName, &str); 5] = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::VARY, "Accept"),
+    ];
+    (headers, body).into_response()
+}
+
+async fn healthz(State(node): State<Node>) -> Result<Response, HttpError> {
+    let status = node.status().await?;
+    let health = json!({
+        "ok": true,
+        "version": status.version,
+        "node": status.node,
+        "ledger": status.ledger,
+        "name": status.name,
+        "entries": status.totals.entries,
+        "uptime_seconds": status.uptime_seconds,
+    });
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(health)).into_response())
+}
+
+/// How the node is, and its newest entries.
+async fn status(State(node): State<Node>) -> Result<Response, HttpError> {
+    #[derive(Serialize)]
+    struct Answer {
+        status: crate::host::Status,
+        newest: Vec<EntryView>,
+    }
+    let status = node.status().await?;
+    let newest = node.host.read(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES)).await?.map_err(|error| {
+        tracing::error!("{error}");
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
+    })?;
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(Answer { status, newest })).into_response())
+}
+
+async fn prometheus(State(node): State<Node>) -> Result<Response, HttpError> {
+    let text = node.metrics.render(&node.status().await?);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+async fn not_found(uri: Uri) -> HttpError {
+    let path: String = uri.path().chars().take(80).collect();
+    HttpError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> HttpError {
+    let path: String = uri.path().chars().take(80).collect();
+    let message = format!("{path} takes no {method}");
+    HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Remembers the connection to which a polling session upgrades, for the session to find.
+async fn note_upgrade(State(lines): State<Arc<Lines>>, request: axum::extract::Request, next: Next) -> Response {
+    if let (Some(sid), Some(line)) = (upgrading(request.uri()), request.extensions().get::<Line>()) {
+        lines.put(sid, line.clone());
+    }
+    next.run(request).await
+}
+
+/// The Socket.IO session that asks for a WebSocket.
+fn upgrading(uri: &Uri) -> Option<Sid> {
+    let query = uri.query().filter(|_| uri.path().starts_with("/socket.io"))?;
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value("transport").filter(|transport| *transport == "websocket")?;
+    value("sid")?.parse().ok()
+}

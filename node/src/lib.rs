@@ -1,0 +1,14 @@
+//! The native Cairn node: keeps a ledger in SQLite, serves Socket.IO, and links to relays.
+
+pub mod blocks;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod data;
+pub mod host;
+pub mod http;
+pub mod keys;
+pub mod link;
+pub mod metrics;
+pub mod socketio;
+pub mod store;

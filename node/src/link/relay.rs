@@ -1,0 +1,224 @@
+//! The link to a relay: dials, moves frames between socket and host, and dials again, for ever.
+
+use std::{future::pending, time::Duration};
+
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use shared::{Role, limits, time::Backoff};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        Error, Message,
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+use tracing::{debug, info};
+
+use super::RelayState;
+use crate::{
+    config::RelayUrl,
+    host::{Host, LinkCommand, LinkPort, Stopped},
+};
+
+/// How long a dial may take: name, TCP, TLS and the upgrade.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the peer has to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes that gather before they are written to the socket, however many messages they are.
+const WRITE_BUFFER: usize = 128 * 1024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Why a connection ended.
+enum End {
+    /// The node is stopping.
+    Stopped,
+    /// Anything else, in words.
+    Lost(String),
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// Keeps a link to the relay until `shutdown` says true.
+pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool>) {
+    // The WebSocket library leaves this choice to the program. A second relay finds it made.
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let url = relay.to_string();
+    let room = relay.room(&host.ledger());
+    let mut backoff = Backoff::default();
+    loop {
+        host.relays().set(&url, RelayState::Dialling);
+        let dialled = tokio::select! {
+            dialled = dial(&room) => dialled,
+            () = stopping(&mut shutdown) => return,
+        };
+        let end = match dialled {
+            Ok(socket) => exchange(&host, &url, socket, &mut backoff, &mut shutdown).await,
+            Err(reason) => End::Lost(reason),
+        };
+        let End::Lost(reason) = end else { return };
+        let wait = Duration::from_micros(backoff.wait(random()));
+        info!("no link to the relay {url}: {reason}; next try in {:.1} s", wait.as_secs_f64());
+        host.relays().set(&url, RelayState::Waiting { reason });
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = stopping(&mut shutdown) => return,
+        }
+    }
+}
+
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    if shutdown.wait_for(|stop| *stop).await.is_err() {
+        // Whoever could have said so is gone without saying it.
+        pending::<()>().await;
+    }
+}
+
+/// Spreads the dials of many nodes; where the system has no random bytes all wait the longest.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(u64::MAX)
+}
+
+async fn dial(room: &str) -> Result<Socket, String> {
+    let config = WebSocketConfig::default()
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(WRITE_BUFFER + 2 * limits::FRAME_BYTES)
+        .max_message_size(Some(limits::FRAME_BYTES))
+        .max_frame_size(Some(limits::FRAME_BYTES));
+    // The last argument is TCP_NODELAY.
+    match timeout(DIAL_TIMEOUT, connect_async_with_config(room, Some(config), true)).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(describe(&error)),
+        Err(_) => Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
+    }
+}
+
+fn describe(error: &Error) -> String {
+    match error {
+        Error::Http(response) => format!("it answers with HTTP {}", response.status()),
+        Error::ConnectionClosed | Error::AlreadyClosed => "the connection was closed".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Moves frames until the connection ends, whoever ends it.
+async fn exchange(
+    host: &Host,
+    url: &str,
+    socket: Socket,
+    backoff: &mut Backoff,
+    shutdown: &mut watch::Receiver<bool>,
+) -> End {
+    let (port, commands) = match host.open_link(Role::Dialled).await {
+        Ok(link) => link,
+        Err(Stopped) => return End::Stopped,
+    };
+    host.relays().set(url, RelayState::Connected { link: port.id().0 });
+    let (sink, stream) = socket.split();
+    // Reading goes on while writing waits, or two full sockets would wait for each other for ever.
+    let mut reading = Box::pin(read(&port, stream));
+    tokio::select! {
+        end = &mut reading => end,
+        end = write(url, sink, commands, backoff, shutdown) => {
+            // The close frame is sent; the peer's answer to it ends the reading.
+            _ = timeout(CLOSE_TIMEOUT, reading).await;
+            end
+        }
+    }
+}
+
+async fn read(port: &LinkPort, mut stream: SplitStream<Socket>) -> End {
+    loop {
+        let sent = match stream.next().await {
+            Some(Ok(Message::Binary(bytes))) => port.frame(bytes.into()).await,
+            Some(Ok(Message::Text(text))) if text.as_str() == "ping" => port.ping().await,
+            Some(Ok(Message::Text(text))) if text.as_str() == "pong" => port.pong().await,
+            Some(Ok(Message::Text(text))) => {
+                debug!("the relay sent a text frame of {} bytes, which means nothing to a node", text.len());
+                Ok(())
+            }
+            // The library answers pings of the WebSocket layer itself.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Close(frame))) => return End::Lost(describe_close(frame)),
+            Some(Err(error)) => return End::Lost(describe(&error)),
+            None => return End::Lost("the connection was closed".to_owned()),
+        };
+        if let Err(stopped) = sent {
+            return stopped.into();
+        }
+    }
+}
+
+fn describe_close(frame: Option<CloseFrame>) -> String {
+    match frame {
+        Some(frame) if !frame.reason.is_empty() => {
+            format!("it closed the link: {} ({})", frame.reason.escape_debug(), u16::from(frame.code))
+        }
+        Some(frame) => format!("it closed the link with code {}", u16::from(frame.code)),
+        None => "it closed the link".to_owned(),
+    }
+}
+
+/// Sends what the host wants sent, several frames in one write when they wait already, and ends with a close frame.
+async fn write(
+    url: &str,
+    mut sink: SplitSink<Socket, Message>,
+    mut commands: mpsc::Receiver<LinkCommand>,
+    backoff: &mut Backoff,
+    shutdown: &mut watch::Receiver<bool>,
+) -> End {
+    loop {
+        let first = tokio::select! {
+            command = commands.recv() => command,
+            () = stopping(shutdown) => return close(&mut sink, 1001, "this node is stopping", End::Stopped).await,
+        };
+        if first.is_none() {
+            let end = End::Lost("the link took no more data".to_owned());
+            return close(&mut sink, 4006, "this link took no more data, dial again to resume", end).await;
+        }
+        let mut next = first;
+        while let Some(command) = next {
+            let message = match command {
+                LinkCommand::Frame(bytes) => Message::binary(bytes),
+                LinkCommand::Ping => Message::text("ping"),
+                LinkCommand::Pong => Message::text("pong"),
+                LinkCommand::PeerUp(node) => {
+                    info!("connected to the relay {url} (node {})", node.fmt_short());
+                    // Only now: a relay that takes connections and drops them must not be dialled without a pause.
+                    backoff.reset();
+                    next = commands.try_recv().ok();
+                    continue;
+                }
+                LinkCommand::Close { code, reason } => {
+                    let end = End::Lost(format!("this node closed the link: {reason}"));
+                    return close(&mut sink, code, &reason, end).await;
+                }
+            };
+            if let Err(error) = sink.feed(message).await {
+                return End::Lost(describe(&error));
+            }
+            next = commands.try_recv().ok();
+        }
+        if let Err(error) = sink.flush().await {
+            return End::Lost(describe(&error));
+        }
+    }
+}
+
+async fn close(sink: &mut SplitSink<Socket, Message>, code: u16, reason: &str, end: End) -> End {
+    let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+    // A peer that cannot take even this is gone or stuck; the connection is dropped then.
+    _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+    end
+}

@@ -1,0 +1,7 @@
+//! The `cairn` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

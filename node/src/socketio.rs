@@ -1,0 +1,190 @@
+//! Socket.IO: namespace `/` shows the ledger to clients and takes their entries, namespace `/p2p` brokers envelopes.
+//!
+//! socketioxide calls handlers inline and in order when they implement its traits themselves, as the ones here do.
+//! Closures would run in a task of their own for each event, and events of one client could overtake each other.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::value::RawValue;
+use shared::{
+    limits::{CLIENT_FRAME_BYTES, CLIENT_PACKETS, CLIENTS, HANDSHAKE, PING_EVERY, PING_TIMEOUT, TEXT_ID_BYTES},
+    view::Cursor,
+};
+use socketioxide::{
+    ParserConfig, SocketIo,
+    adapter::LocalAdapter,
+    handler::{ConnectHandler, Value},
+    layer::SocketIoLayer,
+    socket::{DisconnectReason, Socket},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::{host::Host, metrics::Metrics};
+
+mod command;
+mod error;
+mod feed;
+mod inbox;
+mod lobby;
+mod outlet;
+mod reads;
+mod session;
+mod statuses;
+
+pub use error::ClientError;
+use inbox::{Inbox, QueueBytes};
+use lobby::Lobby;
+pub(crate) use outlet::Lines;
+use outlet::{Life, Outlet};
+use session::Session;
+
+/// The layer that answers `/socket.io/`, and the handle that closes all its clients.
+/// `seed`: random bytes, fresh at every start.
+pub(crate) fn layer(
+    host: &Host,
+    metrics: &Arc<Metrics>,
+    lines: &Arc<Lines>,
+    seed: [u8; 32],
+) -> (SocketIoLayer, SocketIo) {
+    let (layer, io) = SocketIo::builder()
+        .ping_interval(Duration::from_micros(PING_EVERY))
+        .ping_timeout(Duration::from_micros(PING_TIMEOUT))
+        .connect_timeout(Duration::from_micros(HANDSHAKE))
+        .max_buffer_size(CLIENT_PACKETS)
+        .max_payload(CLIENT_FRAME_BYTES as u64)
+        .ws_max_message_size(CLIENT_FRAME_BYTES)
+        .ws_max_frame_size(CLIENT_FRAME_BYTES)
+        // Binary attachments are refused, but a client that sends some stays.
+        .with_parser(ParserConfig::common().max_incoming_binaries(16).max_incoming_binary_buf_size(CLIENT_FRAME_BYTES))
+        .build_layer();
+    let clients = Clients {
+        host: host.clone(),
+        metrics: metrics.clone(),
+        lines: lines.clone(),
+        places: Arc::new(Semaphore::new(CLIENTS)),
+        queue_bytes: QueueBytes::default(),
+    };
+    io.ns("/", clients.clone());
+    io.ns("/p2p", Lobby::new(clients, seed));
+    (layer, io)
+}
+
+/// What a client needs of the node.
+#[derive(Debug, Clone)]
+struct Clients {
+    host: Host,
+    metrics: Arc<Metrics>,
+    lines: Arc<Lines>,
+    places: Arc<Semaphore>,
+    queue_bytes: QueueBytes,
+}
+
+/// Why a client may not connect; it reads the sentence in its `connect_error`.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("this node serves {CLIENTS} clients already, try another one")]
+    Full,
+    #[error("the auth of the connection is not JSON")]
+    Auth,
+    #[error("the auth of this namespace is {{node_id}}, 1 to {TEXT_ID_BYTES} bytes of text")]
+    NoNodeId,
+}
+
+/// A place among the clients, and the count of it.
+#[derive(Debug)]
+struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.client_left();
+    }
+}
+
+impl Clients {
+    fn place(&self) -> Result<Place, Refused> {
+        let permit = self.places.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
+        self.metrics.client_came();
+        Ok(Place { metrics: self.metrics.clone(), _permit: permit })
+    }
+
+    /// The place behind the newest block.
+    fn position(&self) -> Cursor {
+        Cursor { node: self.host.node(), seq: self.host.last_seq(), entries: u32::MAX }
+    }
+
+    /// Prepares the session before the client learns that it is connected: what it sends at once, and what is added from
+    /// now on, belongs to it.
+    fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<Ready, Refused> {
+        let place = self.place()?;
+        let auth = auth_json(auth)?;
+        let (life, alive) = watch::channel(Life::Open);
+        let (inbox, arrivals) = Inbox::new(self.queue_bytes.clone(), life.clone(), self.metrics.clone());
+        socket.on_fallback(inbox);
+        on_disconnect(socket, life);
+        let events = self.host.events();
+        let (clients, position) = (self.clone(), self.position());
+        Ok(Box::new(move |socket| {
+            let outlet = Outlet::new(socket, alive, clients.lines.clone());
+            let session = Session::new(clients, outlet, arrivals, events, position);
+            Box::pin(async move {
+                session.run(auth).await;
+                drop(place);
+            })
+        }))
+    }
+}
+
+/// A session that begins when its client is connected. It gets the socket only then: until then it belongs to the
+/// socket, and two that hold each other would never go.
+type Ready = Box<dyn FnOnce(Arc<Socket>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+/// The result of a middleware, as socketioxide has it.
+type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn fmt::Display + Send>>> + Send + 'a>>;
+
+impl ConnectHandler<LocalAdapter, ()> for Clients {
+    fn call_middleware<'a>(&'a self, socket: Arc<Socket>, auth: &'a Option<Value>) -> Admitted<'a> {
+        let prepared = self.prepare(&socket, auth.as_ref()).map(|ready| keep(&socket, ready));
+        Box::pin(async move { prepared.map_err(|error| Box::new(error) as _) })
+    }
+
+    fn call(&self, socket: Arc<Socket>, _: Option<Value>) {
+        start(&socket);
+    }
+}
+
+/// Hands a session over from the middleware to the connect handler, or to nobody when the client is gone by then.
+#[derive(Clone)]
+struct Kept(Arc<Mutex<Option<Ready>>>);
+
+fn keep(socket: &Arc<Socket>, ready: Ready) {
+    socket.extensions.insert(Kept(Arc::new(Mutex::new(Some(ready)))));
+}
+
+fn start(socket: &Arc<Socket>) {
+    let kept = socket.extensions.remove::<Kept>();
+    let ready = kept.and_then(|Kept(ready)| ready.lock().unwrap_or_else(PoisonError::into_inner).take());
+    if let Some(ready) = ready {
+        tokio::spawn(ready(socket.clone()));
+    }
+}
+
+fn on_disconnect(socket: &Arc<Socket>, life: watch::Sender<Life>) {
+    socket.on_disconnect(move |reason: DisconnectReason| async move {
+        tracing::debug!("client gone: {reason}");
+        life.send_replace(Life::Gone);
+    });
+}
+
+/// The auth of a connection as JSON, `{}` if there is none.
+fn auth_json(auth: Option<&Value>) -> Result<Box<RawValue>, Refused> {
+    let text = auth.and_then(Value::as_str).map_or("{}", |text| text.as_str());
+    serde_json::from_str(text).map_err(|_| Refused::Auth)
+}

@@ -1,0 +1,333 @@
+//! Reading a client's event: its JSON text becomes a typed command or a typed error.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use shared::{EntryId, limits::LEDGER_ENTRIES};
+
+use super::error::ClientError;
+
+/// What a client wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// The value comes back: as an event of this name if there is one, else by the ack alone.
+    Echo { reply: Option<&'static str>, value: Box<RawValue> },
+    /// These payloads shall be in the ledger, one entry each.
+    Append { payloads: Vec<Vec<u8>>, many: Many },
+    /// Entries in ledger order.
+    Ledger(Page),
+    /// One entry.
+    Entry(EntryId),
+    /// The nodes that this one knows.
+    KnownNodes,
+    /// How the node is.
+    Status,
+    /// Everything behind a cursor, and then what comes.
+    Subscribe { cursor: Option<String>, live: Live },
+}
+
+/// Which of the two appends it was, which decides the form of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Many {
+    /// `add_ledger_entry`.
+    One,
+    /// `append_many`.
+    Several,
+}
+
+/// What becomes of live entries while a subscription catches up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Live {
+    /// They come in its batches only, so the connection sees each entry once.
+    Paused,
+    /// They go on, for a client whose followers share one connection.
+    Kept,
+}
+
+/// Which part of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Page {
+    /// The newest entries, so many at most.
+    Newest(usize),
+    /// Those that follow an entry (`None`: from the beginning), so many at most.
+    After(Option<EntryId>, usize),
+}
+
+impl Command {
+    /// Whether it shows what is in the ledger, and so has to wait for the appends that were sent before it.
+    pub(super) fn reads(&self) -> bool {
+        match self {
+            Self::Echo { .. } | Self::Append { .. } => false,
+            Self::Ledger(_) | Self::Entry(_) | Self::KnownNodes | Self::Status | Self::Subscribe { .. } => true,
+        }
+    }
+}
+
+/// The event's name, and its arguments as they were written.
+#[derive(Debug)]
+pub(super) struct Event<'a> {
+    pub(super) name: String,
+    arguments: Vec<&'a RawValue>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads `["name", argument …]`.
+    pub(super) fn parse(text: &'a str) -> Result<Self, ClientError> {
+        let wrong = |came: &str| ClientError::WrongArguments {
+            event: "an event",
+            expected: "a name and JSON arguments",
+            came: came.to_owned(),
+        };
+        let mut arguments: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| wrong("something else"))?;
+        if arguments.is_empty() {
+            return Err(wrong("nothing"));
+        }
+        let name = serde_json::from_str(arguments.remove(0).get()).map_err(|_| wrong("no name"))?;
+        Ok(Self { name, arguments })
+    }
+
+    /// What the event wants.
+    pub(super) fn command(&self) -> Result<Command, ClientError> {
+        let text = |value: &RawValue| value.get().as_bytes().to_vec();
+        Ok(match self.name.as_str() {
+            "message" => Command::Echo { reply: Some("message-back"), value: self.one("message")?.to_owned() },
+            "ping" => {
+                let value = self.at_most_one("ping")?.unwrap_or(RawValue::NULL).to_owned();
+                Command::Echo { reply: Some("pong"), value }
+            }
+            "message-with-ack" => Command::Echo { reply: None, value: self.one("message-with-ack")?.to_owned() },
+            "add_ledger_entry" => {
+                Command::Append { payloads: vec![text(self.one("add_ledger_entry")?)], many: Many::One }
+            }
+            "append_many" => {
+                let values: Vec<&RawValue> = self.object("append_many", "an array of data")?;
+                Command::Append { payloads: values.into_iter().map(text).collect(), many: Many::Several }
+            }
+            "get_ledger" => self.page()?,
+            "get_known_nodes" => self.none("get_known_nodes", Command::KnownNodes)?,
+            "get_status" => self.none("get_status", Command::Status)?,
+            "get_entry" => {
+                let EntryArguments { id } = self.object("get_entry", "{id}")?;
+                Command::Entry(id.parse()?)
+            }
+            "subscribe" => self.subscribe()?,
+            name => return Err(unknown(name)),
+        })
+    }
+
+    /// The argument of `p2p_message`, the only event of its namespace.
+    pub(super) fn envelope(&self) -> Result<&'a str, ClientError> {
+        match self.name.as_str() {
+            "p2p_message" => Ok(self.one("p2p_message")?.get()),
+            name => Err(unknown(name)),
+        }
+    }
+
+    fn page(&self) -> Result<Command, ClientError> {
+        let expected = "nothing or {after, limit} with a limit of 1 to 10000";
+        let arguments: LedgerArguments = match self.given("get_ledger")? {
+            None => LedgerArguments::default(),
+            Some(value) => read("get_ledger", expected, value)?,
+        };
+        let limit = arguments.limit.unwrap_or(LEDGER_ENTRIES);
+        if limit == 0 || limit > LEDGER_ENTRIES {
+            return Err(ClientError::WrongArguments { event: "get_ledger", expected, came: format!("limit {limit}") });
+        }
+        Ok(Command::Ledger(match arguments.after {
+            None => Page::Newest(limit),
+            Some(None) => Page::After(None, limit),
+            Some(Some(id)) => Page::After(Some(id.parse()?), limit),
+        }))
+    }
+
+    fn subscribe(&self) -> Result<Command, ClientError> {
+        let arguments: SubscribeArguments = match self.given("subscribe")? {
+            None => SubscribeArguments::default(),
+            Some(value) => read("subscribe", "nothing or {cursor, keep_live}", value)?,
+        };
+        let live = if arguments.keep_live { Live::Kept } else { Live::Paused };
+        Ok(Command::Subscribe { cursor: arguments.cursor, live })
+    }
+
+    fn one(&self, event: &'static str) -> Result<&'a RawValue, ClientError> {
+        match self.arguments[..] {
+            [value] => Ok(value),
+            _ => Err(self.wrong_count(event, "one argument")),
+        }
+    }
+
+    fn at_most_one(&self, event: &'static str) -> Result<Option<&'a RawValue>, ClientError> {
+        match self.arguments[..] {
+            [] => Ok(None),
+            [value] => Ok(Some(value)),
+            _ => Err(self.wrong_count(event, "at most one argument")),
+        }
+    }
+
+    /// At most one argument, where `null` is none: JavaScript's `undefined` comes as `null`.
+    fn given(&self, event: &'static str) -> Result<Option<&'a RawValue>, ClientError> {
+        Ok(self.at_most_one(event)?.filter(|value| value.get() != "null"))
+    }
+
+    fn none(&self, event: &'static str, command: Command) -> Result<Command, ClientError> {
+        match self.given(event)? {
+            None => Ok(command),
+            Some(_) => Err(self.wrong_count(event, "no argument")),
+        }
+    }
+
+    fn object<T: Deserialize<'a>>(&self, event: &'static str, expected: &'static str) -> Result<T, ClientError> {
+        read(event, expected, self.one(event)?)
+    }
+
+    fn wrong_count(&self, event: &'static str, expected: &'static str) -> ClientError {
+        ClientError::WrongArguments { event, expected, came: format!("{} arguments", self.arguments.len()) }
+    }
+}
+
+fn unknown(name: &str) -> ClientError {
+    ClientError::UnknownEvent(start(name))
+}
+
+/// At most 80 characters of what came.
+fn start(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    event: &'static str,
+    expected: &'static str,
+    value: &'a RawValue,
+) -> Result<T, ClientError> {
+    serde_json::from_str(value.get()).map_err(|error| {
+        // Both could be as long as what came.
+        let came = format!("{} ({})", start(value.get()), start(&error.to_string()));
+        ClientError::WrongArguments { event, expected, came }
+    })
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LedgerArguments {
+    /// Absent, `null` and an id mean three things.
+    #[serde(default, deserialize_with = "present")]
+    after: Option<Option<String>>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryArguments {
+    id: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubscribeArguments {
+    cursor: Option<String>,
+    #[serde(default)]
+    keep_live: bool,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::NodeId;
+
+    use super::*;
+
+    fn command(text: &str) -> Result<Command, ClientError> {
+        Event::parse(text)?.command()
+    }
+
+    fn code(text: &str) -> &'static str {
+        command(text).map_or_else(|error| error.code(), |command| panic!("{text} is {command:?}"))
+    }
+
+    #[test]
+    fn payloads_keep_the_text_of_their_author() {
+        let text = "{ \"b\" : 1.50,\"a\":1e3, \"\\u0041\":\"\\ud83d\" }";
+        let Ok(Command::Append { payloads, many: Many::One }) = command(&format!("[\"add_ledger_entry\", {text}]"))
+        else {
+            panic!("not an append");
+        };
+        assert_eq!(payloads, [text.as_bytes()]);
+        let Ok(Command::Append { payloads, many: Many::Several }) = command(r#"["append_many",[1, {"a" :2},null]]"#)
+        else {
+            panic!("not an append");
+        };
+        assert_eq!(payloads, [&b"1"[..], b"{\"a\" :2}", b"null"]);
+    }
+
+    #[test]
+    fn pages_are_newest_or_after_something() {
+        let id = EntryId { author: NodeId::from_bytes([7; 32]), height: 3, index: 1 };
+        let page = |arguments: &str| match command(&format!("[\"get_ledger\"{arguments}]")) {
+            Ok(Command::Ledger(page)) => page,
+            other => panic!("{arguments} gives {other:?}"),
+        };
+        assert_eq!(page(""), Page::Newest(LEDGER_ENTRIES));
+        assert_eq!(page(",null"), Page::Newest(LEDGER_ENTRIES));
+        assert_eq!(page(",{}"), Page::Newest(LEDGER_ENTRIES));
+        assert_eq!(page(r#",{"limit":5}"#), Page::Newest(5));
+        assert_eq!(page(r#",{"after":null}"#), Page::After(None, LEDGER_ENTRIES));
+        assert_eq!(page(&format!(r#",{{"after":"{id}","limit":10000}}"#)), Page::After(Some(id), 10_000));
+    }
+
+    #[test]
+    fn subscriptions_have_a_cursor_or_none() {
+        for (text, cursor, live) in [
+            (r#"["subscribe"]"#, None, Live::Paused),
+            (r#"["subscribe",{"cursor":null}]"#, None, Live::Paused),
+            (r#"["subscribe",{"cursor":"x","keep_live":true}]"#, Some("x"), Live::Kept),
+        ] {
+            let Ok(Command::Subscribe { cursor: came, live: how }) = command(text) else { panic!("{text}") };
+            assert_eq!((came.as_deref(), how), (cursor, live), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_event_has_its_code() {
+        for text in [
+            "[]",
+            "{}",
+            "[1]",
+            "nonsense",
+            r#"["message"]"#,
+            r#"["message",1,2]"#,
+            r#"["ping",1,2]"#,
+            r#"["message-with-ack"]"#,
+            r#"["add_ledger_entry"]"#,
+            r#"["add_ledger_entry",1,2]"#,
+            r#"["append_many"]"#,
+            r#"["append_many",{}]"#,
+            r#"["get_ledger",7]"#,
+            r#"["get_ledger",{"limit":0}]"#,
+            r#"["get_ledger",{"limit":10001}]"#,
+            r#"["get_ledger",{"limit":-1}]"#,
+            r#"["get_ledger",{"limit":1.5}]"#,
+            r#"["get_ledger",{"after":"nobody-1-2"}]"#,
+            r#"["get_ledger",{"afterwards":null}]"#,
+            r#"["get_known_nodes",1]"#,
+            r#"["get_status",{}]"#,
+            r#"["get_entry"]"#,
+            r#"["get_entry",{"id":7}]"#,
+            r#"["get_entry",{"id":"x"}]"#,
+            r#"["subscribe","x"]"#,
+            r#"["subscribe",{"cursor":7}]"#,
+        ] {
+            assert_eq!(code(text), "wrong_arguments", "{text}");
+        }
+        assert_eq!(code(r#"["nothing_of_this_name"]"#), "unknown_event");
+    }
+
+    #[test]
+    fn errors_repeat_little_of_what_came() {
+        let long = "x".repeat(100_000);
+        let unknown = command(&format!("[{long:?}]")).unwrap_err().to_string();
+        let wrong = command(&format!("[\"get_ledger\",{long:?}]")).unwrap_err().to_string();
+        assert!(unknown.len() < 200 && wrong.len() < 400, "{} and {} bytes", unknown.len(), wrong.len());
+    }
+}

@@ -1,0 +1,77 @@
+//! What clients read of the store, as JSON text that was made where it may take its time.
+
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use shared::{
+    EntryId,
+    limits::{LEDGER_BYTES, TEXT_PAGE_ENTRIES},
+    view::{self, Cursor, EntryView, ViewError},
+};
+
+use super::{command::Page, error::ClientError};
+use crate::{
+    host::Host,
+    store::{SqliteReader, StoreError},
+};
+
+type Viewed<T> = Result<T, ViewError<StoreError>>;
+
+/// A page of the ledger, as one array.
+pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, ClientError> {
+    read(host, move |store| {
+        let entries = match &page {
+            Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES)?,
+            Page::After(after, limit) => view::after(store, after.as_ref(), *limit)?,
+        };
+        Ok(json(&entries))
+    })
+    .await?
+}
+
+/// One entry.
+pub(super) async fn entry(host: &Host, id: EntryId) -> Result<Box<RawValue>, ClientError> {
+    read(host, move |store| Ok(json(&view::entry(store, &id)?))).await?
+}
+
+/// Some entries that arrived behind a place, each by itself, and the place behind them. None: there is nothing.
+pub(super) async fn arrived(host: &Host, from: Cursor) -> Result<(Vec<Box<RawValue>>, Cursor), ClientError> {
+    let (entries, reached) = read(host, move |store| {
+        let (entries, reached) = view::arrived(store, from, TEXT_PAGE_ENTRIES)?;
+        Ok((entries.iter().map(json::<EntryView>).collect::<Result<Vec<_>, _>>(), reached))
+    })
+    .await?;
+    Ok((entries?, reached))
+}
+
+/// The place that a client's cursor means: an entry id, or a cursor that this node gave. None: the beginning.
+pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor, ClientError> {
+    let node = host.node();
+    let Some(text) = cursor else { return Ok(Cursor { node, seq: 0, entries: 0 }) };
+    if let Ok(id) = text.parse::<EntryId>() {
+        let place = host.read(move |store| view::cursor_behind(store, node, &id)).await?;
+        return place.map_err(|error| match error {
+            ViewError::Unknown(_) => ClientError::UnknownCursor(text),
+            error => error.into(),
+        });
+    }
+    let place: Cursor = text.parse()?;
+    if place.node != node || place.seq > host.last_seq() {
+        return Err(ClientError::UnknownCursor(text));
+    }
+    Ok(place)
+}
+
+async fn read<T: Send + 'static>(
+    host: &Host,
+    f: impl FnOnce(&SqliteReader) -> Viewed<T> + Send + 'static,
+) -> Result<T, ClientError> {
+    Ok(host.read(f).await??)
+}
+
+/// A view is made of strings, numbers and JSON that was parsed before, so that this fails only by a bug.
+fn json<T: Serialize + ?Sized>(view: &T) -> Result<Box<RawValue>, ClientError> {
+    to_raw_value(view).map_err(|error| {
+        tracing::error!("an entry has no JSON form: {error}");
+        ClientError::Damaged
+    })
+}

@@ -1,0 +1,413 @@
+//! One Socket.IO client on the namespace `/`: one task that takes its commands in order and shows it the ledger.
+
+use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, task::Poll, time::Instant};
+
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+use shared::{AppendError, Evidence, limits::CLIENT_QUEUE, view::Cursor};
+use tokio::sync::broadcast::{
+    self,
+    error::{RecvError, TryRecvError},
+};
+
+use super::{
+    Clients,
+    command::{self, Command, Live, Many, Page},
+    error::ClientError,
+    feed::{Feed, Work},
+    inbox::{Arrivals, Inbound, Refused},
+    outlet::{Batch, Gone, Granted, Life, Outlet},
+    reads,
+    statuses::Statuses,
+};
+use crate::host::{EntryJson, Event, Pending, Stopped};
+
+/// Why a session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client is gone.
+    Gone,
+    /// The client takes no answers and goes on asking.
+    Flooding,
+    /// The node is stopping.
+    Stopped,
+}
+
+impl From<Gone> for End {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+/// To whom an answer goes.
+#[derive(Debug)]
+struct Reply {
+    /// The event that is answered, where it has been read.
+    event: Option<String>,
+    ack: Option<i64>,
+}
+
+type Appended = Result<Vec<EntryJson>, AppendError>;
+
+/// An append that is not durable yet.
+struct Append {
+    pending: Pending<Appended>,
+    many: Many,
+    reply: Reply,
+    since: Instant,
+}
+
+/// What happened.
+enum Step {
+    Event(Event),
+    /// Events were missed.
+    Lagged,
+    Appended(Appended),
+    Inbound(Inbound),
+    Refused(Refused),
+    /// There is something to read from the store.
+    Read,
+}
+
+/// One client and all that is to be done for it.
+pub(super) struct Session {
+    clients: Clients,
+    outlet: Outlet,
+    arrivals: Arrivals,
+    events: broadcast::Receiver<Event>,
+    feed: Feed,
+    /// Events were missed, and the client does not know it yet.
+    missed: bool,
+    /// In the order in which they were sent, which is that in which they become durable.
+    appends: VecDeque<Append>,
+    statuses: Statuses,
+    /// A command that reads, and waits for the appends before it.
+    waiting: Option<(Command, Reply)>,
+}
+
+impl Session {
+    pub(super) fn new(
+        clients: Clients,
+        outlet: Outlet,
+        arrivals: Arrivals,
+        events: broadcast::Receiver<Event>,
+        position: Cursor,
+    ) -> Self {
+        Self {
+            clients,
+            outlet,
+            arrivals,
+            events,
+            feed: Feed::new(position),
+            missed: false,
+            appends: VecDeque::new(),
+            statuses: Statuses::default(),
+            waiting: None,
+        }
+    }
+
+    /// Serves the client until it is gone.
+    pub(super) async fn run(mut self, auth: Box<RawValue>) {
+        let end = match self.serve(&auth).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        match end {
+            End::Gone => {}
+            End::Flooding => {
+                tracing::info!("a client goes on asking and takes no answers, its connection is closed");
+                self.outlet.disconnect().await;
+            }
+            End::Stopped => self.outlet.disconnect().await,
+        }
+    }
+
+    async fn serve(&mut self, auth: &RawValue) -> Result<Infallible, End> {
+        self.outlet.emit("auth", auth).await?;
+        loop {
+            if self.appends.is_empty()
+                && let Some((command, reply)) = self.waiting.take()
+            {
+                self.perform(command, reply).await?;
+            }
+            match self.next().await? {
+                Step::Event(event) => self.on_event(event).await?,
+                Step::Lagged => self.on_lagged(),
+                Step::Appended(result) => self.on_appended(result).await?,
+                Step::Inbound(inbound) => self.on_inbound(&inbound).await?,
+                Step::Refused(Refused { ack, error }) => self.refuse(&Reply { event: None, ack }, &error).await?,
+                Step::Read => self.on_read().await?,
+            }
+            self.after_step().await?;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Step, End> {
+        let takes_commands = self.waiting.is_none() && self.appends.len() < CLIENT_QUEUE;
+        let reads = self.feed.work().is_some();
+        tokio::select! {
+            life = self.outlet.ended() => Err(if life == Life::Flooding { End::Flooding } else { End::Gone }),
+            event = self.events.recv() => match event {
+                Ok(event) => Ok(Step::Event(event)),
+                Err(RecvError::Lagged(_)) => Ok(Step::Lagged),
+                Err(RecvError::Closed) => Err(End::Stopped),
+            },
+            result = oldest(&mut self.appends) => Ok(Step::Appended(result?)),
+            Some(inbound) = self.arrivals.commands.recv(), if takes_commands => Ok(Step::Inbound(inbound)),
+            Some(refused) = self.arrivals.refused.recv() => Ok(Step::Refused(refused)),
+            () = std::future::ready(()), if reads => Ok(Step::Read),
+        }
+    }
+
+    async fn on_event(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::Added { seq, entries } => {
+                if self.feed.takes(seq) {
+                    for entry in entries.iter() {
+                        self.outlet.emit("ledger_entry_added", entry).await?;
+                    }
+                    self.feed.took(seq, entries.len());
+                    self.finish().await?;
+                }
+            }
+            Event::OrderChanged { from } => {
+                let from = from.map(|id| id.to_string());
+                self.outlet.emit("order_changed", &json!({ "from_cursor": from })).await?;
+            }
+            Event::ForkDetected(evidence) => self.outlet.emit("fork_detected", &fork(&evidence)).await?,
+            Event::Held { height, nodes } => self.held(height, nodes).await?,
+            Event::Progress { done, total } => {
+                self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
+            }
+            Event::PeersChanged => {}
+        }
+        Ok(())
+    }
+
+    /// The entries that were missed are read from the store; the other events are made good in [`Session::after_step`].
+    fn on_lagged(&mut self) {
+        self.feed.lagged();
+        self.missed = true;
+    }
+
+    /// A client that has caught up after it missed events learns what they may have said: of a change of order nobody
+    /// knows any more where it was.
+    async fn after_step(&mut self) -> Result<(), End> {
+        if !self.missed || !self.feed.is_live() {
+            return Ok(());
+        }
+        self.missed = false;
+        self.outlet.emit("order_changed", &json!({ "from_cursor": null })).await?;
+        if !self.statuses.is_empty() {
+            let held = self.clients.host.status().await?.held;
+            self.held(held.height, held.nodes).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_read(&mut self) -> Result<(), End> {
+        // Whatever is in the ring now is durable, so the read below has it; what comes later stays in the ring.
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => self.on_event(event).await?,
+                Err(TryRecvError::Lagged(_)) => self.on_lagged(),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Closed) => return Err(End::Stopped),
+            }
+        }
+        let Some(work) = self.feed.work() else { return Ok(()) };
+        let (entries, reached) = match reads::arrived(&self.clients.host, work.from()).await {
+            Ok(page) => page,
+            Err(ClientError::Stopped(_)) => return Err(End::Stopped),
+            Err(error) => {
+                // Reading again would fail again, so the client goes on with what comes, and knows that it misses some.
+                self.feed.give_up(self.clients.position());
+                return self.refuse(&Reply { event: None, ack: None }, &error).await;
+            }
+        };
+        match work {
+            Work::Missed(_) => {
+                for entry in &entries {
+                    self.outlet.emit("ledger_entry_added", entry).await?;
+                }
+                self.feed.read_missed(reached, entries.is_empty());
+            }
+            Work::Batch(_) => {
+                if !entries.is_empty() {
+                    let batch = Batch { entries: &entries, cursor: reached.to_string(), done: false };
+                    self.outlet.emit("entries", &batch).await?;
+                }
+                self.feed.read_batch(reached, entries.is_empty());
+            }
+        }
+        self.finish().await
+    }
+
+    /// Tells the client when its subscription has caught up.
+    async fn finish(&mut self) -> Result<(), End> {
+        if let Some(cursor) = self.feed.finish() {
+            let batch = Batch { entries: &[], cursor: cursor.to_string(), done: true };
+            self.outlet.emit("entries", &batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn on_inbound(&mut self, inbound: &Inbound) -> Result<(), End> {
+        let mut reply = Reply { event: None, ack: inbound.ack };
+        let command = command::Event::parse(inbound.text()).and_then(|event| {
+            let command = event.command();
+            reply.event = Some(event.name);
+            command
+        });
+        match command {
+            Err(error) => self.refuse(&reply, &error).await,
+            Ok(command) if command.reads() && !self.appends.is_empty() => {
+                self.waiting = Some((command, reply));
+                Ok(())
+            }
+            Ok(command) => self.perform(command, reply).await,
+        }
+    }
+
+    async fn perform(&mut self, command: Command, reply: Reply) -> Result<(), End> {
+        match command {
+            Command::Echo { reply: event, value } => Ok(self.echo(event, &value, &reply).await?),
+            Command::Append { payloads, many } => {
+                let since = Instant::now();
+                let pending = self.clients.host.append(payloads).await?;
+                self.appends.push_back(Append { pending, many, reply, since });
+                Ok(())
+            }
+            Command::Ledger(page) => self.ledger(page, &reply).await,
+            Command::Entry(id) => match reads::entry(&self.clients.host, id).await {
+                Ok(entry) => Ok(self.answer(&reply, "entry", "entry", &entry, &entry).await?),
+                Err(error) => self.refuse(&reply, &error).await,
+            },
+            Command::KnownNodes => {
+                let nodes = self.clients.host.status().await?.known_nodes;
+                Ok(self.answer(&reply, "known_nodes", "nodes", &nodes, &json!({ "nodes": nodes })).await?)
+            }
+            Command::Status => {
+                let status = self.clients.host.status().await?;
+                Ok(self.answer(&reply, "status", "status", &status, &status).await?)
+            }
+            Command::Subscribe { cursor, live } => self.subscribe(cursor, live, &reply).await,
+        }
+    }
+
+    async fn echo(&mut self, event: Option<&'static str>, value: &RawValue, reply: &Reply) -> Result<(), Gone> {
+        match (event, reply.ack) {
+            (None, Some(id)) => self.outlet.ack(id, value).await,
+            // `message-with-ack` without an ack: there is nowhere to answer.
+            (None, None) => Ok(()),
+            (Some(event), ack) => {
+                self.outlet.emit(event, value).await?;
+                match ack {
+                    Some(id) => self.outlet.ack(id, &Granted { key: "data", value }).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn ledger(&mut self, page: Page, reply: &Reply) -> Result<(), End> {
+        match reads::ledger(&self.clients.host, page).await {
+            Ok(entries) => Ok(self.answer(reply, "ledger_entries", "entries", &entries, &entries).await?),
+            Err(error) => self.refuse(reply, &error).await,
+        }
+    }
+
+    async fn subscribe(&mut self, cursor: Option<String>, live: Live, reply: &Reply) -> Result<(), End> {
+        match reads::place(&self.clients.host, cursor).await {
+            Ok(place) => {
+                self.feed.subscribe(place, live);
+                match reply.ack {
+                    Some(id) => Ok(self.outlet.ack(id, &json!({ "ok": true })).await?),
+                    None => Ok(()),
+                }
+            }
+            Err(error) => self.refuse(reply, &error).await,
+        }
+    }
+
+    async fn on_appended(&mut self, result: Appended) -> Result<(), End> {
+        let Some(append) = self.appends.pop_front() else { return Ok(()) };
+        let entries = match result {
+            Ok(entries) => entries,
+            Err(error) => return self.refuse(&append.reply, &error.into()).await,
+        };
+        self.clients.metrics.appended(entries.len(), append.since.elapsed());
+        if let Some(id) = append.reply.ack {
+            match (append.many, entries.as_slice()) {
+                (Many::One, [entry]) => self.outlet.ack(id, &Granted { key: "entry", value: entry }).await?,
+                _ => self.outlet.ack(id, &Granted { key: "entries", value: entries.as_slice() }).await?,
+            }
+        }
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+        self.tell_status("stored", &ids, 0).await?;
+        self.statuses.watch(ids);
+        Ok(())
+    }
+
+    async fn held(&mut self, height: u64, nodes: u32) -> Result<(), End> {
+        let ids = self.statuses.held(height, nodes);
+        if ids.is_empty() { Ok(()) } else { Ok(self.tell_status("held", &ids, nodes).await?) }
+    }
+
+    async fn tell_status(&mut self, state: &str, ids: &[shared::EntryId], held_by: u32) -> Result<(), Gone> {
+        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        self.outlet.emit("entry_status", &json!({ "ids": ids, "state": state, "held_by": held_by })).await
+    }
+
+    /// An answer goes to the ack if there is one, and is an event otherwise.
+    async fn answer<A: Serialize + ?Sized + Sync, E: Serialize + ?Sized + Sync>(
+        &mut self,
+        reply: &Reply,
+        event: &str,
+        key: &'static str,
+        value: &A,
+        argument: &E,
+    ) -> Result<(), Gone> {
+        match reply.ack {
+            Some(id) => self.outlet.ack(id, &Granted { key, value }).await,
+            None => self.outlet.emit(event, argument).await,
+        }
+    }
+
+    async fn refuse(&mut self, reply: &Reply, error: &ClientError) -> Result<(), End> {
+        self.clients.metrics.client_error();
+        match reply.ack {
+            Some(id) => self.outlet.ack(id, &error.answer()).await?,
+            None => self.outlet.emit("error", &error.event(reply.event.as_deref())).await?,
+        }
+        match error {
+            ClientError::Stopped(_) => Err(End::Stopped),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The result of the oldest append. Without one it never comes.
+fn oldest(appends: &mut VecDeque<Append>) -> impl Future<Output = Result<Appended, Stopped>> {
+    std::future::poll_fn(|context| match appends.front_mut() {
+        Some(append) => Pin::new(&mut append.pending).poll(context),
+        None => Poll::Pending,
+    })
+}
+
+fn fork(evidence: &Evidence) -> serde_json::Value {
+    let (author, height) = evidence.lane();
+    let blocks = evidence.blocks().each_ref().map(|block| block.hash().to_string());
+    json!({
+        "author": author.to_string(),
+        "height": height,
+        "blocks": blocks,
+        "evidence_hex": hex::encode(evidence.encode()),
+    })
+}

@@ -1,0 +1,233 @@
+//! One conformance test over both stores, and what only the file can do.
+
+use std::fs;
+
+use proptest::prelude::*;
+use shared::MemoryStore;
+
+use super::*;
+
+/// One step of a conformance run. Small ranges, so that steps meet.
+#[derive(Debug, Clone)]
+enum Step {
+    Append { author: u8, height: u64, time: u64, hash: u8, len: usize },
+    Remove { hash: u8 },
+    SetMeta { key: u8, value: Vec<u8> },
+    Commit,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..4u8, 1..9u64, 0..6u64, any::<u8>(), 0..40usize)
+            .prop_map(|(author, height, time, hash, len)| Step::Append { author, height, time, hash, len }),
+        1 => any::<u8>().prop_map(|hash| Step::Remove { hash }),
+        1 => (0..3u8, proptest::collection::vec(any::<u8>(), 0..9)).prop_map(|(key, value)| Step::SetMeta { key, value }),
+        1 => Just(Step::Commit),
+    ]
+}
+
+fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 32])
+}
+
+fn hash(n: u8) -> BlockHash {
+    BlockHash::from_bytes([n; 32])
+}
+
+fn time(micros: u64) -> Timestamp {
+    Timestamp::from_micros(micros).unwrap()
+}
+
+fn apply<S: Store>(store: &mut S, step: &Step, seq: &mut u64) {
+    match step {
+        Step::Append { author, height, time: at, hash: n, len } => {
+            if store.summary(&hash(*n)).unwrap().is_some() {
+                return;
+            }
+            *seq += 1;
+            let summary = Summary {
+                seq: *seq,
+                hash: hash(*n),
+                author: node(*author),
+                height: *height,
+                timestamp: time(*at),
+                entries: u32::from(*n) + 1,
+            };
+            store.append(&summary, &vec![*n; *len]).unwrap();
+        }
+        Step::Remove { hash: n } => store.remove(&hash(*n)).unwrap(),
+        Step::SetMeta { key, value } => store.set_meta(&format!("key {key}"), value).unwrap(),
+        Step::Commit => store.commit().unwrap(),
+    }
+}
+
+/// Everything that a store can be asked, as text.
+fn answers<S: ReadStore>(store: &S, page: Page) -> Vec<String> {
+    let mut answers = Vec::new();
+    let mut add = |answer: Result<Vec<Record>, S::Error>| answers.push(format!("{:?}", answer.unwrap()));
+    for seq in [0, 3, 7, u64::MAX] {
+        add(store.arrived(seq, page));
+    }
+    for author in 0..5 {
+        for from in [0, 1, 4, u64::MAX] {
+            add(store.lane(&node(author), from, page));
+        }
+    }
+    add(store.after(None, page));
+    add(store.before(None, page));
+    for at in 0..7 {
+        for n in [0, 100, 255] {
+            let key = OrderKey { timestamp: time(at), hash: hash(n) };
+            add(store.after(Some(&key), page));
+            add(store.before(Some(&key), page));
+        }
+    }
+    for n in 0..=255 {
+        answers.push(format!("{:?}", store.summary(&hash(n)).unwrap()));
+        answers.push(format!("{:?}", store.block(&hash(n)).unwrap()));
+    }
+    answers.extend((0..4).map(|key| format!("{:?}", store.meta(&format!("key {key}")).unwrap())));
+    answers
+}
+
+fn opened() -> (tempfile::TempDir, SqliteStore) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("ledger.db"), "garden").unwrap();
+    (directory, store)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_stores_give_the_same_answers(
+        steps in proptest::collection::vec(step(), 0..60),
+        blocks in 1..9usize,
+        bytes in 0..100usize,
+    ) {
+        let (_guard, mut sqlite) = opened();
+        let mut memory = MemoryStore::default();
+        let (mut seq, mut other) = (0, 0);
+        for step in &steps {
+            apply(&mut sqlite, step, &mut seq);
+            apply(&mut memory, step, &mut other);
+        }
+        for page in [Page { blocks, bytes }, Page::ONE, Page { blocks: 1000, bytes: usize::MAX }] {
+            prop_assert_eq!(answers(&sqlite, page), answers(&memory, page));
+        }
+        sqlite.commit().unwrap();
+        let reader = SqliteReader::open(sqlite.path()).unwrap();
+        let page = Page { blocks, bytes };
+        prop_assert_eq!(answers(&reader, page), answers(&memory, page));
+    }
+}
+
+fn filled(store: &mut SqliteStore) {
+    let mut seq = 0;
+    for n in 0..200 {
+        let step = Step::Append { author: n % 3, height: u64::from(n), time: u64::from(n), hash: n, len: 500 };
+        apply(store, &step, &mut seq);
+    }
+    store.commit().unwrap();
+}
+
+#[test]
+fn what_was_not_committed_is_not_there_afterwards() {
+    let (guard, mut store) = opened();
+    let mut seq = 0;
+    let step = |n| Step::Append { author: 1, height: u64::from(n), time: 1, hash: n, len: 9 };
+    apply(&mut store, &step(1), &mut seq);
+    store.commit().unwrap();
+    apply(&mut store, &step(2), &mut seq);
+    apply(&mut store, &Step::SetMeta { key: 1, value: vec![1] }, &mut seq);
+    let reader = SqliteReader::open(store.path()).unwrap();
+    assert_eq!(reader.last_seq().unwrap(), 1);
+    drop(store);
+    let store = SqliteStore::open(&guard.path().join("ledger.db"), "garden").unwrap();
+    assert!(store.summary(&hash(1)).unwrap().is_some());
+    assert!(store.summary(&hash(2)).unwrap().is_none());
+    assert!(store.meta("key 1").unwrap().is_none());
+}
+
+#[test]
+fn a_snapshot_does_not_move() {
+    let (_guard, mut store) = opened();
+    let reader = SqliteReader::open(store.path()).unwrap();
+    let (before, after) = reader
+        .snapshot(|reader| {
+            let before = reader.last_seq().unwrap();
+            filled(&mut store);
+            (before, reader.last_seq().unwrap())
+        })
+        .unwrap();
+    assert_eq!((before, after), (0, 0));
+    assert_eq!(reader.last_seq().unwrap(), 200);
+}
+
+#[test]
+fn ledger_order_reads_by_the_index() {
+    let (_guard, store) = opened();
+    let cases = [
+        (
+            "SELECT * FROM blocks b WHERE (b.timestamp, b.hash) > (1, x'00') ORDER BY b.timestamp, b.hash",
+            "blocks_by_time",
+        ),
+        ("SELECT * FROM blocks b WHERE b.author = 1 AND b.height >= 2 ORDER BY b.height, b.hash", "blocks_by_lane"),
+    ];
+    for (sql, index) in cases {
+        let mut statement = store.reader.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let plan: Vec<String> = statement.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        let plan = plan.join("; ");
+        assert!(plan.contains(index), "{plan}");
+        // Only what has one time (or height) is sorted, never the whole answer.
+        assert!(!plan.contains("FOR ORDER BY"), "{plan}");
+    }
+}
+
+#[test]
+fn wrong_files_are_named_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ledger.db");
+    let damaged = |error: &StoreError| error.is_damage();
+    let version = |error: &StoreError| matches!(error, StoreError::Version { came: 2 });
+    let foreign = |error: &StoreError| matches!(error, StoreError::Foreign { came: 7, .. });
+    type Case = (&'static str, fn(&Path), fn(&StoreError) -> bool);
+    let cases: [Case; 6] = [
+        ("text", |path| fs::write(path, "this is no database, but it is long enough to look at").unwrap(), damaged),
+        ("a newer version", |path| execute(path, "PRAGMA user_version = 2"), version),
+        ("another program", |path| execute(path, "PRAGMA application_id = 7"), foreign),
+        ("a lost table", |path| execute(path, "DROP TABLE meta"), damaged),
+        ("a lost column", |path| execute(path, "ALTER TABLE blocks DROP COLUMN entries"), damaged),
+        (
+            "half of it",
+            |path| {
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.set_len(file.metadata().unwrap().len() / 2 / 4096 * 4096).unwrap();
+            },
+            damaged,
+        ),
+    ];
+    for (name, break_it, expected) in cases {
+        drop(fs::remove_file(&path));
+        filled(&mut SqliteStore::open(&path, "garden").unwrap());
+        break_it(&path);
+        let before = fs::read(&path).unwrap();
+        let error = SqliteStore::open(&path, "garden").expect_err(name);
+        assert!(expected(&error), "{name}: {error:?}");
+        assert!(fs::read(&path).unwrap() == before, "{name}: the file was changed");
+    }
+}
+
+fn execute(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[test]
+fn another_ledger_and_no_file_are_named() {
+    let (guard, store) = opened();
+    drop(store);
+    let error = SqliteStore::open(&guard.path().join("ledger.db"), "house").unwrap_err();
+    assert!(matches!(error, StoreError::Ledger { .. }), "{error}");
+    let error = SqliteReader::open(&guard.path().join("nothing.db")).unwrap_err();
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+}

@@ -1,0 +1,8 @@
+//! The real binary, with real files, real signals and real sockets.
+
+mod bad_input;
+mod commands;
+mod crash;
+mod hub;
+mod links;
+mod support;
