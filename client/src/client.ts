@@ -1,0 +1,334 @@
+/** The connection to a node, and what can be asked of it. */
+
+import { io, type Socket } from "socket.io-client";
+
+import { Emitter } from "./emitter.js";
+import { CairnError } from "./errors.js";
+import { Feed } from "./feed.js";
+import { Requests } from "./requests.js";
+import { Subscription, type SubscribeOptions } from "./subscription.js";
+import type {
+  ClientEvents,
+  DataEntry,
+  Entry,
+  EntryStatus,
+  Fork,
+  NodeStatus,
+  OrderChange,
+  Progress,
+  ServerEvents,
+} from "./types.js";
+
+/** Requests without an answer at once; below what a node lets one client wait with, in number and in bytes. */
+const IN_FLIGHT = { inFlight: 1024, inFlightBytes: 3 * 1024 * 1024 };
+/** Bytes of requests that wait for the connection or for their turn. */
+const QUEUED_BYTES = 64 * 1024 * 1024;
+/** ms of the first wait before connecting again, on average: any time up to twice as long. */
+const RECONNECT_FIRST = 200;
+/** ms of the longest wait before connecting again, on average. */
+const RECONNECT_MOST = 10_000;
+
+/** How to connect. Everything has a default. */
+export interface ConnectOptions {
+  /** Sent to the node with the connection, any JSON object; the node answers with it. */
+  readonly auth?: Readonly<Record<string, unknown>> | undefined;
+  /** ms until a request fails; 30,000 if not given. */
+  readonly timeout?: number | undefined;
+  /** Requests that may wait for the connection or for their turn; 10,000 if not given. */
+  readonly queue?: number | undefined;
+  /** The path of Socket.IO at the node; `/socket.io/` if not given. */
+  readonly path?: string | undefined;
+}
+
+/** Which entries to read. */
+export interface EntriesOptions {
+  /** The entry before the first one; none: the beginning of the ledger. */
+  readonly after?: string | undefined;
+  /** Entries at most; all if not given. */
+  readonly limit?: number | undefined;
+  /** Entries asked for at once; 1,000 if not given. */
+  readonly page?: number | undefined;
+}
+
+/** What a client tells its listeners. */
+export interface EventMap<T> {
+  /** An entry was added, here or elsewhere. A subscription also gets those that were missed. */
+  entry: Entry<T>;
+  /** Entries landed between older ones: what was read behind the named one has to be read again. */
+  orderChanged: OrderChange;
+  /** An author signed two blocks of one height; its lane is frozen there. */
+  forkDetected: Fork;
+  /** The node is exchanging history with another one. */
+  syncProgress: Progress;
+  /** Entries of this node became durable somewhere. */
+  entryStatus: EntryStatus;
+  /** The connection is there, also after every reconnect. */
+  connected: { readonly node: string };
+  /** The connection is lost; the client connects again by itself. */
+  disconnected: { readonly reason: string };
+  /** Something failed that belongs to no call. */
+  error: CairnError;
+}
+
+/**
+ * Connects to a node. Returns at once: requests wait for the connection, and the client connects again for ever until it is
+ * closed.
+ *
+ * @example
+ * ```ts
+ * interface Note { text: string }
+ *
+ * const ledger = connect<Note>("http://localhost:3000");
+ * const entry = await ledger.append({ text: "a stone on the cairn" });
+ * console.log(entry.id);
+ * ```
+ */
+export function connect<T = unknown>(url: string | URL, options: ConnectOptions = {}): Client<T> {
+  return new Client<T>(url, options);
+}
+
+/** A connection to a node. `T` is the type of what is appended: a promise of the people who write, not checked here. */
+export class Client<T = unknown> {
+  readonly #socket: Socket<ServerEvents<T>, ClientEvents<T>>;
+  readonly #events = new Emitter<EventMap<T>>();
+  readonly #feed = new Feed<T>();
+  readonly #requests: Requests;
+  readonly #online = (): void => this.#hurry();
+  #redial: ReturnType<typeof setTimeout> | undefined;
+  /** Refusals since the last connection. */
+  #refusals = 0;
+  #closed = false;
+
+  /** @internal Use {@link connect}. */
+  constructor(url: string | URL, options: ConnectOptions) {
+    const { queue = 10_000, timeout = 30_000 } = options;
+    this.#requests = new Requests({ ...IN_FLIGHT, queued: queue, queuedBytes: QUEUED_BYTES, timeout });
+    this.#socket = io(String(url), {
+      auth: { ...options.auth },
+      forceNew: true,
+      path: options.path ?? "/socket.io/",
+      randomizationFactor: 1,
+      reconnectionDelay: RECONNECT_FIRST,
+      reconnectionDelayMax: RECONNECT_MOST,
+      transports: ["websocket", "polling"],
+      tryAllTransports: true,
+    });
+    this.#listen();
+    // Browsers know when the network is back; there is no reason to wait then.
+    globalThis.addEventListener?.("online", this.#online);
+  }
+
+  /** Whether the connection is there now. */
+  get connected(): boolean {
+    return this.#socket.connected;
+  }
+
+  /**
+   * Appends one entry; resolves when it is durable on the node.
+   *
+   * An append that was not sent yet waits for the connection. One whose answer was lost with the connection rejects with
+   * `outcome_unknown` and is never sent again by itself, so nothing is ever in the ledger twice.
+   *
+   * @example
+   * ```ts
+   * try {
+   *   await ledger.append({ text: "hello" });
+   * } catch (error) {
+   *   if (error instanceof CairnError && error.code === "outcome_unknown") askTheUser();
+   * }
+   * ```
+   */
+  async append(data: T): Promise<DataEntry<T>> {
+    const answer = await this.#requests.ask("add_ledger_entry", [data], "reject");
+    return field<DataEntry<T>>(answer, "entry");
+  }
+
+  /**
+   * Appends many entries, in this order, all of them or none. Fails like {@link Client.append}.
+   *
+   * @example
+   * ```ts
+   * const entries = await ledger.appendMany([{ text: "one" }, { text: "two" }]);
+   * ```
+   */
+  async appendMany(datas: readonly T[]): Promise<readonly DataEntry<T>[]> {
+    const answer = await this.#requests.ask("append_many", [datas], "reject");
+    return field<readonly DataEntry<T>[]>(answer, "entries");
+  }
+
+  /**
+   * Reads the ledger in its order, page after page, up to its end.
+   *
+   * @example
+   * ```ts
+   * for await (const entry of ledger.entries({ limit: 100 })) console.log(entry.timestamp, entry.data);
+   * ```
+   */
+  async *entries(options: EntriesOptions = {}): AsyncGenerator<Entry<T>, void, undefined> {
+    const page = options.page ?? 1000;
+    let after = options.after ?? null;
+    let left = options.limit ?? Infinity;
+    while (left > 0) {
+      const answer = await this.#requests.ask("get_ledger", [{ after, limit: Math.min(left, page) }], "resend");
+      const entries = field<readonly Entry<T>[]>(answer, "entries");
+      yield* entries;
+      // A node bounds its pages in bytes too, so only an empty one is the end.
+      const last = entries.at(-1);
+      if (last === undefined) return;
+      after = last.id;
+      left -= entries.length;
+    }
+  }
+
+  /**
+   * Follows the ledger: every entry behind a cursor, then every new one, each once, whatever becomes of the connection. The
+   * order is that in which the node got them, because in ledger order a late entry may land behind the reader.
+   *
+   * @example
+   * ```ts
+   * for await (const entry of ledger.subscribe({ cursor: saved })) {
+   *   if (entry.kind === "data") console.log(entry.data.text);
+   * }
+   * ```
+   */
+  subscribe(options?: SubscribeOptions): Subscription<T>;
+  /**
+   * Calls a listener with every entry, one after the other; one that returns a promise is waited for.
+   *
+   * @example
+   * ```ts
+   * const subscription = ledger.subscribe((entry) => console.log(entry.id), { cursor: saved });
+   * ```
+   */
+  subscribe(listener: (entry: Entry<T>) => void | Promise<void>, options?: SubscribeOptions): Subscription<T>;
+  subscribe(
+    first: ((entry: Entry<T>) => void | Promise<void>) | SubscribeOptions = {},
+    second: SubscribeOptions = {},
+  ): Subscription<T> {
+    const subscription = new Subscription<T>(typeof first === "function" ? second : first, this.#feed);
+    if (this.#closed) subscription.close();
+    if (typeof first === "function") {
+      void subscription.run(first);
+      void subscription.closed.then((error) => error !== undefined && this.#events.emit("error", error));
+    }
+    return subscription;
+  }
+
+  /** One entry. Rejects with `unknown_entry` if the node does not have it. */
+  async entry(id: string): Promise<Entry<T>> {
+    return field<Entry<T>>(await this.#requests.ask("get_entry", [{ id }], "resend"), "entry");
+  }
+
+  /** The ids of all nodes that this one knows, its own included. */
+  async knownNodes(): Promise<readonly string[]> {
+    return field<readonly string[]>(await this.#requests.ask("get_known_nodes", [], "resend"), "nodes");
+  }
+
+  /** How the node is. */
+  async status(): Promise<NodeStatus> {
+    return field<NodeStatus>(await this.#requests.ask("get_status", [], "resend"), "status");
+  }
+
+  /**
+   * Adds a listener; the result removes it.
+   *
+   * @example
+   * ```ts
+   * const stop = ledger.on("disconnected", ({ reason }) => console.log(`offline: ${reason}`));
+   * ```
+   */
+  on<Name extends keyof EventMap<T>>(name: Name, listener: (value: EventMap<T>[Name]) => void): () => void {
+    return this.#events.on(name, listener);
+  }
+
+  /** Ends the connection, the requests that wait (`closed`), and all subscriptions. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#redial);
+    globalThis.removeEventListener?.("online", this.#online);
+    this.#socket.disconnect();
+    this.#requests.close();
+    this.#feed.close();
+  }
+
+  #listen(): void {
+    const socket = this.#socket;
+    socket.on("connect", () => this.#connected());
+    socket.on("disconnect", (reason) => this.#disconnected(reason));
+    socket.on("connect_error", (error) => this.#refused(error));
+    socket.on("entries", (batch) => this.#feed.onBatch(batch));
+    socket.on("ledger_entry_added", (entry) => {
+      this.#feed.onLive(entry);
+      this.#events.emit("entry", entry);
+    });
+    socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
+    socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
+    socket.on("sync_progress", (progress) => this.#events.emit("syncProgress", progress));
+    socket.on("entry_status", (status) => this.#events.emit("entryStatus", status));
+    socket.on("error", (value) => {
+      const error =
+        CairnError.from(value) ?? new CairnError("unexpected_answer", "the node sent an error without a code");
+      // With these a node says that it cannot read on what it was sending, and goes on behind it.
+      if (error.code === "store" || error.code === "damaged") this.#feed.close(error);
+      this.#events.emit("error", error);
+    });
+  }
+
+  #connected(): void {
+    // The node's id decides whether cursors still hold, so it is asked for before anything else.
+    this.#socket.emit("get_status", (answer) => {
+      if (!answer.ok) return this.#events.emit("error", new CairnError(answer.error.code, answer.error.message));
+      this.#refusals = 0;
+      const { node } = answer.status;
+      this.#feed.connected(node, (cursor, failed) => this.#follow(cursor, failed));
+      this.#events.emit("connected", { node });
+    });
+    this.#requests.connected((event, args, answer) => {
+      // The arguments were checked where the call was made; here they are what JSON made of them.
+      const emit = this.#socket.emit.bind(this.#socket) as (event: string, ...args: unknown[]) => unknown;
+      emit(event, ...args, answer);
+    });
+  }
+
+  #follow(cursor: string | undefined, failed: (error: CairnError) => void): void {
+    this.#socket.emit("subscribe", { ...(cursor !== undefined && { cursor }), keep_live: true }, (answer) => {
+      if (!answer.ok) failed(new CairnError(answer.error.code, answer.error.message));
+    });
+  }
+
+  #disconnected(reason: string): void {
+    this.#requests.disconnected();
+    this.#feed.disconnected();
+    this.#events.emit("disconnected", { reason });
+    this.#redialLater();
+  }
+
+  #refused(error: Error): void {
+    // Without this the failed attempts of an outage would each be an event; `disconnected` has told of it.
+    if (this.#socket.active) return;
+    this.#events.emit("error", new CairnError("connect_refused", error.message, { cause: error }));
+    this.#redialLater();
+  }
+
+  /** Socket.IO does not come back by itself from a refusal, or when the node ended the connection. */
+  #redialLater(): void {
+    if (this.#closed || this.#socket.active) return;
+    clearTimeout(this.#redial);
+    const wait = Math.min(RECONNECT_FIRST * 2 ** this.#refusals++, RECONNECT_MOST);
+    this.#redial = setTimeout(() => this.#socket.connect(), 2 * wait * Math.random());
+  }
+
+  #hurry(): void {
+    if (this.#closed || this.#socket.connected) return;
+    // Only a new start cuts the wait between two attempts short.
+    this.#socket.disconnect();
+    this.#socket.connect();
+  }
+}
+
+/** A field of an answer. Its type is what the node promises. */
+function field<A>(answer: unknown, name: string): A {
+  if (typeof answer === "object" && answer !== null && name in answer) return (answer as Record<string, A>)[name]!;
+  throw new CairnError("unexpected_answer", `the node's answer has no field "${name}"`);
+}

@@ -1,0 +1,52 @@
+/** The one error class of the client. */
+
+/** Codes that the client itself gives. */
+export type ClientErrorCode =
+  /** The client was closed. */
+  | "closed"
+  /** The server refused the connection; the client goes on trying. */
+  | "connect_refused"
+  /** A subscription's listener threw; `cause` is what it threw. */
+  | "listener_failed"
+  /** The message is larger than a node takes. */
+  | "message_too_large"
+  /** The data has no JSON form. */
+  | "not_json"
+  /** The append was sent, and the answer was lost: it may be in the ledger or not. */
+  | "outcome_unknown"
+  /** Too many requests wait already. Nothing was sent. */
+  | "queue_full"
+  /** No answer in time. An append that ends with this was never sent. */
+  | "timeout"
+  /** This node does not know the cursor. */
+  | "unknown_cursor"
+  /** The answer is none that this client understands. */
+  | "unexpected_answer";
+
+/** A code of the client or of the node, which may know more of them. */
+export type ErrorCode = ClientErrorCode | (string & {});
+
+/** Why a call failed. `code` is stable, the message is for people. */
+export class CairnError extends Error {
+  override readonly name = "CairnError";
+  /** The stable name of the error. */
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  /** The error that a node sent; `undefined` if `value` is none. */
+  static from(value: unknown): CairnError | undefined {
+    if (typeof value !== "object" || value === null) return undefined;
+    const { code, message, error } = value as {
+      readonly code?: unknown;
+      readonly message?: unknown;
+      readonly error?: unknown;
+    };
+    const text = message ?? error;
+    if (typeof code !== "string" || typeof text !== "string") return undefined;
+    return new CairnError(code, text);
+  }
+}

@@ -1,0 +1,202 @@
+/** What goes over the connection: entries, answers, and the two maps of events. */
+
+/** Any value with a JSON form. */
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
+
+/** What every entry says of itself. */
+export interface EntryHeader {
+  /** `<node id>-<height>-<index>`. */
+  readonly id: string;
+  /** RFC 3339, with six digits of a second. */
+  readonly timestamp: string;
+  /** The hash of the entry before it in its block; for a first entry that of the latest parent in ledger order. */
+  readonly previous_hash: string;
+  readonly hash: string;
+  /** The node that wrote it. */
+  readonly creator_node_id: string;
+  /** Node id → signature, on the last entry of a block. */
+  readonly signatures: Readonly<Record<string, string>>;
+  /** The height of its block in its author's lane, from 1. */
+  readonly height: number;
+  /** Its place in its block, from 0. */
+  readonly index: number;
+  /** The hashes of the blocks that its block rests on. */
+  readonly parents: readonly string[];
+}
+
+/** An entry that a client wrote. */
+export interface DataEntry<T = Json> extends EntryHeader {
+  readonly kind: "data";
+  /** What was appended. */
+  readonly data: T;
+}
+
+/** Proof that an author signed two blocks of one height. */
+export interface EvidenceEntry extends EntryHeader {
+  readonly kind: "evidence";
+  readonly data: Fork;
+  /** The proof itself, in hexadecimal digits. */
+  readonly payload_hex: string;
+}
+
+/** An entry of a kind that this client has no name for. */
+export interface OtherEntry extends EntryHeader {
+  readonly kind: `${number}`;
+  readonly data: Json;
+  readonly payload_hex?: string;
+}
+
+/** One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`. */
+export type Entry<T = Json> = DataEntry<T> | EvidenceEntry | OtherEntry;
+
+/** A lane that is forked, and where. */
+export interface Fork {
+  /** Whose lane. */
+  readonly author: string;
+  /** The lowest height that has two blocks. */
+  readonly height: number;
+  /** The hashes of the two. */
+  readonly blocks: readonly string[];
+}
+
+/** How far a node's exchange with another one is, in blocks. */
+export interface Progress {
+  readonly done: number;
+  readonly total: number;
+}
+
+/** What became of entries of this node. */
+export interface EntryStatus {
+  /** The entries. */
+  readonly ids: readonly string[];
+  /** `stored`: durable on this node. `held`: durable on others too. */
+  readonly state: "stored" | "held" | (string & {});
+  /** How many linked nodes hold them. */
+  readonly held_by: number;
+}
+
+/** Where the ledger changed behind what was shown. */
+export interface OrderChange {
+  /** The last entry before the change; `null`: the beginning of the ledger. */
+  readonly from_cursor: string | null;
+}
+
+/** One link of a node. */
+export interface LinkStatus {
+  readonly link: number;
+  /** The peer, once it proved its key. */
+  readonly node: string | null;
+  /** Blocks received of those that the peer had when the heads were compared. */
+  readonly done: number;
+  /** The number of those. */
+  readonly total: number;
+  /** Blocks still to be sent to the peer. */
+  readonly remaining: number;
+}
+
+/** A relay, and how the link to it is. */
+export type RelayStatus = { readonly url: string } & (
+  | { readonly state: "dialling" }
+  | { readonly state: "connected"; readonly link: number }
+  | { readonly state: "waiting"; readonly reason: string }
+);
+
+/** How a node is. */
+export interface NodeStatus {
+  readonly version: string;
+  /** The node's id. */
+  readonly node: string;
+  /** The ledger's id. */
+  readonly ledger: string;
+  /** The ledger's name. */
+  readonly name: string;
+  readonly uptime_seconds: number;
+  readonly turns: number;
+  readonly totals: { readonly blocks: number; readonly entries: number; readonly bytes: number };
+  /** A hash over all heads: equal digests, equal ledgers. */
+  readonly digest: string;
+  /** The arrival number of the newest block. */
+  readonly last_seq: number;
+  /** The last block of every lane. */
+  readonly heads: readonly { readonly author: string; readonly height: number; readonly hash: string }[];
+  /** The frozen lanes and the height from which each is frozen. */
+  readonly frozen: readonly { readonly author: string; readonly height: number }[];
+  /** How many linked nodes hold this node's own blocks, up to which height. */
+  readonly held: { readonly height: number; readonly nodes: number };
+  /** Blocks that wait for a parent or for their time. */
+  readonly parked: { readonly blocks: number; readonly bytes: number };
+  /** Open links. */
+  readonly links: readonly LinkStatus[];
+  /** The relays, and how the link to each is. */
+  readonly relays: readonly RelayStatus[];
+  /** Every node that is known, this one included. */
+  readonly known_nodes: readonly string[];
+}
+
+/** One part of what a subscription missed. */
+export interface EntryBatch<T = Json> {
+  readonly entries: readonly Entry<T>[];
+  /** The place behind them. */
+  readonly cursor: string;
+  /** Whether live entries follow. */
+  readonly done: boolean;
+}
+
+/** An error as a node sends it. */
+export interface ErrorAnswer {
+  readonly ok: false;
+  readonly error: { readonly code: string; readonly message: string };
+}
+
+/** The answer to a request. */
+export type Answer<A> = ({ readonly ok: true } & A) | ErrorAnswer;
+
+/** A function that takes the answer to a request. */
+export type Ack<A> = (answer: Answer<A>) => void;
+
+/** A page of the ledger. */
+export interface PageRequest {
+  /** The entry before the page; `null`: the beginning. */
+  readonly after: string | null;
+  /** Entries at most; a node may give fewer. */
+  readonly limit: number;
+}
+
+/** From where to follow the ledger. */
+export interface SubscribeRequest {
+  /** An entry id, or the cursor of a batch; none: the beginning of the ledger. */
+  readonly cursor?: string;
+  /** Live entries go on while batches come. Otherwise they are in the batches only. */
+  readonly keep_live?: boolean;
+}
+
+/** What a node sends. */
+export interface ServerEvents<T = Json> {
+  auth: (value: Json) => void;
+  "message-back": (value: Json) => void;
+  pong: (value: Json) => void;
+  ledger_entry_added: (entry: Entry<T>) => void;
+  ledger_entries: (entries: readonly Entry<T>[]) => void;
+  known_nodes: (answer: { readonly nodes: readonly string[] }) => void;
+  entries: (batch: EntryBatch<T>) => void;
+  entry_status: (status: EntryStatus) => void;
+  sync_progress: (progress: Progress) => void;
+  order_changed: (change: OrderChange) => void;
+  fork_detected: (fork: Fork) => void;
+  /** `event`: what it answers; `null`: something that the node did by itself. */
+  error: (error: { readonly error: string; readonly code: string; readonly event: string | null }) => void;
+}
+
+/** What a client sends. */
+export interface ClientEvents<T = Json> {
+  message: (value: Json) => void;
+  ping: (value: Json) => void;
+  "message-with-ack": (value: Json, ack: (value: Json) => void) => void;
+  add_ledger_entry: (data: T, ack: Ack<{ readonly entry: DataEntry<T> }>) => void;
+  append_many: (datas: readonly T[], ack: Ack<{ readonly entries: readonly DataEntry<T>[] }>) => void;
+  get_ledger: (page: PageRequest, ack: Ack<{ readonly entries: readonly Entry<T>[] }>) => void;
+  get_entry: (which: { readonly id: string }, ack: Ack<{ readonly entry: Entry<T> }>) => void;
+  get_known_nodes: (ack: Ack<{ readonly nodes: readonly string[] }>) => void;
+  get_status: (ack: Ack<{ readonly status: NodeStatus }>) => void;
+  subscribe: (from: SubscribeRequest, ack: Ack<object>) => void;
+}

@@ -1,0 +1,25 @@
+/**
+ * `just bench`: every figure, from a release build. Numbers are handed on to the node's own bench: `node scripts/bench.mjs
+ * 10000 50000` measures fewer entries.
+ */
+
+import { join } from "node:path";
+
+import { environment } from "./environment.mjs";
+import { buildRelay } from "./relay-dev.mjs";
+import { root, run } from "./relay-tools.mjs";
+import { main, npmPackages, rust } from "./setup.mjs";
+
+await main(async () => {
+  await npmPackages();
+  await rust();
+  await buildRelay();
+  await run("cargo", ["build", "--release", "-p", "node"]);
+  console.log("\n== the node in process, and between two nodes");
+  await run("cargo", ["bench", "--quiet", "-p", "node", "--bench", "bench", "--", ...process.argv.slice(2)]);
+  console.log("\n== through one Socket.IO client, and through workerd");
+  const binary = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release", "cairn");
+  const env = environment({ CAIRN_BIN: binary });
+  await run(process.execPath, ["--import", "tsx", "test/bench/socket.ts"], { env });
+  return 0;
+});

@@ -1,0 +1,131 @@
+/**
+ * `npm test`: sets everything up and runs every check and every test, the cheap ones first. Stops at the first step that
+ * fails. `npm test -- <word>` runs only the steps whose name contains the word.
+ */
+
+import { spawn } from "node:child_process";
+
+import { environment } from "./environment.mjs";
+import { root, ToolError } from "./relay-tools.mjs";
+import { main, npmPackages, rust } from "./setup.mjs";
+
+const WASM = "wasm32-unknown-unknown";
+const BARE = "thumbv7em-none-eabi";
+const DENY = ["--", "-D", "warnings"];
+/** The packages that only make sense in wasm. */
+const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm"];
+
+/** @type {[name: string, program: string, ...args: string[]][]} */
+const steps = [
+  ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
+  ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
+  ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
+  ["client unit tests", "vitest", "run", "--project", "unit"],
+  [
+    "clippy",
+    "cargo",
+    "clippy",
+    "--workspace",
+    "--exclude",
+    "relay-worker",
+    "--exclude",
+    "cairn-wasm",
+    "--all-targets",
+    ...DENY,
+  ],
+  ["clippy of what runs in wasm", "cargo", "clippy", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
+  // `check` does all of a build but the machine code, which the optimised dependencies make long; the relay's comes below.
+  [`shared builds for ${WASM}`, "cargo", "check", "-p", "shared", "--target", WASM],
+  [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
+  ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
+  ["node builds", "cargo", "build", "-p", "node"],
+  ["relay builds", "node", "scripts/relay-build.mjs"],
+  ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
+  ["system tests", "vitest", "run", "--project", "system"],
+];
+
+/** How test runners sum up: cargo's line for each binary, vitest's line for each run. */
+const SUMS = [
+  /^test result: .*?(?<passed>\d+) passed; (?<failed>\d+) failed/,
+  /^ *Tests +(?:(?<failed>\d+) failed)?[ |]*(?:(?<passed>\d+) passed)?/,
+];
+
+await main(async () => {
+  const began = Date.now();
+  const [word] = process.argv.slice(2);
+  const wanted = steps.filter(([name]) => word === undefined || name.includes(word));
+  if (wanted.length === 0)
+    throw new ToolError(`No step is called "${word}". Steps: ${steps.map(([name]) => name).join(" · ")}`);
+  await npmPackages();
+  await rust([WASM, BARE]);
+  const sum = { passed: 0, failed: 0 };
+  for (const [index, [name, program, ...args]] of wanted.entries()) {
+    console.log(`\n== ${index + 1}/${wanted.length} ${name}`);
+    const start = Date.now();
+    const result = await step(program, args);
+    sum.passed += result.passed;
+    sum.failed += result.failed;
+    console.log(`== ${name}: ${result.failed === 0 ? "ok" : "FAILED"} (${seconds(start)})`);
+    if (result.failed > 0) {
+      const left = wanted.slice(index + 1).map(([other]) => other);
+      if (left.length > 0) console.log(`not run: ${left.join(" · ")}`);
+      break;
+    }
+  }
+  console.log(`\n${sum.passed} passed, ${sum.failed} failed (${seconds(began)})`);
+  return sum.failed === 0 ? 0 : 1;
+});
+
+/**
+ * Runs one step, its output on this terminal. A step that runs no tests counts as one.
+ *
+ * @param {string} program
+ * @param {string[]} args
+ * @returns {Promise<{ passed: number, failed: number }>}
+ */
+function step(program, args) {
+  const [command, first] = {
+    tsc: script("typescript/bin/tsc"),
+    vitest: script("vitest/vitest.mjs"),
+    node: [process.execPath, []],
+  }[program] ?? [program, []];
+  const env = environment({ NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never" });
+  const child = spawn(command, [...first, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
+  const sum = { passed: 0, failed: 0 };
+  let rest = "";
+  child.stdout.setEncoding("utf8").on("data", (text) => {
+    process.stdout.write(text);
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      const found = SUMS.map((pattern) => pattern.exec(line)?.groups).find((groups) => groups !== undefined);
+      sum.passed += Number(found?.passed ?? 0);
+      sum.failed += Number(found?.failed ?? 0);
+    }
+  });
+  return new Promise((resolve) => {
+    child.once("error", (error) => {
+      console.error(`${command} does not start: ${error.message}`);
+      resolve({ passed: 0, failed: 1 });
+    });
+    child.once("close", (code) => {
+      if (code !== 0) resolve({ ...sum, failed: Math.max(1, sum.failed) });
+      else resolve(sum.passed === 0 ? { passed: 1, failed: 0 } : sum);
+    });
+  });
+}
+
+/**
+ * An npm package's program, run by this very Node.js.
+ *
+ * @param {string} path
+ * @returns {[string, string[]]}
+ */
+function script(path) {
+  return [process.execPath, [`${root}/node_modules/${path}`]];
+}
+
+/** @param {number} since */
+function seconds(since) {
+  return `${((Date.now() - since) / 1000).toFixed(1)} s`;
+}
