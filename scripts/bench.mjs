@@ -3,6 +3,8 @@
  * 10000 50000` measures fewer entries.
  */
 
+import { spawnSync } from "node:child_process";
+import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 
 import { environment } from "./environment.mjs";
@@ -15,6 +17,9 @@ await main(async () => {
   await rust();
   await buildRelay();
   await run("cargo", ["build", "--release", "-p", "node"]);
+  const commit = spawnSync("git", ["describe", "--always", "--dirty"], { cwd: root, encoding: "utf8" }).stdout.trim();
+  const memory = Math.round(totalmem() / 2 ** 30);
+  console.log(`${cpus().length} cores (${cpus()[0]?.model ?? "unknown"}), ${memory} GiB, Node.js ${process.version}, commit ${commit}`);
   console.log("\n== the node in process, and between two nodes");
   await run("cargo", ["bench", "--quiet", "-p", "node", "--bench", "bench", "--", ...process.argv.slice(2)]);
   console.log("\n== through one Socket.IO client, and through workerd");
