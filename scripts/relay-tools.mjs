@@ -4,7 +4,7 @@
 // its crate, once per user, and esbuild and wasm-opt come with the npm packages `esbuild` and `binaryen`.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
@@ -17,6 +17,8 @@ const TARGET = "wasm32-unknown-unknown";
 const WORKER_BUILD = "0.8.7";
 /** worker-build can download, for which it wants OpenSSL's headers on Linux; where they are missing it brings its own. */
 const VENDORED_OPENSSL = ["--features", "ureq/vendored"];
+/** The name of a build folder, up to the number of its process. */
+const BUILD = "build-";
 const windows = process.platform === "win32";
 
 /** A step failed in a way that the user can do something about. */
@@ -81,7 +83,8 @@ async function crate(name, version, program, flags) {
   say(`Building ${name} ${version} from source, once for this user: about 200 crates (2 to 5 minutes).`);
   mkdirSync(home, { recursive: true });
   // Its own build folder, so that two that start at once do not meet; cargo puts the finished program in place at once.
-  const target = join(home, `build-${process.pid}`);
+  removeLeftovers(home);
+  const target = join(home, `${BUILD}${process.pid}`);
   const fast = {
     CARGO_TARGET_DIR: target,
     CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
@@ -89,18 +92,41 @@ async function crate(name, version, program, flags) {
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "256",
     CARGO_PROFILE_RELEASE_DEBUG: "false",
   };
+  const args = ["--quiet", "--root", home, "--version", version, "--bin", program, ...flags, name];
+  const options = { cwd: root, env: { ...process.env, ...fast } };
   try {
-    const args = ["install", "--root", home, "--version", version, "--bin", program, ...flags, name];
-    const options = { env: { ...process.env, ...fast } };
-    await run("cargo", ["install", "--locked", ...args.slice(1)], options).catch((error) => {
-      if (!(error instanceof ToolError)) throw error;
-      say(`The versions that ${name} ${version} was released with cannot be had here, so it is built with other ones.`);
-      return run("cargo", args, options);
-    });
+    if ((await quietly("cargo", ["install", "--locked", ...args], options)) !== undefined) {
+      say(`The very versions that ${name} ${version} was released with cannot be had or built here: trying newer ones.`);
+      const failure = await quietly("cargo", ["install", ...args], options);
+      if (failure !== undefined) throw new ToolError(`${name} ${version} does not build here.\n${failure}`);
+    }
   } finally {
     rmSync(target, { recursive: true, force: true });
   }
   return path;
+}
+
+/** Removes the build folders of processes that were ended in the middle. */
+function removeLeftovers(home) {
+  for (const name of readdirSync(home).filter((name) => name.startsWith(BUILD))) {
+    try {
+      process.kill(Number(name.slice(BUILD.length)), 0);
+    } catch {
+      rmSync(join(home, name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** Runs a program without a word; returns what it said if it failed. */
+function quietly(program, args, options) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+    const said = [];
+    child.stdout.on("data", (bytes) => said.push(bytes));
+    child.stderr.on("data", (bytes) => said.push(bytes));
+    child.once("error", (error) => reject(new ToolError(`${program} does not start: ${error.message}`)));
+    child.once("close", (code) => resolve(code === 0 ? undefined : Buffer.concat(said).toString().slice(-4000)));
+  });
 }
 
 function opensslIsHere() {

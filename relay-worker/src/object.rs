@@ -80,13 +80,10 @@ impl DurableObject for RoomObject {
     }
 
     async fn websocket_close(&self, websocket: WebSocket, code: usize, _reason: String, _clean: bool) -> Result<()> {
-        worker::console_log!("DEBUG close event {code} clean {_clean} state {}", websocket.as_ref().ready_state());
         self.on_socket(&websocket, |link| Event::Closed { link }).await?;
         // The handshake of closing wants an answer; 1004 to 1006 and 1015 may not be sent. An error means it is over.
         let code = u16::try_from(code).ok().filter(|code| !matches!(code, 1004..=1006 | 1015)).unwrap_or(NORMAL);
-        let r = websocket.close(Some(code), Some(""));
-        worker::console_log!("DEBUG close result {r:?} state {}", websocket.as_ref().ready_state());
-        Ok(())
+        websocket.close(Some(code), Some("")).or(Ok(()))
     }
 
     async fn websocket_error(&self, websocket: WebSocket, _error: Error) -> Result<()> {

@@ -1,6 +1,6 @@
 /** The relay in workerd, seen from outside: HTTP, the JSON text side, keepalive, and what a link may not do. */
 
-import { randomBytes, randomUUID } from "node:crypto";
+import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
 import { request } from "node:http";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -288,11 +288,37 @@ describe("a ledger's room", () => {
   });
 });
 
-test("a link that proves no key in time is ended, by the object's alarm", async () => {
-  const { socket, closed } = await link(`/ledger/${newLedger()}`);
-  // An empty frame holds no message, so it is no fault; it makes the socket a link.
-  socket.send(Buffer.alloc(0));
-  expect(await closed).toEqual({ code: 4000, reason: "no proof of the node's key within 5 s" });
+describe("the handshake of a link", () => {
+  const bytes = (...items: Buffer[]): Buffer => Buffer.concat(items.map((item) => Buffer.concat([cborHead(item), item])));
+  const cborHead = (item: Buffer): Buffer => (item.length < 24 ? Buffer.of(0x40 + item.length) : Buffer.of(0x58, item.length));
+  const key = (): Buffer => generateKeyPairSync("ed25519").publicKey.export({ format: "der", type: "spki" }).subarray(-32);
+
+  /** `[message_type, message_id, sender_id, recipient_id, payload]`, see docs/PROTOCOL.md. */
+  function envelope(type: number, sender: Buffer, payload: Buffer): Buffer {
+    return Buffer.concat([Buffer.of(0x85, type), bytes(randomBytes(16), sender, Buffer.alloc(0)), payload]);
+  }
+
+  function hello(ledger: string, { version = 1, node = key() } = {}): Buffer {
+    const payload = Buffer.concat([Buffer.of(0x84, version), bytes(Buffer.from(ledger, "hex"), node, randomBytes(32))]);
+    return envelope(1, node, payload);
+  }
+
+  function wrongAuth(ledger: string): Buffer {
+    const node = key();
+    return Buffer.concat([hello(ledger, { node }), envelope(2, node, Buffer.concat([Buffer.of(0x81), bytes(randomBytes(64))]))]);
+  }
+
+  test.each([
+    ["proves no key in time, by the object's alarm", (ledger: string) => hello(ledger), 4000],
+    ["is for another ledger", () => hello(newLedger()), 4001],
+    ["speaks another version", (ledger: string) => hello(ledger, { version: 2 }), 4002],
+    ["proves its key wrongly", wrongAuth, 4003],
+  ])("ends a link that %s", async (_name, frame, code) => {
+    const ledger = newLedger();
+    const { socket, closed } = await link(`/ledger/${ledger}`);
+    socket.send(frame(ledger));
+    expect(await closed).toEqual({ code, reason: expect.stringMatching(/./) });
+  });
 });
 
 describe("keepalive", () => {
