@@ -203,10 +203,13 @@ pub fn auth_message(ledger: &LedgerId, signer: (&NodeId, &[u8; 32]), peer: (&Nod
 /// Reads the envelopes of a frame.
 ///
 /// # Errors
-/// When the frame is too large, or any envelope is malformed, unknown or not canonical.
+/// When the frame is empty or too large, or any envelope is malformed, unknown or not canonical.
 pub fn decode_frame(bytes: &[u8]) -> Result<Vec<Envelope>, WireError> {
     if bytes.len() > FRAME_BYTES {
         return Err(WireError::TooLarge { len: bytes.len() });
+    }
+    if bytes.is_empty() {
+        return Err(WireError::Malformed("a frame without an envelope"));
     }
     let mut decoder = Decoder::new(bytes);
     let mut envelopes = Vec::new();
