@@ -314,3 +314,58 @@ impl Follower {
         Some(format!("{}\n", line.replace(['\n', '\r'], " ")).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::DataDir, host::HostConfig};
+
+    #[tokio::test]
+    async fn a_follower_that_lags_misses_nothing_and_repeats_nothing() {
+        const BLOCKS: u64 = 300;
+        let directory = tempfile::tempdir().unwrap();
+        let opened = DataDir::new(directory.path()).lock().unwrap().open(None).unwrap();
+        let config = HostConfig { ledger: opened.ledger, name: opened.name, key: opened.key };
+        let (host, mut thread) = Host::start(opened.store, config).unwrap();
+        let append = |n: u64| {
+            let host = host.clone();
+            async move { host.append(vec![n.to_string().into_bytes()]).await.unwrap().await.unwrap().unwrap() }
+        };
+        append(0).await;
+        let (stop, shutdown) = watch::channel(false);
+        let control = Control { host: host.clone(), shutdown };
+        let mut follower = Follower { events: host.events(), control, seq: 0, target: u64::MAX };
+        let mut seen = Vec::new();
+        // Each append is a turn and a block of its own, so the ring of events overflows while nobody reads it.
+        for round in 0..3 {
+            for n in 1 + round * BLOCKS..=(round + 1) * BLOCKS {
+                append(n).await;
+            }
+            while follower.seq < host.last_seq() {
+                let line = follower.next().await.unwrap();
+                let followed: Followed<Vec<view::EntryView>> = serde_json::from_slice(&line).unwrap();
+                seen.extend(followed.entries.iter().map(|entry| entry.data.get().parse::<u64>().unwrap()));
+            }
+        }
+        assert!(seen.iter().copied().eq(0..=3 * BLOCKS), "{seen:?}");
+        stop.send_replace(true);
+        assert_eq!(follower.next().await, None);
+        host.stop();
+        thread.ended().await.unwrap();
+    }
+
+    #[test]
+    fn tokens_are_equal_or_not_and_print_as_nothing() {
+        let (token, other) = (Token::generate().unwrap(), Token::generate().unwrap());
+        assert!(token.is(&token.0) && !token.is(&other.0) && !token.is("") && !token.is(&token.0[1..]));
+        assert!(!format!("{token:?}").contains(&token.0[..8]));
+    }
+
+    #[test]
+    fn a_node_that_listens_everywhere_is_reached_here() {
+        for (listens, reached) in [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("10.0.0.1:7", "10.0.0.1:7")] {
+            let file = ControlFile::new(listens.parse().unwrap(), Token(String::new()));
+            assert_eq!(file.address, reached.parse().unwrap());
+        }
+    }
+}

@@ -114,7 +114,7 @@ impl DataDir {
     /// [`DataError::InUse`] when another process has it.
     pub fn lock(&self) -> Result<LockedDir, DataError> {
         let failed = |error| DataError::Io { path: self.0.clone(), error };
-        fs::create_dir_all(&self.0).map_err(failed)?;
+        make_private(&self.0).map_err(failed)?;
         let mut options = File::options();
         let file = options.create(true).truncate(false).write(true).open(self.0.join("lock")).map_err(failed)?;
         match file.try_lock() {
@@ -126,6 +126,24 @@ impl DataDir {
             Err(TryLockError::WouldBlock) => Err(DataError::InUse { path: self.0.clone() }),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+}
+
+/// Makes a directory that only its owner may enter, and the ones above it as usual. One that is there stays as it is.
+fn make_private(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        result => result,
     }
 }
 

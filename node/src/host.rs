@@ -444,3 +444,6 @@ impl Host {
         self.inner.queue.send(Queued { command, _place: Some(place) }).map_err(|_| Stopped)
     }
 }
+
+#[cfg(test)]
+mod tests;

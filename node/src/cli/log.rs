@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(super) struct Log {
-    /// Go on with entries as they arrive
+    /// Go on with entries, in the order in which they arrive here
     #[arg(long, short)]
     follow: bool,
     /// One JSON object a line

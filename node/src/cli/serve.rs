@@ -26,8 +26,8 @@ use crate::{
     http, link,
 };
 
-/// How long connections have to end when the node stops.
-const GRACE: Duration = Duration::from_secs(5);
+/// How long clients, and then links, have to end when the node stops. Both have bounds of their own below it.
+const GRACE: Duration = Duration::from_secs(8);
 
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

@@ -1,6 +1,9 @@
 //! The link to a relay: dials, moves frames between socket and host, and dials again, for ever.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::{Future, pending},
+    time::Duration,
+};
 
 use futures_util::{
     SinkExt, StreamExt,
@@ -31,6 +34,8 @@ use crate::{
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer has to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a socket may take no data. The replica closes a stalled link itself, but its close frame needs the socket too.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that gather before they are written to the socket, however many messages they are.
 const WRITE_BUFFER: usize = 128 * 1024;
 
@@ -57,6 +62,7 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
     let url = relay.to_string();
     let room = relay.room(&host.ledger());
     let mut backoff = Backoff::default();
+    let mut before = None;
     loop {
         host.relays().set(&url, RelayState::Dialling);
         let dialled = tokio::select! {
@@ -64,12 +70,22 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
             () = stopping(&mut shutdown) => return,
         };
         let end = match dialled {
-            Ok(socket) => exchange(&host, &url, socket, &mut backoff, &mut shutdown).await,
+            Ok(socket) => {
+                before = None;
+                exchange(&host, &url, socket, &mut backoff, &mut shutdown).await
+            }
             Err(reason) => End::Lost(reason),
         };
         let End::Lost(reason) = end else { return };
         let wait = Duration::from_micros(backoff.wait(random()));
-        info!("no link to the relay {url}: {reason}; next try in {:.1} s", wait.as_secs_f64());
+        // That a relay cannot be reached is told once, not with every try.
+        let told = format!("no link to the relay {url}: {reason}; next try in {:.1} s", wait.as_secs_f64());
+        if before.as_ref() == Some(&reason) {
+            debug!("{told}");
+        } else {
+            info!("{told}");
+        }
+        before = Some(reason.clone());
         host.relays().set(&url, RelayState::Waiting { reason });
         tokio::select! {
             () = sleep(wait) => {}
@@ -205,14 +221,21 @@ async fn write(
                     return close(&mut sink, code, &reason, end).await;
                 }
             };
-            if let Err(error) = sink.feed(message).await {
-                return End::Lost(describe(&error));
+            if let Err(reason) = in_time(sink.feed(message)).await {
+                return End::Lost(reason);
             }
             next = commands.try_recv().ok();
         }
-        if let Err(error) = sink.flush().await {
-            return End::Lost(describe(&error));
+        if let Err(reason) = in_time(sink.flush()).await {
+            return End::Lost(reason);
         }
+    }
+}
+
+async fn in_time(writing: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
+    match timeout(WRITE_TIMEOUT, writing).await {
+        Ok(result) => result.map_err(|error| describe(&error)),
+        Err(_) => Err(format!("it took no data for {} s", WRITE_TIMEOUT.as_secs())),
     }
 }
 

@@ -96,10 +96,14 @@ fn wrong_store_files_are_left_alone() {
         ("foreign", |path| execute(path, "PRAGMA application_id = 7"), "a database of another program"),
         ("text", |path| fs::write(path, "not a database at all, whatever its name").unwrap(), "not a database"),
         ("lost table", |path| execute(path, "DROP TABLE meta"), "the store is damaged"),
-        ("truncated", |path| {
-            let file = fs::File::options().write(true).open(path).unwrap();
-            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-        }, ""),
+        (
+            "truncated",
+            |path| {
+                let file = fs::File::options().write(true).open(path).unwrap();
+                file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+            },
+            "",
+        ),
     ];
     for (name, break_it, what) in cases {
         let place = filled();
@@ -134,7 +138,8 @@ fn verify_names_the_block_that_was_changed() {
         let sql = format!("UPDATE blocks SET {change} WHERE seq = 2");
         let connection = Connection::open(place.data().store()).unwrap();
         assert_eq!(connection.execute(&sql, []).unwrap(), 1);
-        let hash: Vec<u8> = connection.query_row("SELECT hash FROM blocks WHERE seq = 2", [], |row| row.get(0)).unwrap();
+        let hash: Vec<u8> =
+            connection.query_row("SELECT hash FROM blocks WHERE seq = 2", [], |row| row.get(0)).unwrap();
         drop(connection);
         let ran = place.run(&["verify", "--json"]);
         assert_eq!(ran.code(), 1, "{name}: {}", ran.stderr());

@@ -37,9 +37,12 @@ fn commands_work(serve: impl Fn(&Place) -> Option<Served>) {
     assert_eq!(status["name"], "commons");
     assert_eq!(status["node"], log[0]["creator_node_id"]);
     assert!(place.run(&["status"]).stdout().contains("6 entries in 4 blocks"));
-    assert_eq!(place.run(&["verify", "--json"]).json()[0], json!({
-        "ok": true, "blocks": 4, "entries": 6, "wrong": 0, "problems": [],
-    }));
+    assert_eq!(
+        place.run(&["verify", "--json"]).json()[0],
+        json!({
+            "ok": true, "blocks": 4, "entries": 6, "wrong": 0, "problems": [],
+        })
+    );
 
     place.run(&["export", "blocks"]).lines();
     let stdout = place.run(&["export", "-"]);
@@ -171,6 +174,7 @@ fn secrets_are_for_their_owner() {
     for path in [place.data().key(), place.data().control()] {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
     }
+    assert_eq!(fs::metadata(place.data().path()).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(served.terminate(), 0);
     fs::set_permissions(place.data().key(), fs::Permissions::from_mode(0o644)).unwrap();
     let refused = place.run(&["append", "x"]);

@@ -1,4 +1,4 @@
-//! `kill -9` in the middle of appends: what was acknowledged stays, and no height is signed twice.
+//! `kill -9` in the middle of appends, and a disk that is full: what was acknowledged stays, and no height is signed twice.
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +22,15 @@ impl Seen {
         let [id, hash] = ["id", "hash"].map(|field| entry[field].as_str().unwrap().to_owned());
         let before = self.0.lock().unwrap().insert(id.clone(), hash.clone());
         assert!(before.is_none_or(|before| before == hash), "{id} was signed twice");
+    }
+
+    fn all_in(&self, log: &[Value]) {
+        let kept: BTreeMap<&str, &str> =
+            log.iter().map(|entry| (entry["id"].as_str().unwrap(), entry["hash"].as_str().unwrap())).collect();
+        assert_eq!(kept.len(), log.len(), "a height is there twice");
+        for (id, hash) in self.0.lock().unwrap().iter() {
+            assert_eq!(kept.get(id.as_str()), Some(&hash.as_str()), "{id} is lost");
+        }
     }
 }
 
@@ -65,16 +74,32 @@ fn what_was_acknowledged_survives_fifty_kills() {
         drop(served);
         let log = place.run(&["log", "--json"]).json();
         log.iter().for_each(|entry| shown.note(entry));
-        let kept: BTreeMap<&str, &str> =
-            log.iter().map(|entry| (entry["id"].as_str().unwrap(), entry["hash"].as_str().unwrap())).collect();
-        assert_eq!(kept.len(), log.len(), "a height is there twice");
-        for (id, hash) in acknowledged.0.lock().unwrap().iter() {
-            assert_eq!(kept.get(id.as_str()), Some(&hash.as_str()), "round {round}: {id} was acknowledged");
-        }
+        acknowledged.all_in(&log);
         // What was shown and is gone now would be as bad: somebody may rest on it.
-        for id in shown.0.lock().unwrap().keys() {
-            assert!(kept.contains_key(id.as_str()), "round {round}: {id} was shown");
-        }
+        shown.all_in(&log);
     }
+    assert_eq!(place.run(&["verify"]).code(), 0);
+}
+
+/// A file that may not grow any more is a disk that is full.
+#[cfg(unix)]
+#[test]
+fn a_node_whose_disk_is_full_stops_and_says_so() {
+    let place = Place::new();
+    // Blocks of 512 or 1024 bytes, as the shell counts them; without the trap the signal would end the node.
+    let script = "trap '' XFSZ; ulimit -f 600; exec \"$0\" \"$@\"";
+    let served = place.serve_by(&["sh", "-c", script]);
+    let acknowledged = Seen::default();
+    let (acked, acks) = mpsc::channel();
+    write(&served, 0, &acknowledged, &acked);
+    assert!(acks.try_iter().count() > 10);
+    let (code, stderr) = served.wait();
+    assert_eq!(code, Some(74), "{stderr}");
+    assert!(stderr.contains("this node stops before it says anything that may not be durable"), "{stderr}");
+    let log = place.run(&["log", "--json"]).json();
+    acknowledged.all_in(&log);
+    // With room again, the same node goes on where it was.
+    let next = place.run(&["append", "room again"]).lines();
+    assert!(next[0].starts_with(log[0]["creator_node_id"].as_str().unwrap()));
     assert_eq!(place.run(&["verify"]).code(), 0);
 }

@@ -2,11 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use node::{
-    control::client::ControlClient,
-    host::Status,
-    link::RelayState,
-};
+use node::{control::client::ControlClient, host::Status, link::RelayState};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -19,9 +15,8 @@ const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST
 fn in_step(clients: &[&ControlClient], entries: u64) -> Vec<Status> {
     eventually("equal ledgers", || {
         let statuses: Vec<Status> = clients.iter().map(|client| client.status().unwrap()).collect();
-        let equal = statuses.iter().all(|status| {
-            status.totals.entries == entries && status.digest == statuses[0].digest
-        });
+        let equal =
+            statuses.iter().all(|status| status.totals.entries == entries && status.digest == statuses[0].digest);
         equal.then_some(statuses)
     })
 }

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
@@ -43,8 +43,15 @@ impl Place {
 
     /// The command with this data directory, and nothing of the environment that would change it.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command.arg("--data").arg(self.data().path()).args(arguments).current_dir(self.path());
+        let mut command = self.command_by(&[env!("CARGO_BIN_EXE_cairn")]);
+        command.args(arguments);
+        command
+    }
+
+    /// The command as arguments of other words.
+    fn command_by(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
         for name in ["CAIRN_RELAY", "CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"] {
             command.env_remove(name);
         }
@@ -73,17 +80,15 @@ impl Place {
     /// Serves the directory on any free port.
     pub(crate) fn serve<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Served {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.args(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let address = loop {
-            let mut line = String::new();
-            assert!(stdout.read_line(&mut line).unwrap() > 0, "the node ended before it listened");
-            if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
-                break address.parse().unwrap();
-            }
-        };
-        Served { child, _stdout: stdout, address, data: self.data() }
+        command.args(arguments).stderr(Stdio::null());
+        Served::start(command, self.data())
+    }
+
+    /// Serves the directory by another program, and keeps what it says.
+    pub(crate) fn serve_by(&self, words: &[&str]) -> Served {
+        let mut command = self.command_by(&[words, &[env!("CARGO_BIN_EXE_cairn")]].concat());
+        command.args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
+        Served::start(command, self.data())
     }
 }
 
@@ -124,6 +129,28 @@ pub(crate) struct Served {
 }
 
 impl Served {
+    fn start(mut command: Command, data: DataDir) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let address = loop {
+            let mut line = String::new();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the node ended before it listened");
+            if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
+                break address.parse().unwrap();
+            }
+        };
+        Served { child, _stdout: stdout, address, data }
+    }
+
+    /// Waits for its end; returns its exit code, and what it said on standard error if that was kept.
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut said).unwrap();
+        }
+        (self.child.wait().unwrap().code(), said)
+    }
+
     pub(crate) fn client(&self) -> ControlClient {
         ControlClient::new(ControlFile::load(&self.data.control()).unwrap().unwrap())
     }

@@ -1,0 +1,127 @@
+//! The handle, over real files.
+
+use futures_util::future::join_all;
+use shared::{BlockHash, Page, ReadStore, limits};
+
+use super::*;
+use crate::data::{DataDir, Opened};
+
+fn start(dir: &DataDir) -> (Host, HostThread) {
+    let Opened { store, key, name, ledger } = dir.lock().unwrap().open(None).unwrap();
+    Host::start(store, HostConfig { ledger, name, key }).unwrap()
+}
+
+fn temporary() -> (tempfile::TempDir, DataDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = DataDir::new(directory.path());
+    (directory, dir)
+}
+
+fn payload(n: usize) -> Vec<u8> {
+    n.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn appends_keep_their_order_and_share_blocks() {
+    const APPENDS: usize = 2_000;
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let mut events = host.events();
+    let mut waiting = Vec::new();
+    for n in 0..APPENDS {
+        waiting.push(host.append(vec![payload(2 * n), payload(2 * n + 1)]).await.unwrap());
+    }
+    let answers: Vec<EntryJson> =
+        join_all(waiting).await.into_iter().flat_map(|answer| answer.unwrap().unwrap()).collect();
+    assert!(answers.is_sorted_by_key(|entry| (entry.id.height, entry.id.index)));
+    let status = host.status().await.unwrap();
+    assert_eq!(status.totals.entries as usize, 2 * APPENDS);
+    assert!(status.totals.blocks < APPENDS as u64, "{} blocks", status.totals.blocks);
+    assert_eq!(status.last_seq, host.last_seq());
+    // The first event is the first block, and shares the text of its entries with the answers.
+    let Event::Added { seq: 1, entries } = events.recv().await.unwrap() else { panic!("not the first block") };
+    assert!(Arc::ptr_eq(&entries[0].json, &answers[0].json));
+    let view: EntryView = serde_json::from_str(answers[7].json.get()).unwrap();
+    assert_eq!((view.id, view.data.get()), (answers[7].id.to_string(), "7"));
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn refused_appends_say_why_and_leave_no_trace() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let refused = |payloads: Vec<Vec<u8>>| {
+        let host = host.clone();
+        async move { host.append(payloads).await.unwrap().await.unwrap().unwrap_err() }
+    };
+    assert_eq!(refused(vec![]).await, AppendError::Empty);
+    let large = refused(vec![payload(1), vec![b'1'; limits::PAYLOAD_BYTES + 1]]).await;
+    assert!(matches!(large, AppendError::PayloadTooLarge { len: 65_537, .. }), "{large}");
+    let many = refused(vec![payload(1); limits::APPEND_ENTRIES + 1]).await;
+    assert!(matches!(many, AppendError::TooManyEntries { .. }), "{many}");
+    assert_eq!(host.status().await.unwrap().totals, Totals::default());
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_stopped_says_so_and_the_next_one_goes_on() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let first = host.append(vec![payload(1)]).await.unwrap();
+    // What waited before the stop is still done.
+    host.stop();
+    assert_eq!(first.await.unwrap().unwrap()[0].id.height, 1);
+    thread.ended().await.unwrap();
+    assert_eq!(host.append(vec![payload(2)]).await.err(), Some(Stopped));
+    assert!(host.status().await.is_err() && host.import(vec![]).await.is_err());
+    assert!(host.open_link(Role::Dialled).await.is_err());
+    let node = host.node();
+    drop(host);
+
+    let (host, mut thread) = start(&dir);
+    assert_eq!(host.node(), node);
+    let next = host.append(vec![payload(3)]).await.unwrap().await.unwrap().unwrap();
+    assert_eq!((next[0].id.height, host.last_seq()), (2, 2));
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn many_reads_share_few_connections_and_outlive_a_panic() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    host.append(vec![payload(1)]).await.unwrap().await.unwrap().unwrap();
+    let count = |store: &SqliteReader| store.after(None, Page::ONE).unwrap().len();
+    for _ in 0..2 * READERS {
+        assert!(host.read(|_| panic!("a bug of the caller")).await.is_err_and(|_: ReadError| true));
+    }
+    let reads = join_all((0..50).map(|_| host.read(count))).await;
+    assert!(reads.into_iter().all(|read| read.unwrap() == 1));
+    assert!(host.inner.readers.lock().unwrap().len() <= READERS);
+    let nothing = host.read(|store| store.summary(&BlockHash::from_bytes([0; 32]))).await.unwrap().unwrap();
+    assert_eq!(nothing, None);
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_the_protocol_is_closed_and_forgotten() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let (port, mut commands) = host.open_link(Role::Accepted).await.unwrap();
+    assert_eq!(host.status().await.unwrap().links.len(), 1);
+    // No frame is known that begins like this, so the replica closes the link, and forgets what comes later.
+    port.frame(b"nonsense".to_vec()).await.unwrap();
+    port.frame(b"more of it".to_vec()).await.unwrap();
+    let mut last = None;
+    while let Some(command) = commands.recv().await {
+        last = Some(command);
+    }
+    assert!(matches!(last, Some(LinkCommand::Close { code: 1002, .. })), "{last:?}");
+    assert_eq!(host.status().await.unwrap().links.len(), 0);
+    drop(port);
+    host.stop();
+    thread.ended().await.unwrap();
+}
