@@ -252,6 +252,43 @@ fn a_hub_that_slept_goes_on_as_if_it_had_not() {
     assert!(net.nodes.iter().all(|node| node.closed.is_empty()));
 }
 
+/// What a session of two nodes at a hub leaves behind, and how many frames it took. At frame `restart` the hub ends, its links
+/// with it, and starts again from its store.
+fn session(restart: Option<usize>) -> (Vec<Vec<u8>>, usize) {
+    let mut net = star(2);
+    let begin = net.frames;
+    for step in 0..6 {
+        net.append(step % 2, &format!("step {step}"));
+        loop {
+            if restart == Some(net.frames - begin) && net.nodes[2].starts == 1 {
+                let store = net.replica(2).store().clone();
+                net.nodes[2].replica = None;
+                let ends: Vec<_> = net.ends.keys().filter(|end| end.node == 2).copied().collect();
+                ends.into_iter().for_each(|end| net.cut(end));
+                net.start(2, store, &[]);
+                (0..2).for_each(|node| _ = net.link(node, 2));
+            }
+            if !net.step(step) {
+                break;
+            }
+        }
+    }
+    net.settle();
+    net.assert_equal();
+    let payloads = |block: &shared::VerifiedBlock| block.entries()[0].payload().unwrap().to_vec();
+    (net.verified(2).iter().map(payloads).collect(), net.frames - begin)
+}
+
+#[test]
+fn a_hub_restarted_between_any_two_frames_changes_nothing() {
+    let (expect, frames) = session(None);
+    assert_eq!(expect.len(), 6);
+    assert!(frames > 20);
+    for restart in 0..frames {
+        assert_eq!(session(Some(restart)).0, expect, "restarted at frame {restart} of {frames}");
+    }
+}
+
 #[test]
 fn a_start_reads_back_all_that_was_stored() {
     let mut net = star(2);

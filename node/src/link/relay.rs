@@ -9,7 +9,7 @@ use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use shared::{Role, limits, time::Backoff};
+use shared::{CloseReason, Role, limits, time::Backoff};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -200,8 +200,9 @@ async fn write(
             () = stopping(shutdown) => return close(&mut sink, 1001, "this node is stopping", End::Stopped).await,
         };
         if first.is_none() {
+            let reason = CloseReason::Stalled;
             let end = End::Lost("the link took no more data".to_owned());
-            return close(&mut sink, 4006, "this link took no more data, dial again to resume", end).await;
+            return close(&mut sink, reason.code(), &reason.to_string(), end).await;
         }
         let mut next = first;
         while let Some(command) = next {

@@ -73,7 +73,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn on_envelope(&mut self, id: LinkId, envelope: Envelope, effects: &mut Vec<Effect>) -> Reply<S> {
+    fn on_envelope(&mut self, id: LinkId, envelope: Envelope, effects: &mut Vec<Effect>) -> Reply<S> {
         let Some(link) = self.links.get(&id) else { return Ok(Ok(())) };
         if envelope.recipient.is_some_and(|recipient| recipient != self.me) {
             return Ok(Err(CloseReason::Protocol("an envelope is for another node")));
@@ -99,7 +99,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn on_message(&mut self, id: LinkId, message: Message, effects: &mut Vec<Effect>) -> Reply<S> {
+    fn on_message(&mut self, id: LinkId, message: Message, effects: &mut Vec<Effect>) -> Reply<S> {
         match message {
             Message::Hello { .. } | Message::Auth { .. } => {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
@@ -138,14 +138,14 @@ impl<S: Store> Replica<S> {
         Ok(Ok(()))
     }
 
-    pub(super) fn on_announce(&mut self, id: LinkId, nodes: Vec<NodeId>) {
+    fn on_announce(&mut self, id: LinkId, nodes: Vec<NodeId>) {
         if let Some(link) = self.links.get_mut(&id) {
             let room = LINKS.saturating_sub(link.announced.len());
             link.announced.extend(nodes.into_iter().take(room));
         }
     }
 
-    pub(super) fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) {
+    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) {
         if digest == self.ledger.digest() {
             // A peer that asks again has forgotten what this side has: tell it.
             if self.links.get(&id).is_some_and(|link| link.compared) {
@@ -171,7 +171,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn on_heads(&mut self, id: LinkId, heads: Vec<Head>, last: bool, effects: &mut Vec<Effect>) -> Turn<S> {
+    fn on_heads(&mut self, id: LinkId, heads: Vec<Head>, last: bool, effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if !link.listing {
             link.listing = true;
@@ -201,7 +201,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn peer_has(&self, head: &Head) -> Result<u64, ReplicaError<S::Error>> {
+    fn peer_has(&self, head: &Head) -> Result<u64, ReplicaError<S::Error>> {
         let Some(lane) = self.ledger.lanes().get(&head.author) else { return Ok(0) };
         let height = self.ledger.height(&head.author);
         let same = lane.len() == head.tips.len() && head.tips.iter().all(|(_, hash)| lane.contains_key(hash));
@@ -229,7 +229,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn queue_lanes(&mut self, id: LinkId) -> Turn<S> {
+    fn queue_lanes(&mut self, id: LinkId) -> Turn<S> {
         let lanes: Vec<NodeId> = self.ledger.lanes().keys().copied().collect();
         for lane in lanes {
             let Some(link) = self.links.get(&id) else { return Ok(()) };
@@ -249,7 +249,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
+    fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
         for bytes in blocks {
             if let Outcome::Refused(refusal) = self.offer(&bytes, Some(id), effects)? {
                 return Ok(Err(CloseReason::Protocol(match refusal {
@@ -277,7 +277,7 @@ impl<S: Store> Replica<S> {
         Ok(Ok(()))
     }
 
-    pub(super) fn on_progress(&mut self, id: LinkId, count: u64, remaining: u64, effects: &mut Vec<Effect>) {
+    fn on_progress(&mut self, id: LinkId, count: u64, remaining: u64, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (done, total) = link.progress;
         if remaining == 0 && done == total {
@@ -288,7 +288,7 @@ impl<S: Store> Replica<S> {
         effects.push(Effect::Progress { link: id, done, total: done + remaining });
     }
 
-    pub(super) fn on_have(&mut self, id: LinkId, lanes: &[(NodeId, u64)], effects: &mut Vec<Effect>) {
+    fn on_have(&mut self, id: LinkId, lanes: &[(NodeId, u64)], effects: &mut Vec<Effect>) {
         for (lane, height) in lanes {
             let (own, height) = (*lane == self.me, self.ledger.height(lane).min(*height));
             let forked = self.ledger.is_forked(lane);

@@ -144,7 +144,7 @@ impl<S: Store> Replica<S> {
         Ok(Ok(()))
     }
 
-    pub(super) fn introduce(&mut self, id: LinkId, peer: NodeId) {
+    fn introduce(&mut self, id: LinkId, peer: NodeId) {
         let ready = |(other, link): (&LinkId, &Link)| link.peer().filter(|_| *other != id).map(|node| (*other, node));
         let others: Vec<(LinkId, NodeId)> = self.links.iter().filter_map(ready).collect();
         if !others.is_empty() {

@@ -39,7 +39,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn acknowledge(&mut self, id: LinkId) {
+    fn acknowledge(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let (taken, have) = (core::mem::take(&mut link.taken), core::mem::take(&mut link.have));
         if !have.is_empty() {
@@ -50,7 +50,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn serve(&mut self, id: LinkId, effects: &mut Vec<Effect>) -> Turn<S> {
+    fn serve(&mut self, id: LinkId, effects: &mut Vec<Effect>) -> Turn<S> {
         loop {
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             let control = core::mem::take(&mut link.control);
@@ -75,7 +75,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
+    fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
         if let Some(lane) = link.proofs.pop_first() {
             let proof = stored_evidence(&self.store, &lane)?;
@@ -148,7 +148,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    pub(super) fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
+    fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
         let (mut blocks, mut bytes, mut next) = (Vec::new(), 0, Some(*hash));
         while let Some(hash) = next {
             let Some(Record { summary, bytes: block }) = self.store.block(&hash)? else { break };
@@ -201,7 +201,7 @@ impl<S: Store> Replica<S> {
         link.frame_closed = closes;
     }
 
-    pub(super) fn envelope(&mut self, message: Message) -> Envelope {
+    fn envelope(&mut self, message: Message) -> Envelope {
         let message_id = uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes();
         Envelope { message_id, sender: self.me, recipient: None, message }
     }
