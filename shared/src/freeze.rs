@@ -234,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn a_liar_does_not_vouch_for_its_own_other_branch() {
+        // 7 knew of a fork at height 3, so it does not vouch for 4, and the liar's own 6 cannot either: 6 falls, and 7 with it.
+        let candidates = [
+            block(1, 1, 1, &[], &[(LIAR, 3)]),
+            block(2, LIAR, 1, &[], &[]),
+            block(3, LIAR, 2, &[2], &[]),
+            block(4, LIAR, 3, &[3], &[]),
+            block(5, LIAR, 1, &[], &[]),
+            block(6, LIAR, 2, &[5, 4], &[]),
+            block(7, 2, 1, &[1, 6], &[]),
+        ];
+        check(&candidates, 1, &[1]);
+    }
+
+    #[test]
     fn a_void_voucher_vouches_for_nothing() {
         // 3 is of a second liar's zone and has no voucher, so its word for 1 is nothing.
         let candidates = [block(1, LIAR, 1, &[], &[]), block(2, 8, 1, &[1], &[])];

@@ -202,6 +202,20 @@ fn what_only_a_relay_has_seen_goes_with_the_freeze() {
 }
 
 #[test]
+fn a_fork_that_only_a_hub_saw_is_told_to_its_links() {
+    let mut net = star(1);
+    let (a, b) = (block(9, 1, net.now, &[], &[b"1"]), block(9, 1, net.now, &[], &[b"2"]));
+    net.inject(1, &a);
+    net.settle();
+    net.inject(1, &b);
+    net.settle();
+    assert_eq!(net.replica(0).frozen().get(&node_id(9)), Some(&1));
+    assert_eq!(net.nodes[0].forks, net.nodes[1].forks);
+    net.assert_equal();
+    assert!(net.blocks(1).contains(&a.hash()), "node 0 had seen it and vouches for it");
+}
+
+#[test]
 fn a_long_branch_that_somebody_saw_comes_in_whole() {
     let mut net = Net::new(&[true, true, false]);
     let mut branch: Vec<shared::VerifiedBlock> = vec![block(9, 1, net.now, &[], &[b"0"])];
@@ -250,6 +264,21 @@ fn a_hub_that_slept_goes_on_as_if_it_had_not() {
     net.assert_equal();
     assert_eq!(net.replica(3).totals().entries, 30);
     assert!(net.nodes.iter().all(|node| node.closed.is_empty()));
+}
+
+#[test]
+fn a_hub_that_slept_with_something_under_way_compares_heads_again() {
+    let mut net = star(2);
+    net.append(0, "before");
+    net.settle();
+    // The third byte of a link's state says that nothing is under way.
+    net.nodes[2].remembered.values_mut().for_each(|state| state[2] = 0);
+    net.hibernate(2);
+    net.settle();
+    net.append(1, "after");
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.replica(0).totals().entries, 2);
 }
 
 /// What a session of two nodes at a hub leaves behind, and how many frames it took. At frame `restart` the hub ends, its links
