@@ -12,14 +12,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use ed25519_dalek::SigningKey;
 use node::{
     config::RelayUrl,
     data::{DataDir, Opened},
     host::{Host, HostConfig, HostThread, LinkCommand, LinkPort},
     link::relay,
 };
-use shared::{Entry, Header, Kind, NodeId, Role, Timestamp, VerifiedBlock, block::open_ledger};
+use shared::{Entry, Header, Key, Kind, Role, Timestamp, VerifiedBlock, block::open_ledger};
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -123,7 +122,7 @@ async fn appends() {
 
 /// A lane of blocks, signed by somebody else.
 fn lane(entries: u64, per_block: u64) -> impl Iterator<Item = Vec<u8>> {
-    let key = SigningKey::from_bytes(&[7; 32]);
+    let key = Key::from_secret(&[7; 32]);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
     let (mut parents, mut height, mut from) = (Vec::new(), 0, 0);
     std::iter::from_fn(move || {
@@ -134,7 +133,7 @@ fn lane(entries: u64, per_block: u64) -> impl Iterator<Item = Vec<u8>> {
         height += 1;
         let header = Header {
             ledger: open_ledger(node::data::DEFAULT_LEDGER),
-            author: NodeId::from_bytes(key.verifying_key().to_bytes()),
+            author: key.node(),
             height,
             timestamp: Timestamp::from_micros(now - 3_600_000_000 + from).unwrap(),
             parents: parents.clone(),

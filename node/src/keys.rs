@@ -7,7 +7,7 @@ use std::{
 };
 
 use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
-use shared::NodeId;
+use shared::{Key, NodeId};
 use thiserror::Error;
 
 /// First line of a key file, so that a person who finds one knows what it is.
@@ -101,8 +101,8 @@ impl NodeKey {
         write_private(path, line.as_bytes()).map_err(|error| KeyError::Io { path: path.to_owned(), error })
     }
 
-    pub(crate) fn into_signing_key(self) -> SigningKey {
-        self.0
+    pub(crate) fn into_key(self) -> Key {
+        Key::from_secret(&self.0.to_bytes())
     }
 }
 

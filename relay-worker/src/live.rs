@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use ed25519_dalek::SigningKey;
 use shared::{
-    CloseReason, Config, Effect, Input, LedgerId, LinkId, ReadStore, Replica, ReplicaError, Role, Store, Timestamp,
+    CloseReason, Config, Effect, Input, Key, LedgerId, LinkId, ReadStore, Replica, ReplicaError, Role, Store,
+    Timestamp,
     replica::OpenError,
     room::{Room, RoomEffect},
 };
@@ -283,14 +283,14 @@ impl Live {
 }
 
 /// Which room this is and the relay's key in it; made and stored when the room is new.
-fn identity(store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(RoomId, SigningKey), Failure> {
+fn identity(store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(RoomId, Key), Failure> {
     if !store.exists()? {
         let room = asked.ok_or(Failure::NoRoom)?;
-        let key = SigningKey::from_bytes(&random()?);
+        let key = random()?;
         store.create()?;
-        store.set_meta(KEY, key.as_bytes())?;
+        store.set_meta(KEY, &key)?;
         store.set_meta(LEDGER, if let RoomId::Ledger(ledger) = &room { ledger.as_bytes() } else { &[] })?;
-        return Ok((room, key));
+        return Ok((room, Key::from_secret(&key)));
     }
     let damaged = || StoreError::Damaged("meta");
     let key: [u8; 32] = store.meta(KEY)?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
@@ -301,7 +301,7 @@ fn identity(store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(Ro
     };
     match asked {
         Some(came) if came != here => Err(Failure::WrongRoom { here, came }),
-        _ => Ok((here, SigningKey::from_bytes(&key))),
+        _ => Ok((here, Key::from_secret(&key))),
     }
 }
 

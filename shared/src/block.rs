@@ -12,13 +12,13 @@
 use alloc::vec::Vec;
 use core::{convert::Infallible, ops::Deref};
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use minicbor::{Decoder, Encoder, encode::Write};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
     id::{BlockHash, EntryId, LedgerId, NodeId},
+    key::{self, Key, KeyError},
     limits::{BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES},
     order::OrderKey,
     time::Timestamp,
@@ -89,12 +89,9 @@ pub enum BlockError {
         /// Index of the entry.
         index: usize,
     },
-    /// The author's key cannot sign safely.
-    #[error("the author's key is weak or no key")]
-    WeakKey,
-    /// The signature does not fit the hash and the author.
-    #[error("the signature is wrong")]
-    Signature,
+    /// The author's signature does not count.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl From<minicbor::decode::Error> for BlockError {
@@ -268,17 +265,12 @@ impl Block {
         Self::assemble(header, alloc::vec![entry], [0; 64])
     }
 
-    /// Checks key and signature, strictly (`verify_strict` of ed25519-dalek: RFC 8032 §5.1.7 without its choices).
+    /// Checks key and signature, see [`key::verify`].
     ///
     /// # Errors
     /// When the key is weak or the signature is not the author's.
     pub fn verify(self) -> Result<VerifiedBlock, BlockError> {
-        let key = VerifyingKey::from_bytes(self.header.author.as_bytes()).map_err(|_| BlockError::WeakKey)?;
-        if key.is_weak() {
-            return Err(BlockError::WeakKey);
-        }
-        key.verify_strict(&signed_message(&self.hash()), &Signature::from_bytes(&self.signature))
-            .map_err(|_| BlockError::Signature)?;
+        key::verify(&self.header.author, &signed_message(&self.hash()), &self.signature)?;
         Ok(VerifiedBlock(self))
     }
 
@@ -345,10 +337,10 @@ pub struct VerifiedBlock(Block);
 
 impl VerifiedBlock {
     /// Makes a block. Limits are the caller's duty; `decode` of the result checks them.
-    pub fn sign(header: Header, entries: Vec<Entry>, key: &SigningKey) -> VerifiedBlock {
+    pub fn sign(header: Header, entries: Vec<Entry>, key: &Key) -> VerifiedBlock {
         assert!(!entries.is_empty() && entries.len() <= BLOCK_ENTRIES && header.parents.len() <= BLOCK_PARENTS);
         let mut block = Block::assemble(header, entries, [0; 64]);
-        block.signature = key.sign(&signed_message(&block.hash())).to_bytes();
+        block.signature = key.sign(&signed_message(&block.hash()));
         let start = block.bytes.len() - 64;
         block.bytes[start..].copy_from_slice(&block.signature);
         VerifiedBlock(block)

@@ -14,13 +14,13 @@ use alloc::{
     vec::Vec,
 };
 
-use ed25519_dalek::SigningKey;
 use thiserror::Error;
 
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId},
     id::{BlockHash, EntryId, LedgerId, NodeId},
+    key::Key,
     ledger::Ledger,
     limits::{APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES, TURN_BYTES, TURN_ENTRIES},
     order::OrderKey,
@@ -42,7 +42,7 @@ pub struct Config {
     /// Whose history it holds.
     pub ledger: LedgerId,
     /// The node's key.
-    pub key: SigningKey,
+    pub key: Key,
     /// Random bytes, fresh at every start: nonces and challenges follow from them.
     pub seed: [u8; 32],
     /// Whether the node writes. A relay does not.
@@ -183,7 +183,7 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Result<Self, OpenError<S::Error>> {
         let ledger = Ledger::open(config.ledger, &mut store)?;
-        let me = NodeId::from_bytes(config.key.verifying_key().to_bytes());
+        let me = config.key.node();
         let mut replica = Self {
             store,
             random: Random::new(config.seed),

@@ -82,8 +82,7 @@ fn envelopes_read_back() {
             Message::Auth { signature } => {
                 let message = auth_message(&open_ledger("commons"), (&me, &[0x33; 32]), (&peer, &[0x44; 32]));
                 assert_eq!(hex::encode(&message), text(&vector["signed"]));
-                use ed25519_dalek::Signer;
-                assert_eq!(key(1).sign(&message).to_bytes(), signature);
+                assert_eq!(key(1).sign(&message), signature);
             }
             Message::EntryAnnounce { blocks, remaining } => assert_eq!((blocks, remaining), (vec![block.clone()], 3)),
             other => panic!("no vector is {other:?}"),

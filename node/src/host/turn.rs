@@ -88,7 +88,7 @@ impl Turns {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
-        let config = Config { ledger, key: key.into_signing_key(), seed, writes: true };
+        let config = Config { ledger, key: key.into_key(), seed, writes: true };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);

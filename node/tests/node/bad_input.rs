@@ -220,16 +220,11 @@ fn wrong_files_of_blocks_store_nothing() {
 #[test]
 fn a_block_that_breaks_a_rule_is_refused_by_the_ledger() {
     // The signature is right, but the block begins before its parent ends: only the rules see that.
-    let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
+    let key = shared::Key::from_secret(&[3; 32]);
     let ledger = open_ledger("commons");
     let block = |height, micros, parents| {
-        let header = Header {
-            ledger,
-            author: shared::NodeId::from_bytes(key.verifying_key().to_bytes()),
-            height,
-            timestamp: Timestamp::from_micros(micros).unwrap(),
-            parents,
-        };
+        let header =
+            Header { ledger, author: key.node(), height, timestamp: Timestamp::from_micros(micros).unwrap(), parents };
         VerifiedBlock::sign(header, vec![Entry::new(Kind::DATA, [0; 16], b"1".to_vec())], &key)
     };
     let first = block(1, 1000, vec![]);

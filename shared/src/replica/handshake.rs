@@ -2,12 +2,11 @@
 
 use alloc::{vec, vec::Vec};
 
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
-
 use super::{Replica, Timer, exchange::Reply};
 use crate::{
     effect::{CloseReason, Effect, LinkId, Role},
     id::NodeId,
+    key,
     limits::{HANDSHAKE, LINKS, PING_EVERY},
     store::Store,
     sync::{Link, Phase},
@@ -102,7 +101,7 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.phase = Phase::Proving { peer: node, challenge: nonce };
         let message = auth_message(&self.config.ledger, (&self.me, &link.nonce), (&node, &nonce));
-        let signature = self.config.key.sign(&message).to_bytes();
+        let signature = self.config.key.sign(&message);
         self.say(id, Message::Auth { signature });
         Ok(())
     }
@@ -117,9 +116,7 @@ impl<S: Store> Replica<S> {
     ) -> Reply<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
         let message = auth_message(&self.config.ledger, (&peer, challenge), (&self.me, &link.nonce));
-        let proved = VerifyingKey::from_bytes(peer.as_bytes())
-            .is_ok_and(|key| !key.is_weak() && key.verify_strict(&message, &Signature::from_bytes(signature)).is_ok());
-        if !proved {
+        if key::verify(&peer, &message, signature).is_err() {
             return Ok(Err(CloseReason::WrongProof));
         }
         link.phase = Phase::Ready { peer };

@@ -2,13 +2,13 @@
 
 use alloc::{vec, vec::Vec};
 
-use ed25519_dalek::SigningKey;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     block::open_ledger,
     effect::{Effect, Input},
+    key::Key,
     replica::Config,
     store::MemoryStore,
     time::Timestamp,
@@ -33,7 +33,7 @@ impl Scene {
 
     /// A ledger with so many entries, in blocks of at most 256.
     fn ledger(entries: usize) -> (Self, Vec<Effect>) {
-        let key = SigningKey::from_bytes(&[9; 32]);
+        let key = Key::from_secret(&[9; 32]);
         let config = Config { ledger: open_ledger("room"), key, seed: [3; 32], writes: true };
         let now = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
         let mut effects = Vec::new();

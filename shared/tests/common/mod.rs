@@ -3,18 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ed25519_dalek::SigningKey;
 use shared::{
-    Block, BlockHash, Config, Effect, Entry, Evidence, Header, Input, Kind, LedgerId, LinkId, MemoryStore, NodeId,
+    Block, BlockHash, Config, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId, MemoryStore, NodeId,
     Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
 };
 
-pub fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
+pub fn key(n: u8) -> Key {
+    Key::from_secret(&[n; 32])
 }
 
 pub fn node_id(n: u8) -> NodeId {
-    NodeId::from_bytes(key(n).verifying_key().to_bytes())
+    key(n).node()
 }
 
 pub fn ledger() -> LedgerId {
