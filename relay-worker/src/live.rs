@@ -99,7 +99,7 @@ impl Live {
             .map(|(link, socket)| (*link, socket.replica.clone()))
             .collect();
         let mut effects = Vec::new();
-        let me = shared::NodeId::from_bytes(key.verifying_key().to_bytes());
+        let me = key.node();
         let replica = match id {
             RoomId::Lobby => None,
             RoomId::Ledger(ledger) => {
