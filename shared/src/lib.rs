@@ -18,6 +18,8 @@ mod park;
 mod random;
 pub mod replica;
 pub mod room;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 mod sync;
 pub mod time;

@@ -6,6 +6,8 @@
 mod accept;
 mod exchange;
 mod handshake;
+#[cfg(feature = "sim")]
+mod inspect;
 mod serve;
 
 use alloc::{

@@ -1,0 +1,165 @@
+//! `just sim`: runs seeds of the simulator on all cores, shows progress, and prints what was counted and what was found.
+
+use std::{
+    any::Any,
+    io::{IsTerminal, Write},
+    num::ParseIntError,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use shared::sim::{Report, Violation, run};
+
+const USAGE: &str = "\
+usage: sim [FIRST [COUNT]] [--threads N] [--traces]
+
+  FIRST      the first seed (0)
+  COUNT      how many seeds (1000)
+  --threads  how many at once (the number of cores)
+  --traces   prints each seed's trace: equal seeds give equal traces in every build
+
+Prints a line for each fault, lie and promise, and ends with 1 if a promise was broken, with 2 if the command line is wrong.";
+/// Broken promises that are shown; the rest is counted.
+const SHOWN: usize = 20;
+
+struct Options {
+    first: u64,
+    count: u64,
+    threads: usize,
+    traces: bool,
+}
+
+impl Options {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false };
+        let mut place = 0;
+        let number = |word: &str| word.parse::<u64>().map_err(|error: ParseIntError| format!("{word:?}: {error}"));
+        while let Some(word) = words.next() {
+            match (word.as_str(), place) {
+                ("--traces", _) => options.traces = true,
+                ("--threads", _) => {
+                    let word = words.next().ok_or("--threads needs a number")?;
+                    options.threads = number(&word)?.clamp(1, 1024) as usize;
+                }
+                (word, 0) => (options.first, place) = (number(word)?, 1),
+                (word, 1) => (options.count, place) = (number(word)?, 2),
+                (word, _) => return Err(format!("{word:?} is one word too many")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    // A panic is caught and reported with its seed; its own lines would only stand between.
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    let total = simulate(&options);
+    print(&total, began.elapsed());
+    if total.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn simulate(options: &Options) -> Report {
+    let next = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    let total = Mutex::new(Report::new());
+    let add = |seed: u64| {
+        let report = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| panicked(seed, panic.as_ref()));
+        if options.traces {
+            println!("{seed} {:016x}", report.trace);
+        }
+        total.lock().unwrap_or_else(PoisonError::into_inner).add(report);
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    let work = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            if n >= options.count {
+                return;
+            }
+            add(options.first + n);
+        }
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..options.threads).map(|_| scope.spawn(work)).collect();
+        let began = Instant::now();
+        while std::io::stderr().is_terminal() && !workers.iter().all(thread::ScopedJoinHandle::is_finished) {
+            thread::park_timeout(Duration::from_millis(200));
+            let done = done.load(Ordering::Relaxed);
+            let rate = done as f64 / began.elapsed().as_secs_f64();
+            eprint!("\r{done} of {} seeds, {rate:.0} a second ", options.count);
+            _ = std::io::stderr().flush();
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn panicked(seed: u64, panic: &(dyn Any + Send)) -> Report {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let what = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned();
+    Report { seeds: 1, violations: vec![Violation { seed, invariant: "no_panic", what }], ..Report::new() }
+}
+
+fn print(total: &Report, elapsed: Duration) {
+    let seconds = elapsed.as_secs_f64();
+    let hours = total.node_micros as f64 / 3.6e9;
+    let per_hour = |n: f64| n / seconds * 3600.0;
+    if std::io::stderr().is_terminal() {
+        eprintln!();
+    }
+    for (name, count) in &total.faults {
+        println!("sim.fault.{name} {} count={count}", verdict(*count > 0 || total.seeds < 1000));
+    }
+    for (name, count) in &total.lies {
+        println!("sim.lie.{name} {} count={count}", verdict(*count > 0 || total.seeds < 1000));
+    }
+    for (name, count) in &total.checks {
+        let broken = total.violations.iter().filter(|violation| violation.invariant == *name).count();
+        println!("sim.invariant.{name} {} checks={count} broken={broken}", verdict(broken == 0));
+    }
+    for (reason, count) in &total.closed {
+        println!("  {count} links closed: {reason}");
+    }
+    for (code, count) in &total.refused {
+        println!("  {count} appends refused: {code}");
+    }
+    for Violation { seed, invariant, what } in total.violations.iter().take(SHOWN) {
+        println!("seed {seed} breaks {invariant}, `just sim {seed} 1` shows it again: {what}");
+    }
+    println!(
+        "sim {} seeds={} violations={} seconds={seconds:.1} seeds_per_hour={:.0} node_hours={hours:.0} \
+         node_hours_per_hour={:.0} turns={} acked={} forks={} freezes={} reordered={} most_reads={} slowest_in_step={:.1}s \
+         trace={:016x}",
+        verdict(total.violations.is_empty()),
+        total.seeds,
+        total.violations.len(),
+        per_hour(total.seeds as f64),
+        per_hour(hours),
+        total.turns,
+        total.acked,
+        total.forks,
+        total.freezes,
+        total.reordered,
+        total.reads,
+        total.converged as f64 / 1e6,
+        total.trace,
+    );
+}
+
+fn verdict(good: bool) -> &'static str {
+    if good { "pass" } else { "FAIL" }
+}

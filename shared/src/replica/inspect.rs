@@ -1,0 +1,41 @@
+//! What the simulator looks at: whether every queue and list keeps its bound.
+
+use super::Replica;
+use crate::{
+    limits::{
+        AUTHORS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES, TURN_ENTRIES,
+        WANTED_PER_LINK, ZONE_BYTES,
+    },
+    store::Store,
+};
+
+/// Frames of a turn that need no credit: heads of all authors in pages, and answers to what one turn brings.
+const CONTROL_FRAMES: usize = 64;
+
+impl<S: Store> Replica<S> {
+    /// The first queue that is longer than its bound: its name, its length and the bound.
+    pub fn over_limit(&self) -> Option<(&'static str, u64, u64)> {
+        let lanes = AUTHORS;
+        let own = [
+            ("parked bytes", self.pool.bytes(), PARKED_BYTES + ZONE_BYTES),
+            ("waiting entries", self.waiting_entries, TURN_ENTRIES.max(crate::limits::APPEND_ENTRIES)),
+            ("waiting bytes", self.waiting_bytes, TURN_BYTES),
+            ("links", self.links.len(), LINKS),
+            ("blocks at hand", self.recent.bytes, super::RECENT_BYTES + 2 * FRAME_BYTES),
+        ];
+        let of_links = self.links.values().flat_map(|link| {
+            [
+                ("answers", link.answers.len(), WANTED_PER_LINK),
+                ("wanted", link.wanted.len(), WANTED_PER_LINK),
+                ("announced", link.announced.len(), LINKS),
+                ("lanes of a peer", link.has.len(), lanes),
+                ("proofs", link.proofs.len(), lanes),
+                ("control frames", link.control.len(), CONTROL_FRAMES),
+                ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),
+                ("bytes on their way", link.in_flight.bytes as usize, LINK_WINDOW_BYTES as usize + FRAME_BYTES),
+            ]
+        });
+        let over = own.into_iter().chain(of_links).find(|(_, len, bound)| len > bound);
+        over.map(|(name, len, bound)| (name, len as u64, bound as u64))
+    }
+}

@@ -1,0 +1,280 @@
+//! The simulator: one seed is one network of real replicas, in one thread, with a virtual clock that skips to the next
+//! event, and with every fault that the world has in store (after FoundationDB's simulation and TigerBeetle's VOPR).
+//!
+//! First anything may go wrong, and safety is checked at every step. Then everything is well again, and all that is honest
+//! has to be in step within [`CONVERGE`]. No state outside the seed has a say: the same seed gives the same trace on every
+//! machine, in every build.
+
+mod chaos;
+mod disk;
+mod lies;
+mod machine;
+mod model;
+mod network;
+mod plan;
+mod random;
+mod report;
+mod truth;
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+pub use report::{Report, Violation};
+
+use self::{
+    lies::Liars,
+    machine::{BEGIN, Kind, Machine, Target},
+    network::{Connection, Packet, Path},
+    plan::Plan,
+    random::{Random, Trace},
+    truth::Truth,
+};
+use crate::{
+    block::open_ledger,
+    effect::Input,
+    id::LedgerId,
+    key::Key,
+    time::{MINUTE, SECOND},
+};
+
+/// µs in which all that is honest must be in step once everything is well.
+pub const CONVERGE: u64 = 30 * SECOND;
+/// µs between two looks at whether all are in step.
+const LOOK: u64 = SECOND / 10;
+/// µs after which what is in step must still be.
+const REST: u64 = 3 * SECOND;
+/// Events of one seed. More means that machines keep each other busy for ever.
+const EVENTS: u64 = 20_000_000;
+/// Stands apart from the number of a member.
+const RELAY_KEY: u64 = 1000;
+
+/// Something that happens at a time.
+#[derive(Debug, Clone)]
+enum Event {
+    Turn { machine: usize },
+    Wake { machine: usize },
+    Packet { connection: usize, side: usize, packet: Packet },
+    Dial { machine: usize, slot: usize },
+    Start { machine: usize },
+    Unblock { from: usize, to: usize },
+    Append { machine: usize },
+    Lie { machine: usize },
+    Fault,
+}
+
+struct World {
+    plan: Plan,
+    random: Random,
+    now: u64,
+    ledger: LedgerId,
+    machines: Vec<Machine>,
+    connections: Vec<Connection>,
+    paths: BTreeMap<(usize, usize), Path>,
+    events: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+    healed: bool,
+    liars: Liars,
+    truth: Truth,
+    trace: Trace,
+    report: Report,
+    seed: u64,
+}
+
+/// Runs the network of one seed to its end.
+pub fn run(seed: u64) -> Report {
+    let mut world = World::new(seed);
+    world.prepare();
+    let end = world.plan.chaos;
+    world.run_until(end, |_| false);
+    world.recover();
+    world.finish()
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::draw(seed, &mut random);
+        let mut world = Self {
+            plan,
+            random,
+            now: 0,
+            ledger: open_ledger("simulated"),
+            machines: Vec::new(),
+            connections: Vec::new(),
+            paths: BTreeMap::new(),
+            events: BTreeMap::new(),
+            scheduled: 0,
+            healed: false,
+            liars: Liars::default(),
+            truth: Truth::default(),
+            trace: Trace::default(),
+            report: Report { seeds: 1, ..Report::new() },
+            seed,
+        };
+        world.populate();
+        world
+    }
+
+    fn key(&self, number: u64) -> Key {
+        if !self.plan.real_keys {
+            return Key::simulated(number);
+        }
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&number.to_be_bytes());
+        Key::from_secret(&secret)
+    }
+
+    /// Members, liars and relays, and who dials whom.
+    fn populate(&mut self) {
+        let (honest, liars, relays) = (self.plan.honest, self.plan.liars, self.plan.relays);
+        for number in 0..honest + liars + relays {
+            let kind = match number {
+                number if number < honest => Kind::Honest,
+                number if number < honest + liars => Kind::Liar,
+                _ => Kind::Relay,
+            };
+            let offset = if kind == Kind::Relay { RELAY_KEY } else { 0 };
+            let key = self.key(offset + number as u64);
+            if kind == Kind::Honest {
+                self.truth.know(&key, number);
+            }
+            self.machines.push(Machine::new(kind, key));
+        }
+        for number in 0..honest + liars {
+            let mut targets: Vec<usize> = (honest + liars..honest + liars + relays).collect();
+            if self.plan.direct && number > 0 {
+                // Every member dials an honest one before it, so that the honest hang together without a liar.
+                targets.push(self.random.index(number.min(honest)));
+            }
+            self.machines[number].targets = targets.into_iter().map(Target::new).collect();
+        }
+    }
+
+    fn prepare(&mut self) {
+        self.prepare_faults();
+        for machine in 0..self.machines.len() {
+            let at = self.random.below(5 * SECOND);
+            self.schedule(at, Event::Start { machine });
+        }
+        for machine in 0..self.plan.honest {
+            self.later(self.plan.append_every * self.plan.honest as u64, Event::Append { machine });
+        }
+        for machine in self.plan.honest..self.plan.honest + self.plan.liars {
+            self.later(self.plan.lie_every, Event::Lie { machine });
+        }
+        self.later(self.plan.fault_every, Event::Fault);
+    }
+
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.scheduled += 1;
+        self.events.insert((at.max(self.now), self.scheduled), event);
+    }
+
+    /// Schedules an event after a time that is `mean` on average.
+    fn later(&mut self, mean: u64, event: Event) {
+        let wait = self.random.below(2 * mean);
+        self.schedule(self.now + wait, event);
+    }
+
+    /// Lets things happen until a time, or until `done` says so; looks every [`LOOK`].
+    fn run_until(&mut self, end: u64, done: impl Fn(&Self) -> bool) -> bool {
+        let mut look = self.now;
+        while let Some((&(at, _), _)) = self.events.first_key_value() {
+            if at > end || self.report.violations.len() > 3 {
+                break;
+            }
+            if at >= look {
+                if done(self) {
+                    return true;
+                }
+                look = at + LOOK;
+            }
+            self.now = at;
+            if let Some((_, event)) = self.events.pop_first() {
+                self.happen(event);
+            }
+            if self.scheduled > EVENTS {
+                self.check("converges", false, |_| String::from("the machines keep each other busy for ever"));
+                break;
+            }
+        }
+        self.now = end.max(self.now);
+        done(self)
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn { machine } => self.turn(machine),
+            Event::Wake { machine } => self.wake(machine),
+            Event::Packet { connection, side, packet } => self.arrive(connection, side, packet),
+            Event::Dial { machine, slot } => self.dial(machine, slot),
+            Event::Start { machine } => self.start(machine, &[]),
+            Event::Unblock { from, to } => self.unblock(from, to),
+            Event::Append { machine } => {
+                self.append(machine);
+                if !self.healed {
+                    self.later(self.plan.append_every * self.plan.honest as u64, Event::Append { machine });
+                }
+            }
+            Event::Lie { machine } if !self.healed => {
+                self.lie(machine);
+                self.later(self.plan.lie_every, Event::Lie { machine });
+            }
+            Event::Fault if !self.healed => {
+                self.strike();
+                self.later(self.plan.fault_every, Event::Fault);
+            }
+            Event::Lie { .. } | Event::Fault => {}
+        }
+    }
+
+    /// Somebody writes something at a machine.
+    fn append(&mut self, number: usize) {
+        let entries = if self.random.per_mille(100) { self.random.between(1, 300) } else { self.random.between(1, 3) };
+        let payload = |random: &mut Random, large: bool| {
+            let len = if large && random.per_mille(200) { random.between(1000, 60_000) } else { random.between(2, 60) };
+            alloc::vec![b'0' + random.below(10) as u8; len as usize]
+        };
+        let payloads = (0..entries).map(|_| payload(&mut self.random, self.plan.large && entries < 4)).collect();
+        let machine = &mut self.machines[number];
+        machine.next_token += 1;
+        let token = machine.next_token;
+        self.input(number, Input::Append { token, payloads }, false);
+    }
+
+    /// Everything is well again: all that is honest gets in step, and what is written then reaches all.
+    fn recover(&mut self) {
+        self.heal();
+        // Clocks are right, and the time of every block has come.
+        let ahead = self.truth.latest.micros().saturating_sub(BEGIN + self.now);
+        let clock = if ahead > 0 { (ahead + MINUTE) as i64 } else { 0 };
+        for number in 0..self.machines.len() {
+            self.step_clock(number, clock);
+        }
+        let began = self.now;
+        let in_step = self.run_until(began + CONVERGE, Self::is_converged);
+        self.report.converged = self.now - began;
+        if in_step {
+            for machine in 0..self.plan.honest {
+                self.later(SECOND, Event::Append { machine });
+            }
+            let rest = self.now + REST;
+            self.run_until(rest, |_| false);
+            let began = self.now;
+            self.run_until(began + CONVERGE, Self::is_converged);
+            let rest = self.now + REST;
+            self.run_until(rest, |_| false);
+        }
+        self.check_end();
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.node_micros = self.now * self.machines.len() as u64;
+        self.report.trace = self.trace.0;
+        self.report
+    }
+
+    fn violation(&mut self, invariant: &'static str, what: String) {
+        let what = alloc::format!("at {}.{:06} s: {what}", self.now / SECOND, self.now % SECOND);
+        self.report.violations.push(Violation { seed: self.seed, invariant, what });
+    }
+}

@@ -1,0 +1,245 @@
+//! A disk that fails: what the process wrote, what a crash would keep, and when the next operation is refused.
+
+use alloc::{
+    collections::BTreeSet,
+    rc::Rc,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::cell::{Ref, RefCell};
+
+use thiserror::Error;
+
+use crate::{
+    id::{BlockHash, NodeId},
+    order::OrderKey,
+    store::{MemoryStore, Page, ReadStore, Record, Store, Summary},
+};
+
+/// The operating system refuses an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(super) enum DiskError {
+    #[error("input/output error")]
+    Io,
+    #[error("no space left on device")]
+    Full,
+}
+
+/// When the disk fails next.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure {
+    /// So many operations from now, or so many commits.
+    pub(super) after: u64,
+    pub(super) error: DiskError,
+    /// A commit fails, and has written everything all the same.
+    pub(super) written: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Append(Summary, Vec<u8>),
+    Remove(BlockHash),
+    Meta(String, Vec<u8>),
+}
+
+/// What one turn did to the disk.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Work {
+    /// Calls that read, and the rows they gave.
+    pub(super) reads: u64,
+    /// Blocks of others that were stored.
+    pub(super) foreign: u64,
+    /// Blocks that were taken out.
+    pub(super) removed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    owner: Option<NodeId>,
+    /// What the process sees.
+    seen: MemoryStore,
+    /// What a crash keeps.
+    durable: MemoryStore,
+    pending: Vec<Op>,
+    failure: Option<Failure>,
+    work: Work,
+    removed: Vec<BlockHash>,
+}
+
+/// A handle to one machine's disk; the replica has another one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Disk(Rc<RefCell<Inner>>);
+
+impl Disk {
+    pub(super) fn new(durable: MemoryStore) -> Self {
+        let inner = Inner { seen: durable.clone(), durable, ..Inner::default() };
+        Self(Rc::new(RefCell::new(inner)))
+    }
+
+    /// Whose blocks do not count as foreign.
+    pub(super) fn set_owner(&self, owner: NodeId) {
+        self.0.borrow_mut().owner = Some(owner);
+    }
+
+    pub(super) fn fail(&self, failure: Option<Failure>) {
+        self.0.borrow_mut().failure = failure;
+    }
+
+    /// The process is gone: what was not durable is lost.
+    pub(super) fn crash(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.failure = None;
+        if !inner.pending.is_empty() {
+            inner.pending.clear();
+            inner.seen = inner.durable.clone();
+        }
+    }
+
+    pub(super) fn durable(&self) -> Ref<'_, MemoryStore> {
+        Ref::map(self.0.borrow(), |inner| &inner.durable)
+    }
+
+    /// What the turn did, and the blocks that it took out.
+    pub(super) fn take_work(&self) -> (Work, Vec<BlockHash>) {
+        let inner = &mut *self.0.borrow_mut();
+        (core::mem::take(&mut inner.work), core::mem::take(&mut inner.removed))
+    }
+
+    /// Hashes of all durable blocks.
+    pub(super) fn hashes(&self) -> BTreeSet<BlockHash> {
+        all(&*self.durable()).iter().map(|record| record.summary.hash).collect()
+    }
+}
+
+/// Everything in a store, in ledger order.
+pub(super) fn all(store: &impl ReadStore) -> Vec<Record> {
+    store.after(None, Page { blocks: usize::MAX, bytes: usize::MAX }).unwrap_or_default()
+}
+
+impl Inner {
+    fn operation(&mut self, commit: bool) -> Result<(), DiskError> {
+        match &mut self.failure {
+            Some(failure) if failure.written && !commit => Ok(()),
+            Some(failure) if failure.after == 0 => Err(failure.error),
+            Some(failure) => {
+                failure.after -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn apply(&mut self) {
+        for op in self.pending.drain(..) {
+            infallible(apply(&mut self.durable, &op));
+        }
+    }
+
+    fn write(&mut self, op: Op) -> Result<(), DiskError> {
+        self.operation(false)?;
+        infallible(apply(&mut self.seen, &op));
+        self.pending.push(op);
+        Ok(())
+    }
+}
+
+fn apply(store: &mut MemoryStore, op: &Op) -> Result<(), core::convert::Infallible> {
+    match op {
+        Op::Append(summary, bytes) => store.append(summary, bytes),
+        Op::Remove(hash) => store.remove(hash),
+        Op::Meta(key, value) => store.set_meta(key, value),
+    }
+}
+
+fn infallible<T>(result: Result<T, core::convert::Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+impl Disk {
+    fn one<T>(
+        &self,
+        read: impl FnOnce(&MemoryStore) -> Result<Option<T>, core::convert::Infallible>,
+    ) -> Result<Option<T>, DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.operation(false)?;
+        inner.work.reads += 1;
+        Ok(infallible(read(&inner.seen)))
+    }
+
+    fn many(
+        &self,
+        read: impl FnOnce(&MemoryStore) -> Result<Vec<Record>, core::convert::Infallible>,
+    ) -> Result<Vec<Record>, DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.operation(false)?;
+        let records = infallible(read(&inner.seen));
+        inner.work.reads += 1 + records.len() as u64;
+        Ok(records)
+    }
+}
+
+impl ReadStore for Disk {
+    type Error = DiskError;
+
+    fn summary(&self, hash: &BlockHash) -> Result<Option<Summary>, DiskError> {
+        self.one(|store| store.summary(hash))
+    }
+
+    fn block(&self, hash: &BlockHash) -> Result<Option<Record>, DiskError> {
+        self.one(|store| store.block(hash))
+    }
+
+    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>, DiskError> {
+        self.many(|store| store.lane(author, from, page))
+    }
+
+    fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>, DiskError> {
+        self.many(|store| store.after(key, page))
+    }
+
+    fn before(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>, DiskError> {
+        self.many(|store| store.before(key, page))
+    }
+
+    fn arrived(&self, seq: u64, page: Page) -> Result<Vec<Record>, DiskError> {
+        self.many(|store| store.arrived(seq, page))
+    }
+
+    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, DiskError> {
+        self.one(|store| store.meta(key))
+    }
+}
+
+impl Store for Disk {
+    fn append(&mut self, summary: &Summary, bytes: &[u8]) -> Result<(), DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.work.foreign += u64::from(inner.owner != Some(summary.author));
+        inner.write(Op::Append(*summary, bytes.to_vec()))
+    }
+
+    fn remove(&mut self, hash: &BlockHash) -> Result<(), DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        inner.work.removed += 1;
+        inner.removed.push(*hash);
+        inner.write(Op::Remove(*hash))
+    }
+
+    fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<(), DiskError> {
+        self.0.borrow_mut().write(Op::Meta(key.to_string(), value.to_vec()))
+    }
+
+    fn commit(&mut self) -> Result<(), DiskError> {
+        let inner = &mut *self.0.borrow_mut();
+        if let Err(error) = inner.operation(true) {
+            if inner.failure.is_some_and(|failure| failure.written) {
+                inner.apply();
+            }
+            return Err(error);
+        }
+        inner.apply();
+        Ok(())
+    }
+}

@@ -1,0 +1,384 @@
+//! What must hold, at every step and at the end. The names are those of the output.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::{
+    World,
+    disk::{Work, all},
+    machine::Kind,
+    model,
+    network::side,
+};
+use crate::{
+    block::Block,
+    effect::{Added, AppendError, CloseReason, Effect, Input, LinkId},
+    id::{BlockHash, EntryId, NodeId},
+    key::Key,
+    ledger::{Evidence, stored_evidence},
+    replica::{Config, Replica},
+    store::{MemoryStore, ReadStore},
+    time::{MINUTE, SECOND, Timestamp},
+};
+
+/// Every promise that is checked, by the name under which it is counted.
+pub(super) const INVARIANTS: &[&str] = &[
+    "acked_is_durable",
+    "acked_is_never_lost",
+    "signed_once",
+    "held_is_true",
+    "seen_is_never_void",
+    "refused_leaves_no_trace",
+    "queues_keep_their_caps",
+    "work_is_bounded",
+    "evidence_is_true",
+    "honest_links_stay",
+    "converges",
+    "equal_sets_equal_ledgers",
+    "order_is_of_the_set",
+    "what_counts_is_as_modelled",
+    "frozen_lanes_are_equal",
+    "no_damage",
+    "no_panic",
+];
+
+/// Reads of the store that one turn may cost: a few for each input, and by the bytes that came and went.
+const READS_PER_TURN: u64 = 700;
+const BYTES_PER_READ: u64 = 24;
+/// A new freeze or voucher has stored blocks looked at once more for each.
+const READS_PER_BLOCK: u64 = 4;
+
+/// µs after which an unhindered peer has told what it knows of a lane.
+const PATIENCE: u64 = 2 * SECOND;
+
+/// A block that an honest member signed.
+#[derive(Debug, Clone, Copy)]
+struct Signed {
+    author: NodeId,
+    height: u64,
+}
+
+/// What only an all-knowing observer knows.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    /// Honest keys, and whose they are.
+    owners: BTreeMap<NodeId, usize>,
+    signed: BTreeMap<(NodeId, u64), BlockHash>,
+    blocks: BTreeMap<BlockHash, Signed>,
+    acked: BTreeSet<BlockHash>,
+    /// Everybody honest who had these lost them.
+    lost: BTreeSet<BlockHash>,
+    /// Blocks that a disk lost whose owner wrote them.
+    unremembered: BTreeMap<NodeId, BTreeSet<BlockHash>>,
+    /// Lowest height that an honest member signed twice, after it lost its disk and could ask nobody.
+    forked: BTreeMap<NodeId, u64>,
+    /// The latest time of any honest block.
+    pub(super) latest: Timestamp,
+}
+
+impl Truth {
+    pub(super) fn know(&mut self, key: &Key, machine: usize) {
+        self.owners.insert(key.node(), machine);
+    }
+
+    /// A block that may be missing in the end, though it was acknowledged.
+    fn is_excused(&self, hash: &BlockHash) -> bool {
+        let Some(signed) = self.blocks.get(hash) else { return true };
+        let forked = self.forked.get(&signed.author).is_some_and(|height| *height <= signed.height);
+        let unremembered = self.unremembered.get(&signed.author).is_some_and(|lost| lost.contains(hash));
+        self.lost.contains(hash) || (forked && unremembered)
+    }
+}
+
+impl World {
+    pub(super) fn check(&mut self, name: &'static str, holds: bool, what: impl FnOnce(&Self) -> String) {
+        self.report.checked(name);
+        if !holds {
+            let what = what(self);
+            self.violation(name, what);
+        }
+    }
+
+    pub(super) fn truth_added(&mut self, number: usize, added: &Added) {
+        let block = &added.block;
+        let header = block.header();
+        let (author, height, hash) = (header.author, header.height, block.hash());
+        if self.truth.owners.get(&author) != Some(&number) || self.truth.blocks.contains_key(&hash) {
+            return;
+        }
+        let before = self.truth.signed.insert((author, height), hash);
+        if let Some(before) = before {
+            let forgot = self.truth.unremembered.get(&author).is_some_and(|lost| lost.contains(&before));
+            let told = self.could_have_asked(number, &before);
+            self.check("signed_once", forgot && told.is_none(), |_| match told {
+                Some(peer) => format!("machine {number} signed height {height} again, though {peer} could have told"),
+                None => format!("machine {number} signed height {height} twice"),
+            });
+            let lowest = self.truth.forked.entry(author).or_insert(height);
+            *lowest = height.min(*lowest);
+            self.report.forks += 1;
+        } else {
+            self.report.checked("signed_once");
+        }
+        self.truth.blocks.insert(hash, Signed { author, height });
+        self.truth.latest = self.truth.latest.max(block.end());
+        self.liars.hear(block);
+    }
+
+    /// An honest peer that has a block, has long been linked, and is reached without hindrance.
+    fn could_have_asked(&self, number: usize, hash: &BlockHash) -> Option<usize> {
+        let machine = &self.machines[number];
+        machine.up.iter().find_map(|(link, (_, since))| {
+            let (connection, side) = side(*link);
+            let connection = &self.connections[connection];
+            let peer = connection.ends[1 - side].machine;
+            let honest = self.machines[peer].is_honest() && !self.machines[peer].paused(*since);
+            let has = honest && self.machines[peer].disk.durable().summary(hash).is_ok_and(|s| s.is_some());
+            (has && *since + PATIENCE < self.now && !self.is_hindered(number, peer) && !connection.broken)
+                .then_some(peer)
+        })
+    }
+
+    /// Whether something is in the way between two machines.
+    fn is_hindered(&self, a: usize, b: usize) -> bool {
+        [(a, b), (b, a)].iter().any(|way| {
+            self.paths.get(way).is_some_and(|path| {
+                path.blocked || path.bytes_per_second > 0 || path.loss + path.duplicate + path.reorder > 0
+            })
+        })
+    }
+
+    pub(super) fn truth_acked(&mut self, number: usize, result: Result<Vec<EntryId>, AppendError>) {
+        let ids = match result {
+            Ok(ids) => ids,
+            Err(error) => return self.report.refused_append(&error),
+        };
+        self.report.acked += ids.len() as u64;
+        let blocks: BTreeSet<(NodeId, u64)> = ids.iter().map(|id| (id.author, id.height)).collect();
+        for key in blocks {
+            let hash = self.truth.signed.get(&key).copied();
+            let durable = hash.is_some_and(|hash| {
+                self.machines[number].disk.durable().summary(&hash).is_ok_and(|summary| summary.is_some())
+            });
+            self.check("acked_is_durable", durable, |_| {
+                format!("machine {number} acknowledged height {} that is not on its disk", key.1)
+            });
+            self.truth.acked.extend(hash);
+        }
+    }
+
+    /// Checks of a turn that is committed, before its effects are performed.
+    pub(super) fn check_turn(&mut self, number: usize, bytes: u64, refusable: bool, effects: &[Effect]) {
+        let (work, removed) = self.machines[number].disk.take_work();
+        if refusable {
+            self.check("refused_leaves_no_trace", work.foreign == 0, |_| {
+                format!("machine {number} stored {} blocks of an input that breaks a rule", work.foreign)
+            });
+        }
+        let over = self.machines[number].replica.as_ref().and_then(Replica::over_limit);
+        self.check("queues_keep_their_caps", over.is_none(), |_| format!("machine {number}: {over:?}"));
+        self.check_work(number, bytes, work, effects);
+        if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
+            self.check_removed(number, &removed);
+        }
+    }
+
+    fn check_work(&mut self, number: usize, bytes_in: u64, work: Work, effects: &[Effect]) {
+        let sent: usize =
+            effects.iter().map(|effect| if let Effect::Send { bytes, .. } = effect { bytes.len() } else { 0 }).sum();
+        let news = effects.iter().filter(|effect| matches!(effect, Effect::ForkDetected(_))).count() as u64;
+        let frozen = self.machines[number].replica.as_ref().is_some_and(|replica| !replica.frozen().is_empty());
+        let stored = self.machines[number].replica.as_ref().map_or(0, |replica| replica.totals().blocks);
+        let again = if frozen { (1 + news) * READS_PER_BLOCK * (stored + 64) } else { 0 };
+        let allowed = READS_PER_TURN + (bytes_in + sent as u64) / BYTES_PER_READ + again;
+        self.report.reads = self.report.reads.max(work.reads);
+        self.check("work_is_bounded", work.reads <= allowed, |_| {
+            format!(
+                "machine {number} read {} rows for {bytes_in} bytes in and {sent} out, {allowed} are allowed",
+                work.reads
+            )
+        });
+    }
+
+    /// What an honest member has seen and built on stays: nothing is taken out that a block here rests on, and no block
+    /// of an honest member.
+    fn check_removed(&mut self, number: usize, removed: &[BlockHash]) {
+        let honest = removed.iter().find(|hash| self.truth.blocks.contains_key(*hash) && !self.truth.is_excused(hash));
+        let honest = honest.copied();
+        self.check("seen_is_never_void", honest.is_none(), |world| {
+            let signed = honest.and_then(|hash| world.truth.blocks.get(&hash));
+            format!("machine {number} made a block of an honest member void: {honest:?} {signed:?}")
+        });
+        let gone: BTreeSet<&BlockHash> = removed.iter().collect();
+        let records = all(&*self.machines[number].disk.durable());
+        let orphan = records.iter().find(|record| {
+            Block::decode_header(&record.bytes)
+                .is_ok_and(|header| header.parents.iter().any(|parent| gone.contains(parent)))
+        });
+        let orphan = orphan.map(|record| record.summary.hash);
+        self.check("seen_is_never_void", orphan.is_none(), |_| {
+            format!("machine {number} keeps {orphan:?}, which rests on a block that it made void")
+        });
+    }
+
+    /// A disk was exchanged: what nobody else has is lost.
+    pub(super) fn check_lost(&mut self, number: usize, before: &BTreeSet<BlockHash>) {
+        let after = self.machines[number].disk.hashes();
+        for hash in before.difference(&after) {
+            let elsewhere = self.machines.iter().any(|machine| {
+                machine.kind != Kind::Liar && machine.disk.durable().summary(hash).is_ok_and(|s| s.is_some())
+            });
+            if !elsewhere {
+                self.truth.lost.insert(*hash);
+            }
+            if let Some(signed) = self.truth.blocks.get(hash)
+                && self.truth.owners.get(&signed.author) == Some(&number)
+            {
+                self.truth.unremembered.entry(signed.author).or_default().insert(*hash);
+            }
+        }
+    }
+
+    pub(super) fn check_held(&mut self, number: usize, height: u64, nodes: u32) {
+        if nodes == 0 || !self.truth.unremembered.is_empty() || !self.truth.lost.is_empty() {
+            return;
+        }
+        let author = self.machines[number].node();
+        let Some(hash) = self.truth.signed.get(&(author, height)).copied() else { return };
+        let others = self.machines.iter().enumerate().filter(|(other, _)| *other != number);
+        let may = others.filter(|(_, machine)| {
+            !machine.is_honest() || machine.disk.durable().summary(&hash).is_ok_and(|s| s.is_some())
+        });
+        let may = may.count() as u32;
+        self.check("held_is_true", nodes <= may, |_| {
+            format!("machine {number} says that {nodes} nodes hold height {height}, {may} can")
+        });
+    }
+
+    pub(super) fn check_evidence(&mut self, number: usize, evidence: &Evidence) {
+        let (lane, height) = evidence.lane();
+        let guilty = !self.truth.owners.contains_key(&lane)
+            || self.truth.forked.get(&lane).is_some_and(|forked| *forked <= height);
+        self.check("evidence_is_true", guilty, |_| {
+            format!("machine {number} froze the lane of an honest member at {height} that signed no height twice")
+        });
+    }
+
+    /// A link between honest machines is never closed for breaking the protocol.
+    pub(super) fn check_closed(&mut self, number: usize, link: LinkId, reason: &CloseReason) {
+        let (connection, side) = side(link);
+        let connection = &self.connections[connection];
+        let peer = connection.ends[1 - side].machine;
+        let clean = self.machines[number].is_honest() && self.machines[peer].is_honest() && !connection.broken;
+        let reason = reason.to_string();
+        self.check("honest_links_stay", !clean, |_| format!("machine {number} closed its link to {peer}: {reason}"));
+    }
+
+    /// Whether all honest machines show the same ledger.
+    pub(super) fn is_converged(&self) -> bool {
+        let mut digests = self.honest().map(|number| self.machines[number].replica.as_ref().map(Replica::digest));
+        match digests.next() {
+            Some(Some(first)) => digests.all(|digest| digest == Some(first)),
+            _ => false,
+        }
+    }
+
+    pub(super) fn honest(&self) -> impl Iterator<Item = usize> + use<'_> {
+        (0..self.machines.len()).filter(|number| self.machines[*number].kind != Kind::Liar && !self.machines[*number].retired)
+    }
+
+    /// What must hold once everything is well and in step.
+    pub(super) fn check_end(&mut self) {
+        let converged = self.is_converged();
+        self.check("converges", converged, Self::differences);
+        if !converged {
+            return;
+        }
+        let honest: Vec<usize> = self.honest().collect();
+        let Some(first) = honest.first().copied() else { return };
+        let Some(replica) = &self.machines[first].replica else { return };
+        let (frozen, totals, heads) = (replica.frozen(), replica.totals(), replica.heads());
+        let records = all(&*self.machines[first].disk.durable());
+        let order: Vec<BlockHash> = records.iter().map(|record| record.summary.hash).collect();
+        for number in honest {
+            let machine = &self.machines[number];
+            let Some(other) = &machine.replica else { continue };
+            let theirs: Vec<BlockHash> = all(&*machine.disk.durable()).iter().map(|r| r.summary.hash).collect();
+            let equal = theirs == order && other.totals() == totals && other.heads() == heads;
+            let same_freezes = other.frozen() == frozen;
+            let proved = frozen.keys().all(|lane| {
+                let proof = stored_evidence(&*machine.disk.durable(), lane).unwrap_or_default();
+                let lane_of = proof.and_then(|proof| Evidence::decode(&proof).ok()).map(|evidence| evidence.lane());
+                lane_of.is_some_and(|(author, height)| author == *lane && frozen.get(lane) == Some(&height))
+            });
+            self.check("equal_sets_equal_ledgers", equal, |_| format!("machines {first} and {number} differ"));
+            self.check("frozen_lanes_are_equal", same_freezes && proved, |_| {
+                format!("machines {first} and {number}: frozen {frozen:?}, proved {proved}")
+            });
+        }
+        let here: BTreeSet<BlockHash> = order.iter().copied().collect();
+        let missing = self.truth.acked.iter().find(|hash| !here.contains(*hash) && !self.truth.is_excused(hash)).copied();
+        self.check("acked_is_never_lost", missing.is_none(), |world| {
+            format!("{missing:?} is in no ledger: {:?}", missing.and_then(|hash| world.truth.blocks.get(&hash)))
+        });
+        let blocks: Vec<Block> = records.iter().filter_map(|record| Block::decode(&record.bytes).ok()).collect();
+        let freezes = frozen.iter().map(|(lane, height)| (*lane, *height)).collect();
+        let void = model::void(&blocks, &freezes);
+        self.check("what_counts_is_as_modelled", void.is_empty(), |_| format!("{void:?} should be void"));
+        self.check_rebuilt(&blocks, &order);
+    }
+
+    /// The same blocks, given to a new replica in any order at any time, make the same ledger.
+    fn check_rebuilt(&mut self, blocks: &[Block], order: &[BlockHash]) {
+        let ledger = self.ledger;
+        let config = Config { ledger, key: Key::from_secret(&[1; 32]), seed: [0; 32], writes: false };
+        let clock = self.truth.latest.plus(20 * MINUTE);
+        let mut effects = Vec::new();
+        let mut shuffled: Vec<Vec<u8>> = blocks.iter().map(|block| block.bytes().to_vec()).collect();
+        self.random.shuffle(&mut shuffled);
+        let mut rebuilt: Vec<BlockHash> = Vec::new();
+        let mut done = false;
+        if let Ok(mut replica) = Replica::restore(config, MemoryStore::default(), &[], clock, &mut effects) {
+            let input = Input::Import { token: 0, blocks: shuffled };
+            done = replica.handle(clock, input, &mut effects).is_ok() && replica.commit(clock, &mut effects).is_ok();
+            rebuilt = all(replica.store()).iter().map(|record| record.summary.hash).collect();
+        }
+        self.check("order_is_of_the_set", done && rebuilt == order, |_| {
+            format!("{} blocks in order, {} when they are given anew", order.len(), rebuilt.len())
+        });
+    }
+
+    /// How the ledgers of the honest differ, in words.
+    fn differences(&self) -> String {
+        let mut lines = Vec::new();
+        for number in self.honest() {
+            let machine = &self.machines[number];
+            let Some(replica) = &machine.replica else {
+                lines.push(format!("machine {number} is down"));
+                continue;
+            };
+            let links: Vec<String> = machine
+                .up
+                .keys()
+                .map(|link| {
+                    let (connection, side) = side(*link);
+                    format!("{}", self.connections[connection].ends[1 - side].machine)
+                })
+                .collect();
+            lines.push(format!(
+                "machine {number}: {} blocks, {} lanes, frozen {:?}, parked {:?}, linked to {}, digest {}",
+                replica.totals().blocks,
+                replica.heads().len(),
+                replica.frozen(),
+                replica.parked(),
+                links.join(" "),
+                hex::encode(&replica.digest()[..4]),
+            ));
+        }
+        lines.join("; ")
+    }
+}
