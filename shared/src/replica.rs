@@ -167,7 +167,7 @@ pub struct Replica<S: Store> {
     reordered: Option<OrderKey>,
     /// A block came that may vouch for waiting zone blocks.
     vouchers: bool,
-    /// The latest time seen: a clock that steps back stands still here.
+    /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
 
@@ -194,7 +194,7 @@ impl<S: Store> Replica<S> {
             ledger,
             pool: Pool::default(),
             links: BTreeMap::new(),
-            timers: Timers::new(),
+            timers: Timers::new(now),
             recent: Recent::default(),
             waiting: Vec::new(),
             waiting_entries: 0,
@@ -214,7 +214,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails: the replica is poisoned then, drop it.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) -> Turn<S> {
-        self.now = self.now.max(now);
+        self.tick(now);
         match input {
             Input::Append { token, payloads } => self.handle_append(token, payloads, effects),
             Input::Import { token, blocks } => {
@@ -241,7 +241,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
-        self.now = self.now.max(now);
+        self.tick(now);
         self.seal(effects)?;
         if let Some(key) = self.reordered.take() {
             let before = self.store.before(Some(&key), Page::ONE)?;
@@ -267,6 +267,11 @@ impl<S: Store> Replica<S> {
         }
         self.store.commit()?;
         Ok(())
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.now = now;
+        self.timers.tick(now);
     }
 
     /// When [`Input::Wake`] is due at the latest.

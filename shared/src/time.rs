@@ -64,21 +64,31 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
-/// Deadlines by what they are for; one of each kind.
+/// Deadlines by what they are for; one of each kind. They run by a clock of their own, which the wall clock drives forward
+/// and never back: a wall clock that is put right by a year delays no deadline by more than the step took.
 #[derive(Debug, Clone)]
 pub struct Timers<K> {
+    wall: Timestamp,
+    steady: Timestamp,
     deadlines: BTreeMap<K, Timestamp>,
     queue: BTreeSet<(Timestamp, K)>,
 }
 
 impl<K: Ord + Copy> Timers<K> {
     /// No deadlines.
-    pub const fn new() -> Self {
-        Self { deadlines: BTreeMap::new(), queue: BTreeSet::new() }
+    pub const fn new(now: Timestamp) -> Self {
+        Self { wall: now, steady: now, deadlines: BTreeMap::new(), queue: BTreeSet::new() }
     }
 
-    /// Sets or moves a deadline.
-    pub fn set(&mut self, timer: K, at: Timestamp) {
+    /// Time has gone on, or the wall clock was put back.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.steady = self.steady.plus(now.since(self.wall));
+        self.wall = now;
+    }
+
+    /// Sets or moves a deadline to so many µs from now.
+    pub fn set(&mut self, timer: K, after: u64) {
+        let at = self.steady.plus(after);
         if let Some(old) = self.deadlines.insert(timer, at) {
             self.queue.remove(&(old, timer));
         }
@@ -97,25 +107,19 @@ impl<K: Ord + Copy> Timers<K> {
         self.deadlines.contains_key(&timer)
     }
 
-    /// The earliest deadline.
+    /// The earliest deadline, by the wall clock.
     pub fn next(&self) -> Option<Timestamp> {
-        self.queue.first().map(|(at, _)| *at)
+        self.queue.first().map(|(at, _)| self.wall.plus(at.since(self.steady)))
     }
 
-    /// Takes out one timer that is due at `now`, the earliest first.
-    pub fn pop(&mut self, now: Timestamp) -> Option<K> {
+    /// Takes out one timer that is due, the earliest first.
+    pub fn pop(&mut self) -> Option<K> {
         let (at, timer) = *self.queue.first()?;
-        if at > now {
+        if at > self.steady {
             return None;
         }
         self.stop(timer);
         Some(timer)
-    }
-}
-
-impl<K: Ord + Copy> Default for Timers<K> {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -162,16 +166,33 @@ mod tests {
     #[test]
     fn timers_fire_once_and_in_time() {
         let at = |micros| Timestamp::from_micros(micros).unwrap();
-        let mut timers = Timers::new();
-        timers.set('b', at(20));
-        timers.set('a', at(10));
-        timers.set('b', at(5));
-        assert_eq!(timers.next(), Some(at(5)));
-        assert_eq!(timers.pop(at(4)), None);
-        assert_eq!(timers.pop(at(9)), Some('b'));
-        assert_eq!(timers.pop(at(9)), None);
-        assert_eq!(timers.pop(at(10)), Some('a'));
+        let mut timers = Timers::new(at(100));
+        timers.set('b', 20);
+        timers.set('a', 10);
+        timers.set('b', 5);
+        assert_eq!(timers.next(), Some(at(105)));
+        timers.tick(at(104));
+        assert_eq!(timers.pop(), None);
+        timers.tick(at(109));
+        assert_eq!(timers.pop(), Some('b'));
+        assert_eq!(timers.pop(), None);
+        timers.tick(at(110));
+        assert_eq!(timers.pop(), Some('a'));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_delays_no_deadline() {
+        let at = |micros| Timestamp::from_micros(micros).unwrap();
+        let mut timers = Timers::new(at(1_000_000));
+        timers.set('a', 10);
+        timers.tick(at(1_000_004));
+        timers.tick(at(50));
+        assert_eq!(timers.next(), Some(at(56)));
+        timers.tick(at(55));
+        assert_eq!(timers.pop(), None);
+        timers.tick(at(56));
+        assert_eq!(timers.pop(), Some('a'));
     }
 
     #[test]

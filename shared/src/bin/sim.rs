@@ -78,7 +78,8 @@ fn simulate(options: &Options) -> Report {
     let done = AtomicU64::new(0);
     let total = Mutex::new(Report::new());
     let add = |seed: u64| {
-        let report = catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| panicked(seed, panic.as_ref()));
+        let report =
+            catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| panicked(seed, panic.as_ref()));
         if options.traces {
             println!("{seed} {:016x}", report.trace);
         }

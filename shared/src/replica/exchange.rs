@@ -25,12 +25,12 @@ pub(super) type Reply<S> = Result<Result<(), CloseReason>, ReplicaError<<S as Re
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_wake(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        while let Some(timer) = self.timers.pop(self.now) {
+        while let Some(timer) = self.timers.pop() {
             match timer {
                 Timer::Handshake(id) => self.close(id, CloseReason::HandshakeTimeout, effects),
                 Timer::Ping(id) => {
                     effects.push(Effect::Ping { link: id });
-                    self.timers.set(Timer::Pong(id), self.now.plus(PING_TIMEOUT));
+                    self.timers.set(Timer::Pong(id), PING_TIMEOUT);
                 }
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
@@ -262,7 +262,7 @@ impl<S: Store> Replica<S> {
         }
         let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
         if link.resync && !self.timers.is_set(Timer::Resync(id)) {
-            self.timers.set(Timer::Resync(id), self.now.plus(RESYNC_EVERY));
+            self.timers.set(Timer::Resync(id), RESYNC_EVERY);
         }
         // What came is not missing any more.
         let mut wanted = core::mem::take(&mut link.wanted);

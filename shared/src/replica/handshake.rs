@@ -24,7 +24,7 @@ impl<S: Store> Replica<S> {
         }
         let nonce = self.random.bytes32();
         self.links.insert(id, Link::new(role, nonce));
-        self.timers.set(Timer::Handshake(id), self.now.plus(HANDSHAKE));
+        self.timers.set(Timer::Handshake(id), HANDSHAKE);
         let (ledger, node) = (self.config.ledger, self.me);
         self.say(id, Message::Hello { version: PROTOCOL_VERSION, ledger, node, nonce });
     }
@@ -37,11 +37,11 @@ impl<S: Store> Replica<S> {
         let (ready, role) = (link.peer().is_some(), link.role);
         self.links.insert(id, link);
         if !ready {
-            self.timers.set(Timer::Handshake(id), self.now.plus(HANDSHAKE));
+            self.timers.set(Timer::Handshake(id), HANDSHAKE);
             return;
         }
         if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+            self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         if settled {
             self.has_everything(id);
@@ -77,7 +77,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn heard(&mut self, id: LinkId) {
         if self.links.get(&id).is_some_and(|link| link.role == Role::Dialled && link.peer().is_some()) {
             self.timers.stop(Timer::Pong(id));
-            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+            self.timers.set(Timer::Ping(id), PING_EVERY);
         }
     }
 
@@ -123,7 +123,7 @@ impl<S: Store> Replica<S> {
         let role = link.role;
         self.timers.stop(Timer::Handshake(id));
         if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), self.now.plus(PING_EVERY));
+            self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(peer));
         if let Some((older, _)) = older {

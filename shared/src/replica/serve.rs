@@ -62,7 +62,7 @@ impl<S: Store> Replica<S> {
             let Some(message) = message else {
                 // What stays behind waits for credit, and not for ever.
                 if link.owes() && !link.in_flight.is_empty() && !self.timers.is_set(Timer::Stall(id)) {
-                    self.timers.set(Timer::Stall(id), self.now.plus(STALL_TIMEOUT));
+                    self.timers.set(Timer::Stall(id), STALL_TIMEOUT);
                 }
                 return Ok(());
             };

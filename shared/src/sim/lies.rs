@@ -195,7 +195,8 @@ impl World {
         let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
         for _ in 0..self.random.below(6) {
             let Some(known) = self.random.pick(&self.liars.known).copied() else { break };
-            let height = if self.random.per_mille(500) { known.height } else { known.height + self.random.below(1 << 40) };
+            let height =
+                if self.random.per_mille(500) { known.height } else { known.height + self.random.below(1 << 40) };
             let hash = if self.random.per_mille(500) { known.hash } else { BlockHash::from_bytes(self.random.bytes()) };
             let frozen = if self.random.per_mille(300) { self.random.below(height + 1) } else { 0 };
             heads.insert(known.author, Head { author: known.author, tips: alloc::vec![(height, hash)], frozen });
@@ -247,8 +248,12 @@ impl World {
     }
 
     fn speak(&mut self, number: usize, link: LinkId, message: Message, refusable: bool) {
-        let envelope =
-            Envelope { message_id: self.random.bytes(), sender: self.machines[number].key.node(), recipient: None, message };
+        let envelope = Envelope {
+            message_id: self.random.bytes(),
+            sender: self.machines[number].key.node(),
+            recipient: None,
+            message,
+        };
         let mut bytes = envelope.encode();
         // Now and then only a part arrives.
         let cut = self.random.per_mille(50) && !refusable;

@@ -336,7 +336,10 @@ impl World {
             }
             Err(ReplicaError::Store(_)) => self.ended(number),
             Err(ReplicaError::Damaged(hash)) => {
-                self.violation("no_damage", alloc::format!("machine {number} reads a damaged block {hash} on a sound disk"));
+                self.violation(
+                    "no_damage",
+                    alloc::format!("machine {number} reads a damaged block {hash} on a sound disk"),
+                );
                 self.ended(number);
             }
         }

@@ -56,7 +56,9 @@ pub(super) fn void(blocks: &[Block], frozen: &Freezes) -> Vec<BlockHash> {
         let next: BTreeSet<usize> = counts
             .iter()
             .copied()
-            .filter(|i| (!zone.contains(i) || vouched.contains(i)) && parents(*i).all(|parent| counts.contains(&parent)))
+            .filter(|i| {
+                (!zone.contains(i) || vouched.contains(i)) && parents(*i).all(|parent| counts.contains(&parent))
+            })
             .collect();
         if next == counts {
             break;

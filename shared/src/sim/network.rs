@@ -3,11 +3,7 @@
 
 use alloc::{collections::VecDeque, vec::Vec};
 
-use super::{
-    Event, World,
-    random::Random,
-    plan::Fault,
-};
+use super::{Event, World, plan::Fault, random::Random};
 use crate::{
     effect::{LinkId, Role},
     time::SECOND,
@@ -154,7 +150,8 @@ impl World {
             _ => 60,
         };
         let end = &mut self.connections[number].ends[side];
-        end.free = end.free.max(self.now) + if path.bytes_per_second > 0 { size * SECOND / path.bytes_per_second } else { 0 };
+        end.free =
+            end.free.max(self.now) + if path.bytes_per_second > 0 { size * SECOND / path.bytes_per_second } else { 0 };
         let mut at = end.free + path.delay + self.random.below(path.jitter + 1);
         let frame = matches!(packet, Packet::Frame { .. }) && !healthy;
         if frame && self.random.per_mille(path.loss) {
@@ -227,4 +224,3 @@ impl World {
         self.take_in(machine, number, side, packet);
     }
 }
-
