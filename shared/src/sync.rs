@@ -11,6 +11,7 @@ use crate::{
     limits::{LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
     store::Summary,
+    time::Timestamp,
 };
 
 /// How far a link has come.
@@ -99,6 +100,8 @@ pub(crate) struct Link {
     pub(crate) compared: bool,
     /// A list of heads is coming in, page by page.
     pub(crate) listing: bool,
+    /// When the peer was told all heads last.
+    pub(crate) heads_at: Option<Timestamp>,
     /// Our heads went out with our first words.
     pub(crate) heads_sent: bool,
     /// Up to which height the peer has each lane, or will have it once what was sent arrives.
@@ -142,6 +145,7 @@ impl Link {
             nonce,
             compared: false,
             listing: false,
+            heads_at: None,
             heads_sent: false,
             has: BTreeMap::new(),
             holds: 0,
@@ -222,7 +226,6 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
 
     fn summary(author: u8, height: u64, micros: u64) -> Summary {
         Summary {

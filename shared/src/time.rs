@@ -86,6 +86,11 @@ impl<K: Ord + Copy> Timers<K> {
         self.wall = now;
     }
 
+    /// The clock by which deadlines run. It only goes forward.
+    pub fn now(&self) -> Timestamp {
+        self.steady
+    }
+
     /// Sets or moves a deadline to so many µs from now.
     pub fn set(&mut self, timer: K, after: u64) {
         let at = self.steady.plus(after);

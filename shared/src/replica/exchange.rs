@@ -37,7 +37,7 @@ impl<S: Store> Replica<S> {
                 Timer::Resync(id) => {
                     if let Some(link) = self.links.get_mut(&id) {
                         link.resync = false;
-                        self.say_heads(id);
+                        self.tell_heads(id);
                     }
                 }
             }
@@ -147,18 +147,31 @@ impl<S: Store> Replica<S> {
 
     fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) {
         if digest == self.ledger.digest() {
-            // A peer that asks again has forgotten what this side has: tell it.
+            // A peer that asks again has forgotten what this side has. The answer must be none that is answered again.
             if self.links.get(&id).is_some_and(|link| link.compared) {
-                self.say(id, Message::LedgerSyncRequest { digest });
+                self.tell_heads(id);
             }
             self.has_everything(id);
             let height = self.ledger.height(&self.me);
             self.on_have(id, &[(self.me, height)], effects);
         } else if self.links.get(&id).is_some_and(|link| !link.heads_sent) {
-            self.say_heads(id);
+            self.tell_heads(id);
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.heads_sent = false;
+        }
+    }
+
+    /// Tells a peer all heads, at most once in [`RESYNC_EVERY`]: they are many, and asking for them costs little.
+    fn tell_heads(&mut self, id: LinkId) {
+        let now = self.timers.now();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.heads_at.is_none_or(|at| at.plus(RESYNC_EVERY) <= now) {
+            link.heads_at = Some(now);
+            self.say_heads(id);
+        } else if !self.timers.is_set(Timer::Resync(id)) {
+            link.resync = true;
+            self.timers.set(Timer::Resync(id), RESYNC_EVERY);
         }
     }
 
