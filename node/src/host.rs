@@ -17,7 +17,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
+    AppendError, BlockHash, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
     effect::ImportReport,
     replica::{OpenError, ReplicaError},
     view::EntryView,
@@ -142,6 +142,11 @@ pub enum Event {
         seq: u64,
         /// Its entries.
         entries: Arc<[EntryJson]>,
+    },
+    /// A block that was damaged or missing is in its place again.
+    Repaired {
+        /// Which block.
+        hash: BlockHash,
     },
     /// What follows `from` in ledger order has changed (`None`: from the beginning).
     OrderChanged {

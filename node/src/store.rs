@@ -457,6 +457,15 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
+        self.begin()?;
+        self.reader.prepare("DELETE FROM blocks WHERE seq = ?1")?.execute([integer(seq)?])?;
+        match block {
+            Some((summary, bytes)) => self.append(summary, bytes),
+            None => Ok(()),
+        }
+    }
+
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<()> {
         self.begin()?;
         let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";

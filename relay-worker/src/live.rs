@@ -238,6 +238,7 @@ impl Live {
                         author.fmt_short()
                     );
                 }
+                Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
                 Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),
                 // A relay appends and imports nothing, has no lane of its own and nobody to show progress to; its text

@@ -201,6 +201,14 @@ impl Store for DurableObjectStore {
         self.run("DELETE FROM blocks WHERE hash = ?", vec![blob(hash.as_bytes())]).map(drop)
     }
 
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
+        self.run("DELETE FROM blocks WHERE seq = ?", vec![integer(seq)?]).map(drop)?;
+        match block {
+            Some((summary, bytes)) => self.append(summary, bytes),
+            None => Ok(()),
+        }
+    }
+
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<()> {
         let query =
             "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";

@@ -304,6 +304,11 @@ impl Block {
         &self.bytes
     }
 
+    /// The canonical encoding, without a copy.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// The block's place in ledger order.
     pub fn key(&self) -> OrderKey {
         OrderKey { timestamp: self.header.timestamp, hash: self.hash() }

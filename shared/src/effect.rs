@@ -41,6 +41,13 @@ pub enum Input {
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
     },
+    /// These blocks of the ledger are damaged or missing, and are out of the store (see [`crate::repair::mend`]): every
+    /// link is asked for them until they have come, each answered by [`Effect::Repaired`]. Until then nothing is appended
+    /// and nothing else is taken in. More than [`crate::limits::REPAIR_BLOCKS`] at once are not remembered.
+    Repair {
+        /// Which blocks.
+        blocks: Vec<BlockHash>,
+    },
     /// A connection to another replica is open.
     LinkOpened {
         /// Its number.
@@ -121,6 +128,11 @@ pub enum Effect {
         token: u64,
         /// What became of the blocks.
         report: ImportReport,
+    },
+    /// A block that was damaged or missing is in its place again.
+    Repaired {
+        /// Which block.
+        hash: BlockHash,
     },
     /// A block is in the ledger. Comes before the [`Effect::Appended`] that it answers.
     Added(Added),
@@ -221,6 +233,12 @@ pub enum AppendError {
     /// This replica does not write.
     #[error("this node is a relay and writes no entries")]
     ReadOnly,
+    /// Blocks of this node's store are damaged or missing.
+    #[error("this node repairs its store and writes nothing until {blocks} damaged or missing blocks have come")]
+    Repairing {
+        /// How many are still to come.
+        blocks: usize,
+    },
     /// This node's own lane is frozen.
     #[error("this node's lane is frozen at height {height}: two blocks of that height carry its signature")]
     Frozen {
@@ -238,6 +256,7 @@ impl AppendError {
             Self::TooManyEntries { .. } => "too_many_entries",
             Self::Busy { .. } => "busy",
             Self::ReadOnly => "read_only",
+            Self::Repairing { .. } => "repairing",
             Self::Frozen { .. } => "lane_frozen",
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW},
     order::OrderKey,
     replica::{OpenError, ReplicaError, Totals},
-    store::{Page, ReadStore, Store, Summary},
+    store::{Page, ReadStore, Record, Store, Summary},
     time::Timestamp,
     wire::Head,
 };
@@ -20,6 +20,8 @@ use crate::{
 const META_LEDGER: &str = "ledger";
 const META_CHECKPOINT: &str = "checkpoint";
 const META_FROZEN: &str = "frozen";
+/// The last arrival number, while what the checkpoint says is to be made anew from the blocks; otherwise empty.
+const META_REBUILD: &str = "rebuild";
 /// Blocks of one read when many are gone through.
 const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
 
@@ -168,14 +170,45 @@ impl Ledger {
         if let Some(bytes) = store.meta(META_FROZEN).map_err(OpenError::Store)? {
             ledger.frozen = decode_frozen(&bytes).ok_or(OpenError::Damaged("its list of frozen lanes"))?;
         }
-        if let Some(bytes) = store.meta(META_CHECKPOINT).map_err(OpenError::Store)? {
-            ledger.decode_checkpoint(&bytes).ok_or(OpenError::Damaged("its checkpoint"))?;
-        }
-        ledger.replay(store).map_err(|error| match error {
+        let rebuild = store.meta(META_REBUILD).map_err(OpenError::Store)?.unwrap_or_default();
+        let result = match rebuild.try_into() {
+            Ok(last_seq) => {
+                ledger.last_seq = u64::from_be_bytes(last_seq);
+                ledger.rebuild(store)
+            }
+            Err(_) => {
+                if let Some(bytes) = store.meta(META_CHECKPOINT).map_err(OpenError::Store)? {
+                    ledger.decode_checkpoint(&bytes).ok_or(OpenError::Damaged("its checkpoint"))?;
+                }
+                ledger.replay(store)
+            }
+        };
+        result.map_err(|error| match error {
             ReplicaError::Store(error) => OpenError::Store(error),
             ReplicaError::Damaged(_) => OpenError::Damaged("a block of it"),
         })?;
         Ok(ledger)
+    }
+
+    /// Makes all that is kept in memory anew from the blocks, in ledger order: after a repair, arrival numbers do not
+    /// tell any more that parents came before children.
+    pub(crate) fn rebuild<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
+        self.lanes.clear();
+        self.tips.clear();
+        self.last = None;
+        self.totals = Totals::default();
+        // `note` leaves the last arrival number where it is: no row has a higher one.
+        let mut key = None;
+        loop {
+            let page = store.after(key.as_ref(), SCAN)?;
+            let Some(last) = page.last() else { break };
+            key = Some(last.summary.key());
+            for record in &page {
+                self.note(&record.summary, &checked(record)?.header().parents, record.bytes.len());
+            }
+        }
+        store.set_meta(META_REBUILD, &[])?;
+        Ok(self.save(store)?)
     }
 
     /// Takes in the blocks that arrived after the checkpoint.
@@ -185,10 +218,8 @@ impl Ledger {
             if page.is_empty() {
                 return Ok(());
             }
-            for record in page {
-                let hash = record.summary.hash;
-                let header = Block::decode_header(&record.bytes).map_err(|_| ReplicaError::Damaged(hash))?;
-                self.note(&record.summary, &header.parents, record.bytes.len());
+            for record in &page {
+                self.note(&record.summary, &checked(record)?.header().parents, record.bytes.len());
             }
         }
     }
@@ -305,15 +336,7 @@ impl Ledger {
         for hash in void {
             store.remove(hash)?;
         }
-        let last_seq = self.last_seq;
-        self.lanes.clear();
-        self.tips.clear();
-        self.last = None;
-        self.totals = Totals::default();
-        self.last_seq = 0;
-        self.replay(store)?;
-        self.last_seq = last_seq;
-        Ok(self.save(store)?)
+        self.rebuild(store)
     }
 
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
@@ -406,6 +429,12 @@ impl Ledger {
     }
 
     pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Takes an arrival number.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.last_seq += 1;
         self.last_seq
     }
 
@@ -526,6 +555,23 @@ pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaE
         Ok(block) if block.hash() == hash => Ok(block),
         _ => Err(ReplicaError::Damaged(hash)),
     }
+}
+
+/// The block of a record that this replica reads from its store: what it hands on is what was signed, whatever became of
+/// the disk.
+pub(crate) fn checked<E>(record: &Record) -> Result<Block, ReplicaError<E>> {
+    let block = decode(record.summary.hash, &record.bytes)?;
+    let seq = record.summary.seq;
+    if (Summary { seq, ..summarise(&block) }) == record.summary {
+        Ok(block)
+    } else {
+        Err(ReplicaError::Damaged(record.summary.hash))
+    }
+}
+
+/// Has the next start make anew what is kept in memory.
+pub(crate) fn forget_checkpoint<S: Store>(store: &mut S, last_seq: u64) -> Result<(), S::Error> {
+    store.set_meta(META_REBUILD, &last_seq.to_be_bytes())
 }
 
 /// What a store will know of a block; its arrival number is still 0.

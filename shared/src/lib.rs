@@ -16,6 +16,7 @@ pub mod limits;
 pub mod order;
 mod park;
 mod random;
+pub mod repair;
 pub mod replica;
 pub mod room;
 #[cfg(feature = "sim")]

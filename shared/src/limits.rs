@@ -28,6 +28,8 @@ pub const PARKED_BYTES: usize = 64 * 1024 * 1024;
 pub const WANTED_PER_FRAME: usize = 64;
 /// Missing blocks that one link may owe an answer for.
 pub const WANTED_PER_LINK: usize = 1024;
+/// Damaged or missing blocks that a replica asks its links for until they come.
+pub const REPAIR_BLOCKS: usize = 16_384;
 /// Bytes of zone blocks without a voucher, kept in case one comes.
 pub const ZONE_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks, or entries / 16, between two checkpoints of what a replica keeps in memory.
@@ -115,6 +117,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("link window", LINK_WINDOW_FRAMES, "frames"),
     ("parked blocks per link", PARKED_LINK_BYTES as u64, "bytes"),
     ("parked blocks in all", PARKED_BYTES as u64, "bytes"),
+    ("blocks under repair", REPAIR_BLOCKS as u64, "blocks"),
     ("void blocks in case of a voucher", ZONE_BYTES as u64, "bytes"),
     ("known authors", AUTHORS as u64, "authors"),
     ("links per hub", LINKS as u64, "links"),

@@ -8,6 +8,7 @@ mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
 mod inspect;
+mod mending;
 mod serve;
 
 use alloc::{
@@ -85,7 +86,7 @@ pub enum ReplicaError<E> {
     #[error("the store failed: {0}")]
     Store(#[from] E),
     /// A stored block is not what it was.
-    #[error("stored block {0} is damaged")]
+    #[error("stored block {0} is damaged: `cairn verify --repair` fetches it again from other nodes")]
     Damaged(BlockHash),
 }
 
@@ -167,6 +168,10 @@ pub struct Replica<S: Store> {
     reordered: Option<OrderKey>,
     /// A block came that may vouch for waiting zone blocks.
     vouchers: bool,
+    /// Blocks of the ledger that are damaged or missing: links are asked for them, and little else happens meanwhile.
+    repairing: BTreeSet<BlockHash>,
+    /// A block was repaired in this turn: what is kept in memory is made anew at its end.
+    repaired: bool,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -185,6 +190,7 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Result<Self, OpenError<S::Error>> {
         let ledger = Ledger::open(config.ledger, &mut store)?;
+        let repairing = crate::repair::wanted(&store)?;
         let me = config.key.node();
         let mut replica = Self {
             store,
@@ -201,10 +207,13 @@ impl<S: Store> Replica<S> {
             waiting_bytes: 0,
             reordered: None,
             vouchers: false,
+            repairing,
+            repaired: false,
             now,
         };
         for (id, state) in links {
             replica.restore_link(*id, state, effects);
+            replica.request_repairs(*id);
         }
         Ok(replica)
     }
@@ -221,6 +230,7 @@ impl<S: Store> Replica<S> {
                 let report = self.handle_import(blocks, effects)?;
                 effects.push(Effect::Imported { token, report });
             }
+            Input::Repair { blocks } => self.handle_repair(&blocks)?,
             Input::LinkOpened { link, role } => self.handle_opened(link, role, effects),
             Input::LinkClosed { link } => self.forget(link, effects),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,
@@ -243,6 +253,7 @@ impl<S: Store> Replica<S> {
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
         self.seal(effects)?;
+        self.finish_repairs()?;
         if let Some(key) = self.reordered.take() {
             let before = self.store.before(Some(&key), Page::ONE)?;
             let from = before.first().map(|Record { summary, .. }| EntryId {
@@ -351,6 +362,11 @@ impl<S: Store> Replica<S> {
         nodes.into_iter().collect()
     }
 
+    /// How many damaged or missing blocks are still to come.
+    pub fn repairing(&self) -> usize {
+        self.repairing.len()
+    }
+
     /// Parked blocks and their bytes.
     pub fn parked(&self) -> (usize, usize) {
         (self.pool.len(), self.pool.bytes())
@@ -371,6 +387,9 @@ impl<S: Store> Replica<S> {
     fn check_append(&self, payloads: &[Vec<u8>]) -> Result<usize, AppendError> {
         if !self.config.writes {
             return Err(AppendError::ReadOnly);
+        }
+        if !self.repairing.is_empty() {
+            return Err(AppendError::Repairing { blocks: self.repairing.len() });
         }
         if let Some(height) = self.ledger.frozen_at(&self.me) {
             return Err(AppendError::Frozen { height });
@@ -396,7 +415,13 @@ impl<S: Store> Replica<S> {
     fn seal(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let waiting = core::mem::take(&mut self.waiting);
         (self.waiting_entries, self.waiting_bytes) = (0, 0);
-        // The lane may have been frozen since these were taken in.
+        // The lane may have been frozen, or a block found missing, since these were taken in.
+        if !self.repairing.is_empty() {
+            let result = Err(AppendError::Repairing { blocks: self.repairing.len() });
+            let refuse = |(token, _)| Effect::Appended { token, result: result.clone() };
+            effects.extend(waiting.into_iter().map(refuse));
+            return Ok(());
+        }
         if let Some(height) = self.ledger.frozen_at(&self.me) {
             let refuse = |(token, _)| Effect::Appended { token, result: Err(AppendError::Frozen { height }) };
             effects.extend(waiting.into_iter().map(refuse));

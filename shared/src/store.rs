@@ -7,6 +7,8 @@ use alloc::{
 };
 use core::{convert::Infallible, error::Error};
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     id::{BlockHash, NodeId},
     order::OrderKey,
@@ -51,6 +53,21 @@ pub struct Record {
     pub bytes: Vec<u8>,
 }
 
+/// What a store may keep beside a row to see whether the row is as it was written: eight bytes of a SHA-256 over its
+/// columns and whatever else is given, the block's signature for example.
+pub fn checksum(summary: &Summary, more: &[u8]) -> u64 {
+    let mut digest = Sha256::new().chain_update(b"cairn/row/1");
+    for number in [summary.seq, summary.height, summary.timestamp.micros(), summary.entries.into()] {
+        digest.update(number.to_be_bytes());
+    }
+    digest.update(summary.hash.as_bytes());
+    digest.update(summary.author.as_bytes());
+    digest.update(more);
+    let digest: [u8; 32] = digest.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// How much one read may return: it stops before exceeding either, but returns at least one block if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
@@ -66,6 +83,10 @@ impl Page {
 }
 
 /// The reading half of a store. Reads see what was written before, committed or not.
+///
+/// A replica checks the hash of every block that it reads for somebody else. The hash does not cover the signature, and
+/// checking that with every read would cost more than all the rest: a store on a medium that may lose bits notices a
+/// changed signature by [`checksum`].
 pub trait ReadStore {
     /// Why reading or writing failed.
     type Error: Error;
@@ -82,6 +103,14 @@ pub trait ReadStore {
     fn before(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>, Self::Error>;
     /// Blocks with an arrival number above `seq`, ascending.
     fn arrived(&self, seq: u64, page: Page) -> Result<Vec<Record>, Self::Error>;
+    /// Rows with an arrival number above `seq`, ascending, just as they are stored: for `repair::scan` alone. Where a store
+    /// checks what it reads, this does not, and what of a row cannot be read at all is zero or empty in the answer.
+    ///
+    /// # Errors
+    /// When the rows cannot even be gone through.
+    fn rows(&self, seq: u64, page: Page) -> Result<Vec<Record>, Self::Error> {
+        self.arrived(seq, page)
+    }
     /// A small value.
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, Self::Error>;
 }
@@ -92,6 +121,8 @@ pub trait Store: ReadStore {
     fn append(&mut self, summary: &Summary, bytes: &[u8]) -> Result<(), Self::Error>;
     /// Removes a void block.
     fn remove(&mut self, hash: &BlockHash) -> Result<(), Self::Error>;
+    /// Puts a block, or nothing, in the place of the row with this arrival number, whatever that row holds.
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<(), Self::Error>;
     /// Sets a small value (under 2 MB).
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<(), Self::Error>;
     /// Makes everything written so far durable, all of it or nothing.
@@ -177,6 +208,16 @@ impl Store for MemoryStore {
             self.arrival.remove(&summary.seq);
         }
         Ok(())
+    }
+
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<(), Infallible> {
+        if let Some(hash) = self.arrival.get(&seq).copied() {
+            self.remove(&hash)?;
+        }
+        match block {
+            Some((summary, bytes)) => self.append(summary, bytes),
+            None => Ok(()),
+        }
     }
 
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<(), Infallible> {

@@ -16,10 +16,10 @@ use thiserror::Error;
 use crate::{
     block::{Block, BlockError, Entry, Kind},
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
-    ledger::Evidence,
+    ledger::{Evidence, summarise},
     limits::PAGE_BYTES,
     order::OrderKey,
-    store::{Page, ReadStore, Record},
+    store::{Page, ReadStore, Record, Summary},
 };
 
 /// One entry as JSON.
@@ -104,15 +104,17 @@ pub fn views(block: &Block, previous: &BlockHash) -> Vec<EntryView> {
 /// The latest parent of a block in ledger order; the genesis where it has no parent.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn latest_parent<S: ReadStore>(store: &S, block: &Block) -> Result<BlockHash, S::Error> {
+/// When the store cannot be read, or lacks a parent of this block, which came before it.
+pub fn latest_parent<S: ReadStore>(store: &S, block: &Block) -> Result<BlockHash, ViewError<S::Error>> {
     let parents = &block.header().parents;
     if let [only] = parents[..] {
         return Ok(only);
     }
     let mut latest: Option<OrderKey> = None;
     for parent in parents {
-        latest = latest.max(store.summary(parent)?.map(|summary| summary.key()));
+        let error = BlockError::Malformed("it is not in the store, but a block that rests on it is");
+        let summary = store.summary(parent).map_err(ViewError::Store)?;
+        latest = latest.max(Some(summary.ok_or(ViewError::Damaged { hash: *parent, error })?.key()));
     }
     Ok(latest.map_or(BlockHash::from_bytes(*block.header().ledger.as_bytes()), |key| key.hash))
 }
@@ -158,12 +160,15 @@ pub fn decode_record<E>(record: &Record) -> Result<Block, ViewError<E>> {
     if block.hash() != hash {
         return Err(ViewError::Damaged { hash, error: BlockError::Malformed("its hash is another one") });
     }
+    if (Summary { seq: record.summary.seq, ..summarise(&block) }) != record.summary {
+        return Err(ViewError::Damaged { hash, error: BlockError::Malformed("its row says something else of it") });
+    }
     Ok(block)
 }
 
 fn record_views<S: ReadStore>(store: &S, record: &Record) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let block = decode_record(record)?;
-    let previous = latest_parent(store, &block).map_err(ViewError::Store)?;
+    let previous = latest_parent(store, &block)?;
     Ok(views(&block, &previous))
 }
 

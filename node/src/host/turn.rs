@@ -266,6 +266,7 @@ impl Turns {
                     }
                     self.tell(Event::Added { seq: added.seq, entries: entries.into() });
                 }
+                Effect::Repaired { hash } => self.tell(Event::Repaired { hash }),
                 Effect::OrderChanged { from } => self.tell(Event::OrderChanged { from }),
                 Effect::ForkDetected(evidence) => {
                     let (author, height) = evidence.lane();
@@ -371,6 +372,7 @@ fn describe_input(input: &Input) -> String {
             format!("append {token}: {} entries of {bytes} bytes", payloads.len())
         }
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
+        Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
         Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
@@ -395,6 +397,7 @@ fn describe_effect(effect: &Effect) -> String {
             let author = header.author.fmt_short();
             format!("added block {} of {author} as {}", header.height, added.seq)
         }
+        Effect::Repaired { hash } => format!("repaired block {hash}"),
         Effect::OrderChanged { from: Some(from) } => format!("order changed after {from}"),
         Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),

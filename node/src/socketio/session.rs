@@ -185,7 +185,8 @@ impl Session {
             Event::Progress { done, total } => {
                 self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
             }
-            Event::PeersChanged => {}
+            // A node under repair serves nobody.
+            Event::PeersChanged | Event::Repaired { .. } => {}
         }
         Ok(())
     }

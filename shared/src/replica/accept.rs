@@ -75,6 +75,9 @@ impl<S: Store> Replica<S> {
             Ok(block) => block,
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
+        if !self.repairing.is_empty() {
+            return self.offer_repair(block, effects);
+        }
         if self.ledger.contains(&self.store, &block)? {
             self.note_source(&block, source);
             return Ok(Outcome::Known);
@@ -216,7 +219,10 @@ impl<S: Store> Replica<S> {
         {
             return Ok(());
         }
-        let writes = self.config.writes && lane != self.me && self.ledger.frozen_at(&self.me).is_none();
+        let writes = self.config.writes
+            && self.repairing.is_empty()
+            && lane != self.me
+            && self.ledger.frozen_at(&self.me).is_none();
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
         let mut void = self.void(&freezes)?;

@@ -128,6 +128,8 @@ impl<S: Store> Replica<S> {
                     self.timers.stop(Timer::Stall(id));
                 }
             }
+            // What a freeze voids cannot be decided over a ledger with holes; the proof comes again with the heads.
+            Message::Evidence { .. } if self.repairing() > 0 => {}
             Message::Evidence { proof } => match Evidence::decode(&proof) {
                 Ok(evidence) if evidence.blocks()[0].header().ledger == self.config.ledger => {
                     self.learn(&evidence, effects)?;
@@ -242,7 +244,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn queue_lanes(&mut self, id: LinkId) -> Turn<S> {
+    pub(super) fn queue_lanes(&mut self, id: LinkId) -> Turn<S> {
         let lanes: Vec<NodeId> = self.ledger.lanes().keys().copied().collect();
         for lane in lanes {
             let Some(link) = self.links.get(&id) else { return Ok(()) };
@@ -272,6 +274,10 @@ impl<S: Store> Replica<S> {
                     Refusal::Rule(RuleError::TooManyAuthors) => "this ledger has all the authors it can have",
                 })));
             }
+        }
+        if self.repairing() > 0 {
+            self.request_repairs(id);
+            return Ok(Ok(()));
         }
         let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
         if link.resync && !self.timers.is_set(Timer::Resync(id)) {

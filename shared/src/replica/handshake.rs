@@ -131,6 +131,7 @@ impl<S: Store> Replica<S> {
         }
         effects.push(Effect::PeerUp { link: id, node: peer });
         self.introduce(id, peer);
+        self.request_repairs(id);
         self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
         if self.ledger.lanes().len() <= HEADS_UNASKED {
             self.say_heads(id);

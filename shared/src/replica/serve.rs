@@ -4,13 +4,12 @@ use alloc::vec::Vec;
 
 use super::{Replica, Timer, Turn};
 use crate::{
-    block::Block,
     effect::{Effect, LinkId},
     id::{BlockHash, NodeId},
-    ledger::stored_evidence,
+    ledger::{checked, stored_evidence},
     limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HEADS_PER_FRAME, STALL_TIMEOUT},
     replica::ReplicaError,
-    store::{Page, Record, Store, Summary},
+    store::{Page, Store, Summary},
     wire::{Envelope, Message},
 };
 
@@ -55,7 +54,8 @@ impl<S: Store> Replica<S> {
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             let control = core::mem::take(&mut link.control);
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
-            let may_send = link.peer().is_some() && link.in_flight.has_room();
+            // A lane with a hole would leave the peer with one.
+            let may_send = link.peer().is_some() && link.in_flight.has_room() && self.repairing.is_empty();
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             let message = if may_send { self.next_message(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -137,28 +137,34 @@ impl<S: Store> Replica<S> {
         }
         let page = self.store.lane(lane, height + 1, READ_AHEAD)?;
         let next = page.first().map(|record| record.summary);
-        page.into_iter().for_each(|record| self.recent.insert(record));
+        for record in page {
+            checked::<S::Error>(&record)?;
+            self.recent.insert(record);
+        }
         Ok(next)
     }
 
     pub(super) fn load(&self, summary: &Summary) -> Result<Option<Vec<u8>>, ReplicaError<S::Error>> {
         match self.recent.blocks.get(&(summary.author, summary.height, summary.hash)) {
             Some(record) => Ok(Some(record.bytes.clone())),
-            None => Ok(self.store.block(&summary.hash)?.map(|record| record.bytes)),
+            None => Ok(match self.store.block(&summary.hash)? {
+                Some(record) => Some(checked(&record)?.into_bytes()),
+                None => None,
+            }),
         }
     }
 
     fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
         let (mut blocks, mut bytes, mut next) = (Vec::new(), 0, Some(*hash));
         while let Some(hash) = next {
-            let Some(Record { summary, bytes: block }) = self.store.block(&hash)? else { break };
-            bytes += block.len() + PREFIX_BYTES;
+            let Some(record) = self.store.block(&hash)? else { break };
+            bytes += record.bytes.len() + PREFIX_BYTES;
             if !blocks.is_empty() && (bytes > FRAME_TARGET_BYTES || blocks.len() == ANSWER_BLOCKS) {
                 break;
             }
-            let header = Block::decode_header(&block).map_err(|_| ReplicaError::Damaged(hash))?;
-            next = header.parents.first().copied().filter(|_| summary.height > 1);
-            blocks.push(block);
+            let block = checked(&record)?;
+            next = block.header().parents.first().copied().filter(|_| block.header().height > 1);
+            blocks.push(block.into_bytes());
         }
         blocks.reverse();
         Ok(blocks)

@@ -52,6 +52,29 @@ pub struct Node {
     pub progress: Vec<(u64, u64)>,
     pub held: Option<(u64, u32)>,
     pub imported: Vec<shared::effect::ImportReport>,
+    pub repaired: Vec<BlockHash>,
+}
+
+impl Node {
+    pub fn new(number: u8, writes: bool) -> Self {
+        Self {
+            replica: None,
+            number,
+            writes,
+            starts: 0,
+            added: Vec::new(),
+            appended: Vec::new(),
+            forks: Vec::new(),
+            reordered: 0,
+            written: 0,
+            remembered: BTreeMap::new(),
+            closed: Vec::new(),
+            progress: Vec::new(),
+            held: None,
+            imported: Vec::new(),
+            repaired: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -80,22 +103,7 @@ impl Net {
     pub fn new(writers: &[bool]) -> Self {
         let mut net = Self { now: 1_000_000_000_000, ..Self::default() };
         for (i, writes) in writers.iter().enumerate() {
-            net.nodes.push(Node {
-                replica: None,
-                number: i as u8 + 1,
-                writes: *writes,
-                starts: 0,
-                added: Vec::new(),
-                appended: Vec::new(),
-                forks: Vec::new(),
-                reordered: 0,
-                written: 0,
-                remembered: BTreeMap::new(),
-                closed: Vec::new(),
-                progress: Vec::new(),
-                held: None,
-                imported: Vec::new(),
-            });
+            net.nodes.push(Node::new(i as u8 + 1, *writes));
             net.start(i, MemoryStore::default(), &[]);
         }
         net
@@ -167,6 +175,7 @@ impl Net {
                     }
                     state.added.push(added.block.hash());
                 }
+                Effect::Repaired { hash } => state.repaired.push(hash),
                 Effect::OrderChanged { .. } => state.reordered += 1,
                 Effect::ForkDetected(evidence) => state.forks.push((*evidence).clone()),
                 Effect::Held { height, nodes } => state.held = Some((height, nodes)),
