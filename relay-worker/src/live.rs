@@ -103,7 +103,7 @@ impl Live {
         let replica = match id {
             RoomId::Lobby => None,
             RoomId::Ledger(ledger) => {
-                let config = Config { ledger, key, seed: random()?, writes: false };
+                let config = Config { ledger, key, seed: random()?, writes: false, dials: 0, successor: None };
                 Some(Replica::restore(config, store, &links, now, &mut effects)?)
             }
         };
@@ -247,6 +247,7 @@ impl Live {
                 | Effect::Imported { .. }
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
+                | Effect::Succeeded { .. }
                 | Effect::Progress { .. } => {}
             }
         }

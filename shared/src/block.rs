@@ -113,6 +113,8 @@ impl Kind {
     pub const GENESIS: Kind = Kind(2);
     /// Says nothing but "I have seen my parents": written before a freeze is recorded, so that what was seen stays.
     pub const VOUCHER: Kind = Kind(3);
+    /// The word of a key whose lane is forked for the key that its holder goes on with.
+    pub const SUCCESSION: Kind = Kind(4);
 
     /// The kind's name, if it has one.
     pub fn name(self) -> Option<&'static str> {
@@ -121,6 +123,7 @@ impl Kind {
             Self::EVIDENCE => Some("evidence"),
             Self::GENESIS => Some("genesis"),
             Self::VOUCHER => Some("voucher"),
+            Self::SUCCESSION => Some("succession"),
             _ => None,
         }
     }

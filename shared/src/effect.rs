@@ -77,6 +77,8 @@ pub enum Input {
         /// On this link.
         link: LinkId,
     },
+    /// The first attempt to dial a configured relay failed, so nothing of this node's own lane comes from there for now.
+    DialFailed,
     /// Time passed; due whenever `next_wake` says so, harmless at any other time.
     Wake,
 }
@@ -143,6 +145,15 @@ pub enum Effect {
     },
     /// An author signed two blocks of one height. The lane is frozen there.
     ForkDetected(Arc<Evidence>),
+    /// This node's own lane is forked, and it goes on with its successor's key: note the new node, then put the successor's
+    /// key in the place of the old one. All links are closed and are to be dialled again. Comes again at each start until
+    /// that is done.
+    Succeeded {
+        /// Whose lane is frozen.
+        old: NodeId,
+        /// Who writes from now on.
+        new: NodeId,
+    },
     /// More or fewer linked nodes than before hold this node's own blocks up to a height.
     Held {
         /// The height in this node's lane.
@@ -290,6 +301,8 @@ pub enum CloseReason {
     Full,
     /// A text client was sent too much without a sign that it reads.
     Unread,
+    /// This node proved its old key on the link and has a new one.
+    Succeeded,
 }
 
 impl CloseReason {
@@ -308,6 +321,7 @@ impl CloseReason {
             Self::TooManyFaults => 4008,
             Self::Full => 4009,
             Self::Unread => 4010,
+            Self::Succeeded => 4011,
         }
     }
 }
@@ -328,6 +342,7 @@ impl fmt::Display for CloseReason {
             Self::TooManyFaults => "too many frames that do not parse",
             Self::Full => "no place for another link",
             Self::Unread => "too much was sent since your last frame, dial again to resume",
+            Self::Succeeded => "this node goes on with a new key and dials again",
         })
     }
 }

@@ -22,6 +22,7 @@ pub mod room;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
+pub mod succession;
 mod sync;
 pub mod time;
 pub mod view;
@@ -35,4 +36,5 @@ pub use ledger::Evidence;
 pub use order::OrderKey;
 pub use replica::{Config, Replica, ReplicaError};
 pub use store::{MemoryStore, Page, ReadStore, Record, Store, Summary};
+pub use succession::Succession;
 pub use time::Timestamp;

@@ -99,6 +99,15 @@ pub const CLIENT_STALL: u64 = 20 * SECOND;
 pub const CLIENT_RETRY: u64 = 5_000;
 /// µs that a block's time may be ahead of the local clock before it waits.
 pub const CLOCK_WINDOW: u64 = 10 * MINUTE;
+/// µs after its start that a node waits for its own lane to come in before it signs anything, and that it waits for each
+/// further block of it.
+pub const OWN_LANE: u64 = 5 * SECOND;
+/// µs that this may take in all while blocks of the own lane keep coming.
+pub const OWN_LANE_MOST: u64 = MINUTE;
+/// Tips of its own lane that a node waits for on one link.
+pub const OWN_TIPS: usize = 16;
+/// Times that a node which has not signed anything yet waits anew because a peer says that it has more of the node's lane.
+pub const OWN_WAITS: u32 = 8;
 /// µs between two comparisons of heads that a full parking place made necessary.
 pub const RESYNC_EVERY: u64 = SECOND;
 /// µs of the first wait before a link is dialled again.
@@ -142,6 +151,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("dead after a ping", PING_TIMEOUT, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
+    ("own lane first", OWN_LANE, "µs"),
+    ("own lane first, while it comes in", OWN_LANE_MOST, "µs"),
     ("clock window", CLOCK_WINDOW, "µs"),
     ("first reconnect", RECONNECT_FIRST, "µs"),
     ("longest reconnect", RECONNECT_MOST, "µs"),

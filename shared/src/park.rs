@@ -8,7 +8,7 @@ use alloc::{
 };
 
 use crate::{
-    block::VerifiedBlock,
+    block::{Block, VerifiedBlock},
     effect::LinkId,
     id::{BlockHash, NodeId},
     limits::{PARKED_BYTES, PARKED_LINK_BYTES, ZONE_BYTES},
@@ -67,6 +67,11 @@ impl Pool {
 
     pub(crate) fn get(&self, hash: &BlockHash) -> Option<&Parked> {
         self.blocks.get(hash)
+    }
+
+    /// A block that waits for a voucher.
+    pub(crate) fn void(&self, hash: &BlockHash) -> Option<Block> {
+        self.blocks.get(hash).filter(|parked| parked.wait == Wait::Voucher).map(|parked| Block::clone(&parked.block))
     }
 
     pub(crate) fn has_zone(&self) -> bool {

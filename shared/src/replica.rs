@@ -9,6 +9,7 @@ mod handshake;
 #[cfg(feature = "sim")]
 mod inspect;
 mod mending;
+mod own;
 mod serve;
 
 use alloc::{
@@ -19,6 +20,7 @@ use alloc::{
 
 use thiserror::Error;
 
+use self::own::Own;
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId},
@@ -50,6 +52,13 @@ pub struct Config {
     pub seed: [u8; 32],
     /// Whether the node writes. A relay does not.
     pub writes: bool,
+    /// How many relays the driver dials at the start. Until their peers have told what they have of this node's lane, or
+    /// each of the first dials has failed ([`Input::DialFailed`]), or a deadline has passed, nothing is signed. 0: it writes
+    /// at once.
+    pub dials: u32,
+    /// A key that has signed nothing, kept where it lasts: when this node's lane turns out to be forked, the node goes on
+    /// with it ([`Effect::Succeeded`]).
+    pub successor: Option<Key>,
 }
 
 /// Counts of what is in the ledger.
@@ -124,6 +133,10 @@ enum Timer {
     Stall(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
+    /// The next block of this node's own lane must have come.
+    OwnLane,
+    /// Nothing more of it is waited for.
+    OwnLaneMost,
 }
 
 /// Blocks at hand, by lane.
@@ -172,6 +185,7 @@ pub struct Replica<S: Store> {
     repairing: BTreeSet<BlockHash>,
     /// A block was repaired in this turn: what is kept in memory is made anew at its end.
     repaired: bool,
+    own: Own,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -209,8 +223,10 @@ impl<S: Store> Replica<S> {
             vouchers: false,
             repairing,
             repaired: false,
+            own: Own::default(),
             now,
         };
+        replica.start_own(effects)?;
         for (id, state) in links {
             replica.restore_link(*id, state, effects);
             replica.request_repairs(*id);
@@ -241,6 +257,7 @@ impl<S: Store> Replica<S> {
                 }
             }
             Input::Pong { link } => self.heard(link),
+            Input::DialFailed => self.handle_dial_failed(),
             Input::Wake => self.handle_wake(effects)?,
         }
         self.resolve_zone(effects)
@@ -252,6 +269,8 @@ impl<S: Store> Replica<S> {
     /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
+        self.settle_own(effects)?;
+        self.follow_predecessor(effects)?;
         self.seal(effects)?;
         self.finish_repairs()?;
         if let Some(key) = self.reordered.take() {
@@ -413,6 +432,9 @@ impl<S: Store> Replica<S> {
 
     /// Makes blocks of what waits: as few as the limits allow.
     fn seal(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        if self.own.waits && self.ledger.frozen_at(&self.me).is_none() {
+            return Ok(());
+        }
         let waiting = core::mem::take(&mut self.waiting);
         (self.waiting_entries, self.waiting_bytes) = (0, 0);
         // The lane may have been frozen, or a block found missing, since these were taken in.
@@ -460,6 +482,8 @@ impl<S: Store> Replica<S> {
         entries: Vec<Entry>,
         effects: &mut Vec<Effect>,
     ) -> Result<Arc<VerifiedBlock>, ReplicaError<S::Error>> {
+        assert!(!self.own.waits, "a block is signed before this node's own lane is here");
+        self.own.signed = true;
         let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {
             Some((hash, _)) => self.ledger.summary(&self.store, hash)?,
             None => None,
@@ -497,6 +521,9 @@ impl<S: Store> Replica<S> {
         if !self.links.is_empty() {
             self.recent.insert(Record { summary, bytes: block.bytes().to_vec() });
             self.spread(&summary, source);
+        }
+        if summary.author == self.me && (source.is_some() || self.own.waits) {
+            self.on_own_block(&summary.hash);
         }
         effects.push(Effect::Added(Added { seq, block, previous }));
         Ok(())

@@ -46,6 +46,7 @@ const REST: u64 = 3 * SECOND;
 const EVENTS: u64 = 20_000_000;
 /// Stands apart from the number of a member.
 const RELAY_KEY: u64 = 1000;
+const SPARE_KEY: u64 = 2000;
 
 /// Something that happens at a time.
 #[derive(Debug, Clone)]
@@ -71,6 +72,7 @@ struct World {
     paths: BTreeMap<(usize, usize), Path>,
     events: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
+    keys: u64,
     healed: bool,
     liars: Liars,
     truth: Truth,
@@ -103,6 +105,7 @@ impl World {
             paths: BTreeMap::new(),
             events: BTreeMap::new(),
             scheduled: 0,
+            keys: 0,
             healed: false,
             liars: Liars::default(),
             truth: Truth::default(),
@@ -112,6 +115,15 @@ impl World {
         };
         world.populate();
         world
+    }
+
+    /// A key that a member has not used yet.
+    fn spare_key(&mut self, number: usize) -> Key {
+        self.keys += 1;
+        let key = self.key(SPARE_KEY + self.keys);
+        self.truth.know(&key, number);
+        self.machines[number].disk.add_owner(key.node());
+        key
     }
 
     fn key(&self, number: u64) -> Key {
@@ -138,6 +150,10 @@ impl World {
                 self.truth.know(&key, number);
             }
             self.machines.push(Machine::new(kind, key));
+            if kind == Kind::Honest {
+                self.machines[number].disk.add_owner(self.machines[number].key.node());
+                self.machines[number].successor = Some(self.spare_key(number));
+            }
         }
         for number in 0..honest + liars {
             let mut targets: Vec<usize> = (honest + liars..honest + liars + relays).collect();

@@ -89,6 +89,32 @@ impl Outbox {
     }
 }
 
+/// What a link's peer has of this replica's own lane.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OwnClaims {
+    /// Tips that are not here, with their heights.
+    pub(crate) tips: BTreeMap<BlockHash, u64>,
+    /// It says that the lane is frozen; the proof is still to come.
+    pub(crate) proof: bool,
+    /// The heads have been compared.
+    pub(crate) known: bool,
+    /// This dial does not have to be waited for any more.
+    pub(crate) counted: bool,
+}
+
+impl OwnClaims {
+    /// Whether something is still to come.
+    pub(crate) fn owes(&self) -> bool {
+        !self.tips.is_empty() || self.proof
+    }
+
+    /// Nothing more is waited for.
+    pub(crate) fn forget(&mut self) {
+        self.tips.clear();
+        self.proof = false;
+    }
+}
+
 /// Everything a replica keeps of one link.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -133,6 +159,10 @@ pub(crate) struct Link {
     pub(crate) progress: (u64, u64),
     /// Whom the peer announced.
     pub(crate) announced: BTreeSet<NodeId>,
+    /// What the peer has of our own lane.
+    pub(crate) own: OwnClaims,
+    /// Something of the peer's was left for later, because this node may not write yet: compare heads again then.
+    pub(crate) postponed: bool,
     /// The last state that the driver was told to remember.
     pub(crate) remembered: Vec<u8>,
 }
@@ -162,6 +192,8 @@ impl Link {
             resync: false,
             progress: (0, 0),
             announced: BTreeSet::new(),
+            own: OwnClaims::default(),
+            postponed: false,
             remembered: Vec::new(),
         }
     }

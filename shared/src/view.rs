@@ -14,12 +14,13 @@ use serde_json::{json, value::RawValue};
 use thiserror::Error;
 
 use crate::{
-    block::{Block, BlockError, Entry, Kind},
+    block::{Block, BlockError, Entry, Header, Kind},
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
     ledger::{Evidence, summarise},
     limits::PAGE_BYTES,
     order::OrderKey,
     store::{Page, ReadStore, Record, Summary},
+    succession::Succession,
 };
 
 /// One entry as JSON.
@@ -29,7 +30,7 @@ pub struct EntryView {
     pub id: String,
     /// Block time + index, RFC 3339 with six digits.
     pub timestamp: String,
-    /// The payload, where it is JSON; for evidence what it proves; otherwise `null`.
+    /// The payload, where it is JSON; for evidence and successions what they prove; otherwise `null`.
     pub data: Box<RawValue>,
     /// The entry before it in its block; for a first entry the latest parent in ledger order, or the genesis.
     pub previous_hash: String,
@@ -43,7 +44,7 @@ pub struct EntryView {
     pub height: u64,
     /// Index in its block.
     pub index: u32,
-    /// `data`, `evidence`, or the number of a kind without a name.
+    /// `data`, `evidence`, `voucher`, `succession`, or the number of a kind without a name.
     pub kind: String,
     /// Hashes of the block's parents.
     pub parents: Vec<String>,
@@ -57,7 +58,7 @@ impl EntryView {
     fn new(block: &Block, index: usize, previous: &BlockHash) -> Self {
         let (header, entry, hashes) = (block.header(), &block.entries()[index], block.entry_hashes());
         let last = index + 1 == hashes.len();
-        let (data, payload_hex) = data_view(entry);
+        let (data, payload_hex) = data_view(header, entry);
         Self {
             id: block.entry_id(index).to_string(),
             timestamp: header.timestamp.plus(index as u64).to_string(),
@@ -75,7 +76,7 @@ impl EntryView {
     }
 }
 
-fn data_view(entry: &Entry) -> (Box<RawValue>, Option<String>) {
+fn data_view(header: &Header, entry: &Entry) -> (Box<RawValue>, Option<String>) {
     let null = || RawValue::NULL.to_owned();
     let Some(payload) = entry.payload() else { return (null(), None) };
     let raw = || (!payload.is_empty()).then(|| hex::encode(payload));
@@ -88,6 +89,14 @@ fn data_view(entry: &Entry) -> (Box<RawValue>, Option<String>) {
                 (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
             }
             Err(_) => (null(), raw()),
+        },
+        Kind::SUCCESSION => match Succession::decode(payload) {
+            Ok(succession) if succession.verify(&header.ledger, &header.author).is_ok() => {
+                let data =
+                    json!({ "node": succession.old.to_string(), "signature": hex::encode(succession.signature) });
+                (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
+            }
+            _ => (null(), raw()),
         },
         _ => match core::str::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok()) {
             Some(data) => (data, None),

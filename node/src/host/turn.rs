@@ -88,7 +88,7 @@ impl Turns {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
-        let config = Config { ledger, key: key.into_key(), seed, writes: true };
+        let config = Config { ledger, key: key.into_key(), seed, writes: true, dials: 0, successor: None };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);
@@ -273,6 +273,8 @@ impl Turns {
                     warn!("node {author} signed two blocks of height {height}; its lane is frozen there");
                     self.tell(Event::ForkDetected(evidence));
                 }
+                // Never without a successor.
+                Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
                 Effect::Progress { link: _, done, total } => self.tell(Event::Progress { done, total }),
                 Effect::PeerUp { link, node } => {
@@ -378,6 +380,7 @@ fn describe_input(input: &Input) -> String {
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
         Input::Ping { link } => format!("ping on link {}", link.0),
         Input::Pong { link } => format!("pong on link {}", link.0),
+        Input::DialFailed => "a dial failed".to_owned(),
         Input::Wake => "wake".to_owned(),
     }
 }
@@ -401,6 +404,7 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::OrderChanged { from: Some(from) } => format!("order changed after {from}"),
         Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
+        Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),
         Effect::Progress { link, done, total } => format!("link {}: {done} of {total} blocks", link.0),
         Effect::PeerUp { link, node } => format!("link {} is node {}", link.0, node.fmt_short()),

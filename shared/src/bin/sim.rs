@@ -143,7 +143,7 @@ fn print(total: &Report, elapsed: Duration) {
     }
     println!(
         "sim {} seeds={} violations={} seconds={seconds:.1} seeds_per_hour={:.0} node_hours={hours:.0} \
-         node_hours_per_hour={:.0} turns={} acked={} forks={} freezes={} reordered={} most_reads={} slowest_in_step={:.1}s \
+         node_hours_per_hour={:.0} turns={} acked={} forks={} successions={} repaired={} freezes={} reordered={} most_reads={} slowest_in_step={:.1}s \
          trace={:016x}",
         verdict(total.violations.is_empty()),
         total.seeds,
@@ -153,6 +153,8 @@ fn print(total: &Report, elapsed: Duration) {
         total.turns,
         total.acked,
         total.forks,
+        total.successions,
+        total.repaired,
         total.freezes,
         total.reordered,
         total.reads,

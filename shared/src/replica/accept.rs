@@ -89,7 +89,9 @@ impl<S: Store> Replica<S> {
             Ok(block) => Arc::new(block),
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
-        self.look_for_forks(&block, effects)?;
+        if !self.look_for_forks(&block, source, effects)? {
+            return Ok(self.postpone(bytes, source));
+        }
         let outcome = self.place(block.clone(), source, effects)?;
         if outcome == Outcome::Added {
             self.place_children(block.hash(), effects)?;
@@ -189,14 +191,22 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Learns the freezes that a new block records, and the one that it makes together with another block.
-    fn look_for_forks(&mut self, block: &Block, effects: &mut Vec<Effect>) -> Turn<S> {
+    /// Learns the freezes that a new block records, and the one that it makes together with another block. False: not yet,
+    /// and until then the block must not be added.
+    fn look_for_forks(
+        &mut self,
+        block: &Block,
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, ReplicaError<S::Error>> {
         for evidence in recorded(block) {
-            self.learn(&evidence, effects)?;
+            if !self.learn(&evidence, source, effects)? || self.succession_waits_for(&evidence) {
+                return Ok(false);
+            }
         }
         let (author, height) = (block.header().author, block.header().height);
         if self.ledger.in_zone(&author, height) {
-            return Ok(());
+            return Ok(true);
         }
         let parked = self.pool.sibling(author, height, &block.hash()).map(|other| Evidence::new(&other, block));
         let evidence = match parked {
@@ -204,25 +214,39 @@ impl<S: Store> Replica<S> {
             None => self.ledger.sibling(&self.store, block)?.map(|other| Evidence::new(&other, block)),
         };
         match evidence {
-            Some(Ok(evidence)) => self.learn(&evidence, effects),
-            _ => Ok(()),
+            Some(Ok(evidence)) => self.learn(&evidence, source, effects),
+            _ => Ok(true),
         }
     }
 
     /// Freezes a lane, unless it is frozen there or below. A node that writes first vouches for what it has seen, so that
-    /// this stays, and then records the freeze.
-    pub(super) fn learn(&mut self, evidence: &Evidence, effects: &mut Vec<Effect>) -> Turn<S> {
+    /// this stays, and then records the freeze. False: not yet, because this node may not write yet.
+    pub(super) fn learn(
+        &mut self,
+        evidence: &Evidence,
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, ReplicaError<S::Error>> {
         let (lane, height) = evidence.lane();
         let frozen = self.ledger.frozen_at(&lane);
         if frozen.is_some_and(|frozen| frozen <= height)
             || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES)
         {
-            return Ok(());
+            return Ok(true);
         }
-        let writes = self.config.writes
-            && self.repairing.is_empty()
-            && lane != self.me
-            && self.ledger.frozen_at(&self.me).is_none();
+        if !self.repairing.is_empty() {
+            // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
+            return Ok(false);
+        }
+        if lane == self.me && self.config.writes && self.config.successor.is_some() {
+            self.on_own_fork(evidence, source)?;
+            return Ok(true);
+        }
+        let able = self.config.writes && lane != self.me && self.ledger.frozen_at(&self.me).is_none();
+        if able && self.own.waits && !self.spoke_elsewhere(source) {
+            return Ok(false);
+        }
+        let writes = able && !self.own.waits;
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
         let mut void = self.void(&freezes)?;
@@ -238,11 +262,12 @@ impl<S: Store> Replica<S> {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
             self.write(alloc::vec![entry], effects)?;
         }
-        self.spread_freeze(lane, height)
+        self.spread_freeze(lane, height)?;
+        Ok(true)
     }
 
     /// Writes blocks that say nothing until every tip is in their past.
-    fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+    pub(super) fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let seen: Vec<BlockHash> = self.ledger.tips().keys().copied().collect();
         while seen.iter().any(|tip| self.ledger.tips().get(tip).is_some_and(|tip| tip.author != self.me)) {
             let entry = Entry::new(Kind::VOUCHER, self.random.bytes16(), Vec::new());

@@ -34,6 +34,7 @@ impl<S: Store> Replica<S> {
                 }
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
+                Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Resync(id) => {
                     if let Some(link) = self.links.get_mut(&id) {
                         link.resync = false;
@@ -105,7 +106,7 @@ impl<S: Store> Replica<S> {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
             }
             Message::NodeAnnounce { nodes } => self.on_announce(id, nodes),
-            Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects),
+            Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,
             Message::EntryAnnounce { blocks, remaining } => {
                 let count = blocks.len() as u64;
@@ -132,7 +133,9 @@ impl<S: Store> Replica<S> {
             Message::Evidence { .. } if self.repairing() > 0 => {}
             Message::Evidence { proof } => match Evidence::decode(&proof) {
                 Ok(evidence) if evidence.blocks()[0].header().ledger == self.config.ledger => {
-                    self.learn(&evidence, effects)?;
+                    if !self.learn(&evidence, Some(id), effects)? {
+                        self.postpone_link(id);
+                    }
                 }
                 _ => return Ok(Err(CloseReason::Protocol("evidence proves nothing"))),
             },
@@ -147,7 +150,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) {
+    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) -> Turn<S> {
         if digest == self.ledger.digest() {
             // A peer that asks again has forgotten what this side has. The answer must be none that is answered again.
             if self.links.get(&id).is_some_and(|link| link.compared) {
@@ -156,12 +159,17 @@ impl<S: Store> Replica<S> {
             self.has_everything(id);
             let height = self.ledger.height(&self.me);
             self.on_have(id, &[(self.me, height)], effects);
+            if let Some(link) = self.links.get_mut(&id) {
+                link.own.forget();
+            }
+            self.on_own_compared(id, effects)?;
         } else if self.links.get(&id).is_some_and(|link| !link.heads_sent) {
             self.tell_heads(id);
         }
         if let Some(link) = self.links.get_mut(&id) {
             link.heads_sent = false;
         }
+        Ok(())
     }
 
     /// Tells a peer all heads, at most once in [`RESYNC_EVERY`]: they are many, and asking for them costs little.
@@ -194,6 +202,7 @@ impl<S: Store> Replica<S> {
             link.has.clear();
             link.outbox.clear();
             link.remaining = 0;
+            link.own.forget();
             link.proofs = self.ledger.freezes().into_keys().collect();
         }
         for head in heads {
@@ -208,10 +217,12 @@ impl<S: Store> Replica<S> {
             }
             if head.author == self.me {
                 self.on_have(id, &[(head.author, has)], effects);
+                self.on_own_head(id, &head)?;
             }
         }
         if last {
             self.queue_lanes(id)?;
+            self.on_own_compared(id, effects)?;
         }
         Ok(())
     }

@@ -57,6 +57,7 @@ impl<S: Store> Replica<S> {
             self.timers.stop(timer);
         }
         self.pool.drop_link(id);
+        self.on_own_link_gone(link.role, &link.own);
         if let Some(node) = link.peer() {
             effects.push(Effect::PeerDown { link: id, node });
             if link.holds > 0 {

@@ -51,11 +51,13 @@ impl<S: Store> Replica<S> {
 
     fn serve(&mut self, id: LinkId, effects: &mut Vec<Effect>) -> Turn<S> {
         loop {
+            let held_back = self.holds_back(id);
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             let control = core::mem::take(&mut link.control);
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
             // A lane with a hole would leave the peer with one.
-            let may_send = link.peer().is_some() && link.in_flight.has_room() && self.repairing.is_empty();
+            let may_send =
+                link.peer().is_some() && link.in_flight.has_room() && self.repairing.is_empty() && !held_back;
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             let message = if may_send { self.next_message(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -154,15 +156,21 @@ impl<S: Store> Replica<S> {
         }
     }
 
+    /// The wanted block and those before it in its lane. Void ones too, as far as they are kept: somebody may vouch for them.
     fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
         let (mut blocks, mut bytes, mut next) = (Vec::new(), 0, Some(*hash));
         while let Some(hash) = next {
-            let Some(record) = self.store.block(&hash)? else { break };
-            bytes += record.bytes.len() + PREFIX_BYTES;
+            let block = match self.store.block(&hash)? {
+                Some(record) => checked(&record)?,
+                None => match self.pool.void(&hash) {
+                    Some(block) => block,
+                    None => break,
+                },
+            };
+            bytes += block.bytes().len() + PREFIX_BYTES;
             if !blocks.is_empty() && (bytes > FRAME_TARGET_BYTES || blocks.len() == ANSWER_BLOCKS) {
                 break;
             }
-            let block = checked(&record)?;
             next = block.header().parents.first().copied().filter(|_| block.header().height > 1);
             blocks.push(block.into_bytes());
         }

@@ -72,6 +72,7 @@ impl World {
             Fault::Crash | Fault::PowerLoss => self.crash(anyone, fault == Fault::Crash),
             Fault::CrashInTurn | Fault::CrashAfterCommit => self.crash_in_turn(anyone, fault),
             Fault::InputOutput | Fault::WrittenAnyway | Fault::DiskFull => self.disk_fails(anyone, fault),
+            Fault::BitFlip => self.flip_bit(anyone),
             Fault::RestoreOld => self.restore_old(member),
             Fault::ClockOff | Fault::ClockBack => self.clock_steps(member, fault),
             Fault::RelaySleep => relay.is_some_and(|relay| self.relay_sleeps(relay)),
@@ -145,11 +146,24 @@ impl World {
         true
     }
 
+    /// A bit of a stored block turns over, and nobody notices before the block is read.
+    fn flip_bit(&mut self, number: usize) -> bool {
+        if self.machines[number].kind == Kind::Liar {
+            return false;
+        }
+        let Some(hash) = self.machines[number].disk.flip_bit(&mut self.random) else { return false };
+        self.machines[number].damaged.insert(hash);
+        self.check_lost_block(number, hash);
+        true
+    }
+
     /// Somebody puts an older copy of a disk back, or makes the copy.
     fn restore_old(&mut self, number: usize) -> bool {
         if self.machines[number].backup.is_none() || self.random.per_mille(300) {
-            let copy = self.machines[number].disk.durable().clone();
-            self.machines[number].backup = Some(copy);
+            if self.machines[number].damaged.is_empty() {
+                let copy = self.machines[number].disk.durable().clone();
+                self.machines[number].backup = Some(copy);
+            }
             return false;
         }
         let Some(copy) = self.machines[number].backup.clone() else { return false };
@@ -163,6 +177,9 @@ impl World {
         self.down(number, true);
         let before = self.machines[number].disk.hashes();
         self.machines[number].disk = Disk::new(durable);
+        self.machines[number].damaged.clear();
+        let keys = self.truth.keys_of(number);
+        keys.into_iter().for_each(|key| self.machines[number].disk.add_owner(key));
         self.check_lost(number, &before);
         let wait = self.random.between(SECOND, 30 * SECOND);
         self.schedule(self.now + wait, Event::Start { machine: number });
@@ -201,6 +218,22 @@ impl World {
         }
     }
 
+    /// Somebody looks after a damaged disk. What nobody can give any more cannot be repaired: then the machine begins anew, a
+    /// member with a new key.
+    fn look_after(&mut self, number: usize) {
+        let damaged = &self.machines[number].damaged;
+        if self.machines[number].retired || damaged.is_empty() {
+            return;
+        }
+        if !damaged.iter().any(|hash| self.truth.is_lost(hash)) {
+            return self.damaged(number);
+        }
+        self.replace_disk(number, MemoryStore::default());
+        if self.machines[number].kind == Kind::Honest {
+            self.machines[number].key = self.spare_key(number);
+        }
+    }
+
     /// Faults end: every machine runs, every path is open and wide, clocks are right, liars are silent, relays honest.
     pub(super) fn heal(&mut self) {
         self.healed = true;
@@ -223,6 +256,7 @@ impl World {
             } else if lied {
                 self.down(number, true);
             }
+            self.look_after(number);
             let machine = &mut self.machines[number];
             machine.twin = None;
             machine.withholds = None;

@@ -10,6 +10,7 @@ use core::cell::{Ref, RefCell};
 
 use thiserror::Error;
 
+use super::random::Random;
 use crate::{
     id::{BlockHash, NodeId},
     order::OrderKey,
@@ -23,7 +24,13 @@ pub(super) enum DiskError {
     Io,
     #[error("no space left on device")]
     Full,
+    /// What the replica cannot notice by a hash, a store notices by its checksums.
+    #[error("a checksum is wrong")]
+    Checksum,
 }
+
+/// Bytes at the end of a block.
+const SIGNATURE: usize = 64;
 
 /// When the disk fails next.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +46,7 @@ pub(super) struct Failure {
 enum Op {
     Append(Summary, Vec<u8>),
     Remove(BlockHash),
+    Replace(u64, Option<(Summary, Vec<u8>)>),
     Meta(String, Vec<u8>),
 }
 
@@ -55,7 +63,7 @@ pub(super) struct Work {
 
 #[derive(Debug, Default)]
 struct Inner {
-    owner: Option<NodeId>,
+    owners: BTreeSet<NodeId>,
     /// What the process sees.
     seen: MemoryStore,
     /// What a crash keeps.
@@ -64,6 +72,8 @@ struct Inner {
     failure: Option<Failure>,
     work: Work,
     removed: Vec<BlockHash>,
+    /// Blocks whose signature is not what it was. No hash covers it.
+    forged: BTreeSet<BlockHash>,
 }
 
 /// A handle to one machine's disk; the replica has another one.
@@ -77,8 +87,23 @@ impl Disk {
     }
 
     /// Whose blocks do not count as foreign.
-    pub(super) fn set_owner(&self, owner: NodeId) {
-        self.0.borrow_mut().owner = Some(owner);
+    pub(super) fn add_owner(&self, owner: NodeId) {
+        self.0.borrow_mut().owners.insert(owner);
+    }
+
+    /// A bit of a durable block turns over. Returns which block, if there is any.
+    pub(super) fn flip_bit(&self, random: &mut Random) -> Option<BlockHash> {
+        let inner = &mut *self.0.borrow_mut();
+        let mut record = random.pick(&all(&inner.durable)).cloned()?;
+        let bit = random.index(record.bytes.len() * 8);
+        record.bytes[bit / 8] ^= 1 << (bit % 8);
+        if bit / 8 + SIGNATURE >= record.bytes.len() {
+            inner.forged.insert(record.summary.hash);
+        }
+        let op = Op::Replace(record.summary.seq, Some((record.summary, record.bytes)));
+        infallible(apply(&mut inner.durable, &op));
+        infallible(apply(&mut inner.seen, &op));
+        Some(record.summary.hash)
     }
 
     pub(super) fn fail(&self, failure: Option<Failure>) {
@@ -147,6 +172,7 @@ fn apply(store: &mut MemoryStore, op: &Op) -> Result<(), core::convert::Infallib
     match op {
         Op::Append(summary, bytes) => store.append(summary, bytes),
         Op::Remove(hash) => store.remove(hash),
+        Op::Replace(seq, block) => store.replace(*seq, block.as_ref().map(|(summary, bytes)| (summary, &bytes[..]))),
         Op::Meta(key, value) => store.set_meta(key, value),
     }
 }
@@ -176,6 +202,9 @@ impl Disk {
         let inner = &mut *self.0.borrow_mut();
         inner.operation(false)?;
         let records = infallible(read(&inner.seen));
+        if records.iter().any(|record| inner.forged.contains(&record.summary.hash)) {
+            return Err(DiskError::Checksum);
+        }
         inner.work.reads += 1 + records.len() as u64;
         Ok(records)
     }
@@ -189,6 +218,9 @@ impl ReadStore for Disk {
     }
 
     fn block(&self, hash: &BlockHash) -> Result<Option<Record>, DiskError> {
+        if self.0.borrow().forged.contains(hash) {
+            return Err(DiskError::Checksum);
+        }
         self.one(|store| store.block(hash))
     }
 
@@ -208,6 +240,10 @@ impl ReadStore for Disk {
         self.many(|store| store.arrived(seq, page))
     }
 
+    fn rows(&self, seq: u64, page: Page) -> Result<Vec<Record>, DiskError> {
+        Ok(infallible(self.0.borrow().seen.rows(seq, page)))
+    }
+
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, DiskError> {
         self.one(|store| store.meta(key))
     }
@@ -216,7 +252,7 @@ impl ReadStore for Disk {
 impl Store for Disk {
     fn append(&mut self, summary: &Summary, bytes: &[u8]) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
-        inner.work.foreign += u64::from(inner.owner != Some(summary.author));
+        inner.work.foreign += u64::from(!inner.owners.contains(&summary.author));
         inner.write(Op::Append(*summary, bytes.to_vec()))
     }
 
@@ -225,6 +261,14 @@ impl Store for Disk {
         inner.work.removed += 1;
         inner.removed.push(*hash);
         inner.write(Op::Remove(*hash))
+    }
+
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<(), DiskError> {
+        let block = block.map(|(summary, bytes)| (*summary, bytes.to_vec()));
+        let inner = &mut *self.0.borrow_mut();
+        let row = infallible(inner.seen.rows(seq.saturating_sub(1), Page::ONE));
+        row.iter().for_each(|record| _ = inner.forged.remove(&record.summary.hash));
+        inner.write(Op::Replace(seq, block))
     }
 
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<(), DiskError> {

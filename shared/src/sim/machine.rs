@@ -1,7 +1,10 @@
 //! One machine: a real replica on a disk that fails, and the driver around it. It does what the node's turn thread and the
 //! relay's object do: take what waits, commit once, and only then act.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     Event, World,
@@ -11,9 +14,10 @@ use super::{
 };
 use crate::{
     effect::{CloseReason, Effect, Input, LinkId},
-    id::NodeId,
+    id::{BlockHash, NodeId},
     key::Key,
-    replica::{Config, Replica, ReplicaError},
+    repair::{mend, scan},
+    replica::{Config, OpenError, Replica, ReplicaError},
     store::MemoryStore,
     time::{Backoff, MINUTE, SECOND, Timestamp},
 };
@@ -37,18 +41,24 @@ pub(super) enum Kind {
 pub(super) struct Target {
     pub(super) machine: usize,
     pub(super) connection: Option<usize>,
+    /// The first dial since the start has been made.
+    pub(super) tried: bool,
     backoff: Backoff,
 }
 
 impl Target {
     pub(super) fn new(machine: usize) -> Self {
-        Self { machine, connection: None, backoff: Backoff::default() }
+        Self { machine, connection: None, tried: false, backoff: Backoff::default() }
     }
 }
 
 pub(super) struct Machine {
     pub(super) kind: Kind,
     pub(super) key: Key,
+    /// The key that it goes on with when its own lane is forked.
+    pub(super) successor: Option<Key>,
+    /// Blocks on its disk in which a bit turned over.
+    pub(super) damaged: BTreeSet<BlockHash>,
     pub(super) disk: Disk,
     pub(super) replica: Option<Replica<Disk>>,
     pub(super) starts: u64,
@@ -80,6 +90,8 @@ impl Machine {
         Self {
             kind,
             key,
+            successor: None,
+            damaged: BTreeSet::new(),
             disk: Disk::default(),
             replica: None,
             starts: 0,
@@ -139,20 +151,29 @@ impl World {
         machine.inbox.clear();
         machine.turn_at = None;
         machine.wake_at = None;
-        machine.disk.set_owner(machine.key.node());
-        let config = Config { ledger, key: machine.key.clone(), seed, writes: machine.kind == Kind::Honest };
+        let writes = machine.kind == Kind::Honest;
+        let dials = if writes { machine.targets.len() as u32 } else { 0 };
+        machine.targets.iter_mut().for_each(|target| target.tried = false);
+        let (key, successor) = (machine.key.clone(), machine.successor.clone());
+        let config = Config { ledger, key, successor, seed, writes, dials };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);
-        let Ok(mut replica) = opened else { return self.ended(number) };
+        let mut replica = match opened {
+            Ok(replica) => replica,
+            Err(OpenError::Damaged(_) | OpenError::Store(DiskError::Checksum)) => return self.damaged(number),
+            Err(_) => return self.ended(number),
+        };
         let committed = replica.commit(clock, &mut effects);
         machine.replica = Some(replica);
         for (link, state) in links {
             let peer = crate::sync::Link::load(state).and_then(|(link, _)| link.peer());
             machine.up.extend(peer.map(|peer| (*link, (peer, now))));
         }
-        if committed.is_err() {
-            return self.ended(number);
+        match committed {
+            Ok(()) => {}
+            Err(ReplicaError::Damaged(_) | ReplicaError::Store(DiskError::Checksum)) => return self.damaged(number),
+            Err(ReplicaError::Store(_)) => return self.ended(number),
         }
         self.perform(number, effects);
         for slot in 0..self.machines[number].targets.len() {
@@ -168,8 +189,19 @@ impl World {
     pub(super) fn ended(&mut self, number: usize) {
         self.machines[number].disk.crash();
         self.down(number, true);
-        let wait = self.random.between(SECOND / 10, 30 * SECOND);
+        let wait = self.random.between(SECOND / 10, if self.healed { SECOND } else { 30 * SECOND });
         self.schedule(self.now + wait, Event::Start { machine: number });
+    }
+
+    /// The process met a damaged block and ended; somebody lets it repair its store.
+    pub(super) fn damaged(&mut self, number: usize) {
+        let known = !self.machines[number].damaged.is_empty();
+        self.check("no_damage", known, |_| alloc::format!("machine {number} finds damage on a sound disk"));
+        self.ended(number);
+        let ledger = self.ledger;
+        let disk = &mut self.machines[number].disk;
+        let mended = scan(disk, &ledger, |_, _| {}).and_then(|found| mend(disk, &found));
+        self.check("no_damage", mended.is_ok(), |_| alloc::format!("machine {number} cannot be mended"));
     }
 
     /// The process is gone, and its connections with it.
@@ -259,6 +291,10 @@ impl World {
         let random = self.random.next();
         let target = &mut self.machines[number].targets[slot];
         target.connection = None;
+        if !core::mem::replace(&mut target.tried, true) {
+            self.input(number, Input::DialFailed, false);
+        }
+        let target = &mut self.machines[number].targets[slot];
         let at = self.now + after + target.backoff.wait(random);
         self.schedule(at, Event::Dial { machine: number, slot });
     }
@@ -334,14 +370,8 @@ impl World {
                 self.perform(number, effects);
                 self.plan_wake(number);
             }
+            Err(ReplicaError::Damaged(_) | ReplicaError::Store(DiskError::Checksum)) => self.damaged(number),
             Err(ReplicaError::Store(_)) => self.ended(number),
-            Err(ReplicaError::Damaged(hash)) => {
-                self.violation(
-                    "no_damage",
-                    alloc::format!("machine {number} reads a damaged block {hash} on a sound disk"),
-                );
-                self.ended(number);
-            }
         }
     }
 
@@ -389,8 +419,25 @@ impl World {
                     self.check_evidence(number, &evidence);
                 }
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
+                Effect::Repaired { .. } => self.report.repaired += 1,
+                Effect::Succeeded { old, new } => self.succeeded(number, old, new),
                 Effect::Imported { .. } | Effect::Progress { .. } => {}
             }
+        }
+    }
+
+    /// Does what a node does with its key files: the successor takes the place of the old key, and has one of its own.
+    fn succeeded(&mut self, number: usize, old: NodeId, new: NodeId) {
+        let machine = &self.machines[number];
+        let expected = machine.key.node() == old && machine.successor.as_ref().is_some_and(|key| key.node() == new);
+        self.check("succession_is_needed", expected && self.truth.is_forked(&old), |_| {
+            alloc::format!("machine {number} goes on with {new:?} after {old:?}, which signed no height twice")
+        });
+        self.report.successions += 1;
+        let next = self.spare_key(number);
+        let machine = &mut self.machines[number];
+        if let Some(successor) = machine.successor.replace(next) {
+            machine.key = successor;
         }
     }
 

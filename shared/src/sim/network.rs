@@ -92,7 +92,9 @@ impl World {
         let ends = [end(dialler), end(acceptor)];
         let number = self.connections.len();
         self.connections.push(Connection { ends, slot, broken: false });
-        self.machines[dialler].targets[slot].connection = Some(number);
+        let target = &mut self.machines[dialler].targets[slot];
+        target.connection = Some(number);
+        target.tried = true;
         self.transmit(number, 1, Packet::Opened(Role::Accepted));
         self.transmit(number, 0, Packet::Opened(Role::Dialled));
     }

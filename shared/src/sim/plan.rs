@@ -38,6 +38,7 @@ named!(
         InputOutput "io_error",
         WrittenAnyway "io_error_but_written",
         DiskFull "disk_full",
+        BitFlip "bit_flip",
         RestoreOld "restore_old_disk",
         ClockOff "clock_off",
         ClockBack "clock_steps_back",

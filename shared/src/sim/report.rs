@@ -38,6 +38,10 @@ pub struct Report {
     pub acked: u64,
     /// Heights that an honest member signed twice because its disk had forgotten and nobody could be asked.
     pub forks: u64,
+    /// Times that a node went on with its successor's key.
+    pub successions: u64,
+    /// Damaged blocks that came again.
+    pub repaired: u64,
     /// Freezes that honest machines learned.
     pub freezes: u64,
     /// Times that entries landed between older ones.
@@ -81,6 +85,8 @@ impl Report {
         self.inputs += other.inputs;
         self.acked += other.acked;
         self.forks += other.forks;
+        self.successions += other.successions;
+        self.repaired += other.repaired;
         self.freezes += other.freezes;
         self.reordered += other.reordered;
         self.reads = self.reads.max(other.reads);

@@ -10,7 +10,7 @@ use alloc::{
 use super::{
     World,
     disk::{Work, all},
-    machine::Kind,
+    machine::{Kind, Machine},
     model,
     network::side,
 };
@@ -30,6 +30,7 @@ pub(super) const INVARIANTS: &[&str] = &[
     "acked_is_durable",
     "acked_is_never_lost",
     "signed_once",
+    "succession_is_needed",
     "held_is_true",
     "seen_is_never_void",
     "refused_leaves_no_trace",
@@ -83,6 +84,18 @@ pub(super) struct Truth {
 impl Truth {
     pub(super) fn know(&mut self, key: &Key, machine: usize) {
         self.owners.insert(key.node(), machine);
+    }
+
+    pub(super) fn keys_of(&self, machine: usize) -> Vec<NodeId> {
+        self.owners.iter().filter(|(_, owner)| **owner == machine).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn is_forked(&self, node: &NodeId) -> bool {
+        self.forked.contains_key(node)
+    }
+
+    pub(super) fn is_lost(&self, hash: &BlockHash) -> bool {
+        self.lost.contains(hash)
     }
 
     /// A block that may be missing in the end, though it was acknowledged.
@@ -233,17 +246,25 @@ impl World {
     pub(super) fn check_lost(&mut self, number: usize, before: &BTreeSet<BlockHash>) {
         let after = self.machines[number].disk.hashes();
         for hash in before.difference(&after) {
-            let elsewhere = self.machines.iter().any(|machine| {
-                machine.kind != Kind::Liar && machine.disk.durable().summary(hash).is_ok_and(|s| s.is_some())
-            });
-            if !elsewhere {
-                self.truth.lost.insert(*hash);
-            }
+            self.check_lost_block(number, *hash);
             if let Some(signed) = self.truth.blocks.get(hash)
                 && self.truth.owners.get(&signed.author) == Some(&number)
             {
                 self.truth.unremembered.entry(signed.author).or_default().insert(*hash);
             }
+        }
+    }
+
+    /// A block is not on a disk any more, or not as it was.
+    pub(super) fn check_lost_block(&mut self, number: usize, hash: BlockHash) {
+        let has = |(other, machine): (usize, &Machine)| {
+            other != number
+                && machine.kind != Kind::Liar
+                && !machine.damaged.contains(&hash)
+                && machine.disk.durable().summary(&hash).is_ok_and(|s| s.is_some())
+        };
+        if !self.machines.iter().enumerate().any(has) {
+            self.truth.lost.insert(hash);
         }
     }
 
@@ -341,7 +362,8 @@ impl World {
     /// The same blocks, given to a new replica in any order at any time, make the same ledger.
     fn check_rebuilt(&mut self, blocks: &[Block], order: &[BlockHash]) {
         let ledger = self.ledger;
-        let config = Config { ledger, key: Key::from_secret(&[1; 32]), seed: [0; 32], writes: false };
+        let config =
+            Config { ledger, key: Key::from_secret(&[1; 32]), seed: [0; 32], writes: false, dials: 0, successor: None };
         let clock = self.truth.latest.plus(20 * MINUTE);
         let mut effects = Vec::new();
         let mut shuffled: Vec<Vec<u8>> = blocks.iter().map(|block| block.bytes().to_vec()).collect();

@@ -25,7 +25,7 @@ pub fn at(micros: u64) -> Timestamp {
 }
 
 pub fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes }
+    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes, dials: 0, successor: None }
 }
 
 /// A block made outside any replica.
@@ -53,6 +53,13 @@ pub struct Node {
     pub held: Option<(u64, u32)>,
     pub imported: Vec<shared::effect::ImportReport>,
     pub repaired: Vec<BlockHash>,
+    /// What the next start is told to wait for.
+    pub dials: u32,
+    /// Number of the spare key.
+    pub successor: Option<u8>,
+    pub succeeded: Vec<(NodeId, NodeId)>,
+    /// Number of the key in whose place the spare one was put.
+    pub replaced: Option<u8>,
 }
 
 impl Node {
@@ -73,6 +80,10 @@ impl Node {
             held: None,
             imported: Vec::new(),
             repaired: Vec::new(),
+            dials: 0,
+            successor: None,
+            succeeded: Vec::new(),
+            replaced: None,
         }
     }
 }
@@ -118,7 +129,12 @@ impl Net {
         let state = &mut self.nodes[node];
         state.starts += 1;
         let mut effects = Vec::new();
-        let config = config(state.number, state.writes, state.starts.wrapping_mul(31) ^ state.number);
+        let seed = state.starts.wrapping_mul(31) ^ state.number;
+        let config = Config {
+            dials: state.dials,
+            successor: state.successor.map(key),
+            ..config(state.number, state.writes, seed)
+        };
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
         replica.commit(now, &mut effects).unwrap();
         state.replica = Some(replica);
@@ -178,6 +194,12 @@ impl Net {
                 Effect::Repaired { hash } => state.repaired.push(hash),
                 Effect::OrderChanged { .. } => state.reordered += 1,
                 Effect::ForkDetected(evidence) => state.forks.push((*evidence).clone()),
+                Effect::Succeeded { old, new } => {
+                    state.succeeded.push((old, new));
+                    let successor = state.successor.take().unwrap();
+                    assert_eq!((old, new), (node_id(state.number), node_id(successor)));
+                    state.replaced = Some(std::mem::replace(&mut state.number, successor));
+                }
                 Effect::Held { height, nodes } => state.held = Some((height, nodes)),
                 Effect::Progress { done, total, .. } => state.progress.push((done, total)),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
@@ -200,6 +222,14 @@ impl Net {
         self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled }]);
         self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted }]);
         (a, b)
+    }
+
+    /// Ends a replica, its links with it, and starts another one on this store.
+    pub fn restart(&mut self, node: usize, store: MemoryStore) {
+        self.nodes[node].replica = None;
+        let ends: Vec<_> = self.ends.keys().filter(|end| end.node == node).copied().collect();
+        ends.into_iter().for_each(|end| self.cut(end));
+        self.start(node, store, &[]);
     }
 
     /// Cuts the link with this end; what was under way is lost.
@@ -250,6 +280,16 @@ impl Net {
                 _ => return,
             }
         }
+    }
+
+    /// The texts of all data entries, in alphabetical order.
+    pub fn texts(&self, node: usize) -> Vec<String> {
+        let blocks = self.verified(node);
+        let data = blocks.iter().flat_map(|block| block.entries()).filter(|entry| entry.kind == Kind::DATA);
+        let mut texts: Vec<String> =
+            data.map(|entry| String::from_utf8_lossy(entry.payload().unwrap()).into()).collect();
+        texts.sort();
+        texts
     }
 
     pub fn append(&mut self, node: usize, text: &str) {
