@@ -6,13 +6,13 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     vec::Vec,
 };
 
 use crate::{
-    block::{Block, Header, Kind},
+    block::{Block, Header},
     id::{BlockHash, NodeId},
-    ledger::Evidence,
 };
 
 /// Lane → lowest frozen height.
@@ -30,21 +30,10 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    pub(crate) fn new(block: &Block) -> Self {
+    pub(crate) fn new(block: &Block, records: Vec<(NodeId, u64)>) -> Self {
         let Header { author, height, parents, .. } = block.header();
-        let records = recorded(block).iter().map(Evidence::lane).collect();
         Self { hash: block.hash(), author: *author, height: *height, parents: parents.clone(), records }
     }
-}
-
-/// The valid proofs that a block carries.
-pub(crate) fn recorded(block: &Block) -> Vec<Evidence> {
-    let proofs =
-        block.entries().iter().filter(|entry| entry.kind == Kind::EVIDENCE).filter_map(|entry| entry.payload());
-    proofs
-        .filter_map(|payload| Evidence::decode(payload).ok())
-        .filter(|evidence| evidence.blocks()[0].header().ledger == block.header().ledger)
-        .collect()
 }
 
 /// Lowers the freeze of a lane.
@@ -76,7 +65,7 @@ struct Zone {
 pub(crate) fn counting<E>(
     candidates: &[Candidate],
     frozen: &Freezes,
-    mut base: impl FnMut(&BlockHash) -> Result<Freezes, E>,
+    mut base: impl FnMut(&BlockHash) -> Result<Arc<Freezes>, E>,
 ) -> Result<Vec<bool>, E> {
     let index: BTreeMap<BlockHash, usize> = candidates.iter().enumerate().map(|(i, c)| (c.hash, i)).collect();
     let zone = find_zone(candidates, frozen, &index);
@@ -93,7 +82,7 @@ pub(crate) fn counting<E>(
                         raise(&mut past.zones, &zone, candidates, i);
                     }
                 }
-                None => merge(&mut past.freezes, &base(parent)?),
+                None => merge(&mut past.freezes, base(parent)?.as_ref()),
             }
         }
         pasts.push(past);
@@ -192,7 +181,7 @@ mod tests {
     /// The numbers of the blocks that count when `LIAR` is frozen at `height`.
     fn check(candidates: &[Candidate], height: u64, expect: &[u8]) {
         let frozen = Freezes::from([(NodeId::from_bytes([LIAR; 32]), height)]);
-        let counts = counting::<Infallible>(candidates, &frozen, |_| Ok(Freezes::new())).unwrap();
+        let counts = counting::<Infallible>(candidates, &frozen, |_| Ok(Arc::default())).unwrap();
         let counting: Vec<u8> =
             candidates.iter().zip(counts).filter(|(_, c)| *c).map(|(c, _)| c.hash.as_bytes()[0]).collect();
         assert_eq!(counting, expect);
@@ -253,6 +242,6 @@ mod tests {
         // 3 is of a second liar's zone and has no voucher, so its word for 1 is nothing.
         let candidates = [block(1, LIAR, 1, &[], &[]), block(2, 8, 1, &[1], &[])];
         let frozen = Freezes::from([(NodeId::from_bytes([LIAR; 32]), 1), (NodeId::from_bytes([8; 32]), 1)]);
-        assert_eq!(counting::<Infallible>(&candidates, &frozen, |_| Ok(Freezes::new())), Ok(alloc::vec![false, false]));
+        assert_eq!(counting::<Infallible>(&candidates, &frozen, |_| Ok(Arc::default())), Ok(alloc::vec![false, false]));
     }
 }

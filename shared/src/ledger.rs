@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     block::{Block, BlockError, VerifiedBlock, infallible},
-    freeze::{Freezes, recorded},
+    freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW},
     order::OrderKey,
@@ -61,6 +61,11 @@ impl Evidence {
         Ok(Self { blocks: [first.strip(), second.strip()] })
     }
 
+    /// The ledger of the forked lane.
+    pub fn ledger(&self) -> LedgerId {
+        self.blocks[0].header().ledger
+    }
+
     /// The forked lane and height.
     pub fn lane(&self) -> (NodeId, u64) {
         let header = self.blocks[0].header();
@@ -85,6 +90,15 @@ impl Evidence {
     /// # Errors
     /// When the bytes are not canonical, a signature is wrong, or the blocks are no fork.
     pub fn decode(bytes: &[u8]) -> Result<Self, EvidenceError> {
+        let evidence = Self::parse(bytes)?;
+        for block in &evidence.blocks {
+            block.clone().verify()?;
+        }
+        Ok(evidence)
+    }
+
+    /// Reads a proof whose signatures were checked before.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
         let malformed = |_| EvidenceError::Malformed("wrong or truncated CBOR");
         let mut decoder = Decoder::new(bytes);
         if decoder.array().map_err(malformed)? != Some(2) {
@@ -93,9 +107,8 @@ impl Evidence {
         let start = decoder.position();
         decoder.skip().map_err(malformed)?;
         let middle = decoder.position();
-        let [a, b] =
-            [&bytes[start..middle], &bytes[middle..]].map(|bytes| Block::decode(bytes).and_then(Block::verify));
-        let evidence = Self::new(&*a?, &*b?)?;
+        let [a, b] = [&bytes[start..middle], &bytes[middle..]].map(Block::decode);
+        let evidence = Self::new(&a?, &b?)?;
         if evidence.encode() != bytes {
             return Err(EvidenceError::Malformed("not the canonical encoding of its blocks"));
         }
@@ -296,15 +309,20 @@ impl Ledger {
     }
 
     /// Adds a block that is [`Standing::Ready`], or that counts by its voucher. Returns its arrival number, and whether it
-    /// landed between older ones.
-    pub(crate) fn add<S: Store>(&mut self, store: &mut S, block: &VerifiedBlock) -> Result<(u64, bool), S::Error> {
+    /// landed between older ones. `records` are the freezes for which the block carries true proofs.
+    pub(crate) fn add<S: Store>(
+        &mut self,
+        store: &mut S,
+        block: &VerifiedBlock,
+        records: &[(NodeId, u64)],
+    ) -> Result<(u64, bool), S::Error> {
         let header = block.header();
         let summary = Summary { seq: self.last_seq + 1, ..summarise(block) };
         let late = self.last.is_some_and(|last| summary.key() < last);
         store.append(&summary, block.bytes())?;
         self.note(&summary, &header.parents, block.bytes().len());
-        for evidence in recorded(block) {
-            self.note_carrier(store, evidence.lane().0, header.timestamp)?;
+        for (lane, _) in records {
+            self.note_carrier(store, *lane, header.timestamp)?;
         }
         if self.unsaved >= CHECKPOINT_BLOCKS {
             self.save(store)?;

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod limits;
 pub mod order;
 mod park;
+mod proofs;
 mod random;
 pub mod repair;
 pub mod replica;

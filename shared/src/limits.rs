@@ -36,6 +36,14 @@ pub const ZONE_BYTES: usize = 16 * 1024 * 1024;
 pub const CHECKPOINT_BLOCKS: u64 = 4096;
 /// Blocks of one lane that answer one request for a missing block.
 pub const ANSWER_BLOCKS: usize = 256;
+/// Proofs of forks of which a replica remembers whether they are true.
+pub const KNOWN_PROOFS: usize = 16_384;
+/// Blocks of which a replica remembers the freezes in their past.
+pub const KNOWN_PASTS: usize = 16_384;
+/// Waiting blocks that are gone through at every chance to find a voucher; where more wait, once in [`ZONE_EVERY`].
+pub const ZONE_AT_ONCE: usize = 256;
+/// µs between two looks through many blocks that wait for a voucher.
+pub const ZONE_EVERY: u64 = SECOND;
 /// Authors that a replica knows.
 pub const AUTHORS: usize = 10_000;
 /// Proofs of forks that a replica keeps, one for each forked lane.

@@ -30,6 +30,7 @@ use crate::{
     limits::{APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES, TURN_BYTES, TURN_ENTRIES},
     order::OrderKey,
     park::Pool,
+    proofs::Proofs,
     random::Random,
     store::{Page, Record, Store, Summary},
     sync::Link,
@@ -133,6 +134,8 @@ enum Timer {
     Stall(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
+    /// Many blocks that wait for a voucher may be gone through again.
+    Zone,
     /// The next block of this node's own lane must have come.
     OwnLane,
     /// Nothing more of it is waited for.
@@ -169,6 +172,7 @@ pub struct Replica<S: Store> {
     me: NodeId,
     ledger: Ledger,
     pool: Pool,
+    proofs: Proofs,
     links: BTreeMap<LinkId, Link>,
     timers: Timers<Timer>,
     random: Random,
@@ -203,7 +207,8 @@ impl<S: Store> Replica<S> {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) -> Result<Self, OpenError<S::Error>> {
-        let ledger = Ledger::open(config.ledger, &mut store)?;
+        let ledger_id = config.ledger;
+        let ledger = Ledger::open(ledger_id, &mut store)?;
         let repairing = crate::repair::wanted(&store)?;
         let me = config.key.node();
         let mut replica = Self {
@@ -213,6 +218,7 @@ impl<S: Store> Replica<S> {
             me,
             ledger,
             pool: Pool::default(),
+            proofs: Proofs::new(ledger_id),
             links: BTreeMap::new(),
             timers: Timers::new(now),
             recent: Recent::default(),
@@ -512,7 +518,8 @@ impl<S: Store> Replica<S> {
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
-        let (seq, late) = self.ledger.add(&mut self.store, &block)?;
+        let records = self.proofs.recorded(&block);
+        let (seq, late) = self.ledger.add(&mut self.store, &block, &records)?;
         if late {
             let key = block.key();
             self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));

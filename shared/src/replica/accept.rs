@@ -1,19 +1,15 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
-use super::{Replica, Turn};
+use super::{Replica, Timer, Turn};
 use crate::{
     block::{Block, BlockError, Entry, Kind, VerifiedBlock},
     effect::{Effect, ImportReport, LinkId},
-    freeze::{Candidate, Freezes, counting, lower, recorded},
+    freeze::{Candidate, Freezes, counting},
     id::BlockHash,
     ledger::{Evidence, RuleError, Standing, decode, summarise},
-    limits::{CLOCK_WINDOW, FORKED_LANES},
+    limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
     order::OrderKey,
     park::Wait,
     replica::ReplicaError,
@@ -199,7 +195,7 @@ impl<S: Store> Replica<S> {
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Result<bool, ReplicaError<S::Error>> {
-        for evidence in recorded(block) {
+        for evidence in self.proofs.evidence(block) {
             if !self.learn(&evidence, source, effects)? || self.succession_waits_for(&evidence) {
                 return Ok(false);
             }
@@ -278,7 +274,7 @@ impl<S: Store> Replica<S> {
 
     /// The blocks of the ledger that would not count under these freezes. Looks only at what came since the first block
     /// that a freeze could touch; children come after their parents in the answer.
-    fn void(&self, freezes: &Freezes) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
+    fn void(&mut self, freezes: &Freezes) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
         let mut start: Option<Timestamp> = None;
         for (lane, height) in freezes {
             if self.ledger.height(lane) >= *height {
@@ -295,10 +291,12 @@ impl<S: Store> Replica<S> {
             let Some(last) = page.last() else { break };
             key = Some(last.summary.key());
             for record in &page {
-                candidates.push(Candidate::new(&decode(record.summary.hash, &record.bytes)?));
+                let block = decode(record.summary.hash, &record.bytes)?;
+                let records = self.proofs.recorded(&block);
+                candidates.push(Candidate::new(&block, records));
             }
         }
-        let counts = counting(&candidates, freezes, |_| Ok::<_, ReplicaError<S::Error>>(Freezes::new()))?;
+        let counts = counting(&candidates, freezes, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
         Ok(candidates.iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
     }
 
@@ -321,11 +319,21 @@ impl<S: Store> Replica<S> {
         self.ledger.remove(&mut self.store, void)
     }
 
-    /// Adds waiting zone blocks that have found a voucher, and what rests on them.
+    /// Adds waiting zone blocks that have found a voucher, and what rests on them. Where many wait, not at every chance: a
+    /// liar makes a chance with every block, and each would have all of them gone through.
     pub(super) fn resolve_zone(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        while core::mem::take(&mut self.vouchers) {
+        while self.vouchers && (self.pool.len() <= ZONE_AT_ONCE || !self.timers.is_set(Timer::Zone)) {
+            self.vouchers = false;
+            if self.pool.len() > ZONE_AT_ONCE {
+                self.timers.set(Timer::Zone, ZONE_EVERY);
+            }
             let candidates = self.connected()?;
-            let list: Vec<Candidate> = candidates.iter().map(|(block, _)| Candidate::new(block)).collect();
+            let mut list: Vec<Candidate> = Vec::with_capacity(candidates.len());
+            for (block, _) in &candidates {
+                let records = self.proofs.recorded(block);
+                list.push(Candidate::new(block, records));
+            }
+            self.proofs.bound_pasts();
             let freezes = self.ledger.freezes();
             let counts = counting(&list, &freezes, |parent| self.freezes_up_to(parent))?;
             for ((block, parents), _) in candidates.into_iter().zip(counts).filter(|(_, counts)| *counts) {
@@ -366,20 +374,28 @@ impl<S: Store> Replica<S> {
     }
 
     /// The freezes recorded in a stored block and in its past.
-    fn freezes_up_to(&self, hash: &BlockHash) -> Result<Freezes, ReplicaError<S::Error>> {
+    fn freezes_up_to(&mut self, hash: &BlockHash) -> Result<Arc<Freezes>, ReplicaError<S::Error>> {
         let since = self.ledger.first_carrier();
-        let mut freezes = Freezes::new();
-        let mut seen = BTreeSet::from([*hash]);
         let mut next = alloc::vec![*hash];
-        while let Some(hash) = next.pop() {
+        while let Some(hash) = next.last().copied() {
+            if self.proofs.past(&hash).is_some() {
+                next.pop();
+                continue;
+            }
             let early = self.ledger.summary(&self.store, &hash)?.is_none_or(|summary| summary.timestamp < since);
             let record = if early { None } else { self.store.block(&hash)? };
-            let Some(record) = record else { continue };
+            let Some(record) = record else {
+                self.proofs.note_nothing(hash);
+                continue;
+            };
             let block = decode(hash, &record.bytes)?;
-            recorded(&block).iter().map(Evidence::lane).for_each(|(lane, height)| lower(&mut freezes, lane, height));
-            next.extend(block.header().parents.iter().filter(|parent| seen.insert(**parent)));
+            let before = next.len();
+            next.extend(block.header().parents.iter().filter(|parent| self.proofs.past(parent).is_none()));
+            if next.len() == before {
+                self.proofs.note_past(&block);
+            }
         }
-        Ok(freezes)
+        Ok(self.proofs.past(hash).cloned().unwrap_or_default())
     }
 }
 

@@ -35,6 +35,8 @@ impl<S: Store> Replica<S> {
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
+                // Whoever waits for a voucher is looked at again at the end of this input.
+                Timer::Zone => {}
                 Timer::Resync(id) => {
                     if let Some(link) = self.links.get_mut(&id) {
                         link.resync = false;
@@ -132,7 +134,7 @@ impl<S: Store> Replica<S> {
             // What a freeze voids cannot be decided over a ledger with holes; the proof comes again with the heads.
             Message::Evidence { .. } if self.repairing() > 0 => {}
             Message::Evidence { proof } => match Evidence::decode(&proof) {
-                Ok(evidence) if evidence.blocks()[0].header().ledger == self.config.ledger => {
+                Ok(evidence) if evidence.ledger() == self.config.ledger => {
                     if !self.learn(&evidence, Some(id), effects)? {
                         self.postpone_link(id);
                     }

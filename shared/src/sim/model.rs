@@ -8,14 +8,14 @@ use alloc::{
 
 use crate::{
     block::Block,
-    freeze::{Freezes, lower, recorded},
+    freeze::{Freezes, lower},
     id::BlockHash,
-    ledger::Evidence,
+    proofs::Proofs,
 };
 
 /// The blocks of a set, in ledger order, that do not count.
 pub(super) fn void(blocks: &[Block], frozen: &Freezes) -> Vec<BlockHash> {
-    if frozen.is_empty() {
+    if frozen.is_empty() || blocks.is_empty() {
         return Vec::new();
     }
     let index: BTreeMap<BlockHash, usize> = blocks.iter().enumerate().map(|(i, block)| (block.hash(), i)).collect();
@@ -31,8 +31,8 @@ pub(super) fn void(blocks: &[Block], frozen: &Freezes) -> Vec<BlockHash> {
         frozen.get(&header.author).is_some_and(|height| *height <= header.height)
     };
     let zone: BTreeSet<usize> = (0..blocks.len()).filter(in_zone).collect();
-    let records: Vec<Vec<_>> =
-        blocks.iter().map(|block| recorded(block).iter().map(Evidence::lane).collect()).collect();
+    let mut proofs = Proofs::new(blocks[0].header().ledger);
+    let records: Vec<Vec<_>> = blocks.iter().map(|block| proofs.recorded(block)).collect();
     let mut counts: BTreeSet<usize> = (0..blocks.len()).collect();
     loop {
         let mut vouched = BTreeSet::new();

@@ -1,0 +1,95 @@
+//! What was found out about proofs of forks and need not be found out again: which are true, and which freezes a stored block
+//! has in its past. Both follow from bytes alone, so what is remembered stays right.
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    block::{Block, Kind},
+    freeze::{Freezes, lower},
+    id::{BlockHash, LedgerId, NodeId},
+    ledger::Evidence,
+    limits::{KNOWN_PASTS, KNOWN_PROOFS},
+};
+
+/// Checking a proof costs two signatures; a liar may write the same one into any number of blocks.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    ledger: LedgerId,
+    /// SHA-256 of a proof → its lane and height, or that it proves nothing.
+    checked: BTreeMap<[u8; 32], Option<(NodeId, u64)>>,
+    pasts: BTreeMap<BlockHash, Arc<Freezes>>,
+    /// How many different sets of freezes are in `pasts`, each by its length.
+    lanes: usize,
+}
+
+impl Proofs {
+    pub(crate) fn new(ledger: LedgerId) -> Self {
+        Self { ledger, checked: BTreeMap::new(), pasts: BTreeMap::new(), lanes: 0 }
+    }
+
+    /// The freezes for which a block carries true proofs.
+    pub(crate) fn recorded(&mut self, block: &Block) -> Vec<(NodeId, u64)> {
+        payloads(block).filter_map(|payload| self.check(payload)).collect()
+    }
+
+    /// The true proofs that a block carries.
+    pub(crate) fn evidence(&mut self, block: &Block) -> Vec<Evidence> {
+        payloads(block)
+            .filter(|payload| self.check(payload).is_some())
+            .filter_map(|p| Evidence::parse(p).ok())
+            .collect()
+    }
+
+    fn check(&mut self, payload: &[u8]) -> Option<(NodeId, u64)> {
+        let key = Sha256::digest(payload).into();
+        if let Some(known) = self.checked.get(&key) {
+            return *known;
+        }
+        if self.checked.len() >= KNOWN_PROOFS {
+            self.checked.clear();
+        }
+        let evidence = Evidence::decode(payload).ok();
+        let lane = evidence.filter(|evidence| evidence.ledger() == self.ledger).map(|evidence| evidence.lane());
+        self.checked.insert(key, lane);
+        lane
+    }
+
+    /// Makes room for the pasts of further blocks. Only between two questions, so that each is answered at one go.
+    pub(crate) fn bound_pasts(&mut self) {
+        if self.pasts.len() > KNOWN_PASTS || self.lanes > KNOWN_PASTS {
+            self.pasts.clear();
+            self.lanes = 0;
+        }
+    }
+
+    /// The freezes recorded in a block and its past, if they are known.
+    pub(crate) fn past(&self, hash: &BlockHash) -> Option<&Arc<Freezes>> {
+        self.pasts.get(hash)
+    }
+
+    /// Notes that a block has no freeze in its past.
+    pub(crate) fn note_nothing(&mut self, hash: BlockHash) {
+        self.pasts.insert(hash, Arc::default());
+    }
+
+    /// Notes the past of a block from those of its parents, which are known, and from what it records itself.
+    pub(crate) fn note_past(&mut self, block: &Block) {
+        let parents = block.header().parents.iter().filter_map(|parent| self.pasts.get(parent));
+        let largest = parents.clone().max_by_key(|freezes| freezes.len()).cloned().unwrap_or_default();
+        let mut freezes = Freezes::clone(&largest);
+        parents.flat_map(|freezes| freezes.iter()).for_each(|(lane, height)| lower(&mut freezes, *lane, *height));
+        self.recorded(block).into_iter().for_each(|(lane, height)| lower(&mut freezes, lane, height));
+        // Most blocks know what one of their parents knew.
+        let shared = if freezes == *largest { largest } else { Arc::new(freezes) };
+        if Arc::strong_count(&shared) == 1 {
+            self.lanes += shared.len();
+        }
+        self.pasts.insert(block.hash(), shared);
+    }
+}
+
+fn payloads(block: &Block) -> impl Iterator<Item = &[u8]> {
+    block.entries().iter().filter(|entry| entry.kind == Kind::EVIDENCE).filter_map(|entry| entry.payload())
+}
