@@ -275,10 +275,10 @@ impl<S: Store> Replica<S> {
     /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
+        self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
         self.seal(effects)?;
-        self.finish_repairs()?;
         if let Some(key) = self.reordered.take() {
             let before = self.store.before(Some(&key), Page::ONE)?;
             let from = before.first().map(|Record { summary, .. }| EntryId {

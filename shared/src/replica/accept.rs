@@ -71,7 +71,8 @@ impl<S: Store> Replica<S> {
             Ok(block) => block,
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
-        if !self.repairing.is_empty() {
+        // What is kept in memory knows nothing of a repair before the end of its turn.
+        if !self.repairing.is_empty() || self.repaired {
             return self.offer_repair(block, effects);
         }
         if self.ledger.contains(&self.store, &block)? {
@@ -230,7 +231,7 @@ impl<S: Store> Replica<S> {
         {
             return Ok(true);
         }
-        if !self.repairing.is_empty() {
+        if !self.repairing.is_empty() || self.repaired {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
         }

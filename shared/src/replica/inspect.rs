@@ -13,6 +13,11 @@ use crate::{
 const CONTROL_FRAMES: usize = 64;
 
 impl<S: Store> Replica<S> {
+    /// Whether blocks of the ledger are damaged or missing.
+    pub fn is_repairing(&self) -> bool {
+        !self.repairing.is_empty()
+    }
+
     /// The first queue that is longer than its bound: its name, its length and the bound.
     pub fn over_limit(&self) -> Option<(&'static str, u64, u64)> {
         let lanes = AUTHORS;

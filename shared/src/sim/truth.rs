@@ -305,7 +305,8 @@ impl World {
 
     /// Whether all honest machines show the same ledger.
     pub(super) fn is_converged(&self) -> bool {
-        let mut digests = self.honest().map(|number| self.machines[number].replica.as_ref().map(Replica::digest));
+        let whole = |number: usize| self.machines[number].replica.as_ref().filter(|replica| !replica.is_repairing());
+        let mut digests = self.honest().map(|number| whole(number).map(Replica::digest));
         match digests.next() {
             Some(Some(first)) => digests.all(|digest| digest == Some(first)),
             _ => false,
@@ -398,13 +399,14 @@ impl World {
                 })
                 .collect();
             lines.push(format!(
-                "machine {number}: {} blocks, {} lanes, frozen {:?}, parked {:?}, linked to {}, digest {}",
+                "machine {number}: {} blocks, {} lanes, frozen {:?}, parked {:?}, linked to {}, digest {}{}",
                 replica.totals().blocks,
                 replica.heads().len(),
                 replica.frozen(),
                 replica.parked(),
                 links.join(" "),
                 hex::encode(&replica.digest()[..4]),
+                if replica.is_repairing() { ", still under repair" } else { "" },
             ));
         }
         lines.join("; ")
