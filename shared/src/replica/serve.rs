@@ -55,9 +55,7 @@ impl<S: Store> Replica<S> {
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             let control = core::mem::take(&mut link.control);
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
-            // A lane with a hole would leave the peer with one.
-            let may_send =
-                link.peer().is_some() && link.in_flight.has_room() && self.repairing.is_empty() && !held_back;
+            let may_send = link.peer().is_some() && link.in_flight.has_room() && !held_back;
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             let message = if may_send { self.next_message(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -88,6 +86,11 @@ impl<S: Store> Replica<S> {
             if !blocks.is_empty() {
                 return Ok(Some(Message::EntryResponse { blocks }));
             }
+        }
+        if !self.repairing.is_empty() {
+            // A lane with a hole would leave the peer with one. What was asked for by its hash is whole, and two that repair
+            // may each have what the other lacks.
+            return Ok(None);
         }
         let (mut blocks, mut bytes) = (Vec::new(), ENVELOPE_BYTES);
         while let Some(next) = self.links.get_mut(&id).and_then(|link| link.outbox.pop()) {
