@@ -103,6 +103,11 @@ impl DataDir {
     pub fn reader(&self) -> Result<SqliteReader, DataError> {
         match SqliteReader::open(&self.store()) {
             Err(StoreError::Missing { .. }) => Err(DataError::Nothing { path: self.0.clone() }),
+            Err(StoreError::Old) => {
+                let _locked = self.lock()?;
+                SqliteStore::upgrade(&self.store())?;
+                Ok(SqliteReader::open(&self.store())?)
+            }
             result => Ok(result?),
         }
     }
@@ -179,6 +184,9 @@ impl LockedDir {
     /// # Errors
     /// When the store or the key cannot be used, or they do not belong together.
     pub fn open(&self, ledger: Option<&str>) -> Result<Opened, DataError> {
+        if let Err(StoreError::Old) = SqliteReader::open(&self.dir.store()) {
+            SqliteStore::upgrade(&self.dir.store())?;
+        }
         let known = match self.dir.reader() {
             Ok(reader) => Some(reader.ledger()?.0),
             Err(DataError::Nothing { .. }) => None,

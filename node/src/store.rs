@@ -1,45 +1,26 @@
 //! The store in SQLite: one connection that the turn thread writes with, and others that only read.
 
 use std::{
-    collections::HashMap,
+    cell::RefCell,
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Params, Row, ffi, params};
-use shared::{
-    BlockHash, LedgerId, NodeId, OrderKey, Page, ReadStore, Record, Store, Summary, Timestamp, block::open_ledger,
-};
+use rusqlite::{Connection, OpenFlags};
+use shared::{BlockHash, LedgerId, NodeId, OrderKey, Page, ReadStore, Record, Store, Summary, block::open_ledger};
 use thiserror::Error;
 
-/// "CAIR" in ASCII: tells `file` and us whose database it is.
-const APPLICATION: i64 = 0x4341_4952;
-/// The schema that this code writes and reads.
-const SCHEMA_VERSION: i64 = 1;
-/// `hash` is unique by its index; ledger order needs the index on `timestamp` only, because few blocks share one µs.
-const SCHEMA: &str = "
-    CREATE TABLE authors (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE) STRICT;
-    CREATE TABLE blocks (
-        seq INTEGER PRIMARY KEY,
-        author INTEGER NOT NULL REFERENCES authors (id),
-        height INTEGER NOT NULL,
-        timestamp INTEGER NOT NULL,
-        hash BLOB NOT NULL,
-        entries INTEGER NOT NULL,
-        bytes BLOB NOT NULL
-    ) STRICT;
-    CREATE UNIQUE INDEX blocks_by_hash ON blocks (hash);
-    CREATE INDEX blocks_by_time ON blocks (timestamp);
-    CREATE INDEX blocks_by_lane ON blocks (author, height);
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
-";
-/// Tables and their columns as the schema makes them: a file without them is damaged.
-const COLUMNS: &[(&str, &[&str])] = &[
-    ("authors", &["id", "key"]),
-    ("blocks", &["seq", "author", "height", "timestamp", "hash", "entries", "bytes"]),
-    ("meta", &["key", "value"]),
-];
+mod mark;
+mod reading;
+mod rows;
+mod schema;
+mod writing;
+
+use mark::Mark;
+use schema::{APPLICATION, VERSION};
+use writing::Notes;
+
 /// KiB of pages that the writing connection keeps, and that each reading one keeps.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 2 * 1024;
@@ -77,13 +58,16 @@ pub enum StoreError {
         came: i64,
     },
     /// Written by a newer version of this program.
-    #[error("the store has schema version {came}, this program knows up to {SCHEMA_VERSION}: use a newer cairn")]
+    #[error("the store has schema version {came}, this program knows up to {VERSION}: use a newer cairn")]
     Version {
         /// The file's schema version.
         came: i64,
     },
+    /// Written by an earlier version of this program.
+    #[error("the store has schema version 1: any command that writes brings it up to version {VERSION}")]
+    Old,
     /// The file is not what this program wrote.
-    #[error("the store is damaged: {0}")]
+    #[error("the store is damaged: {0}; `cairn verify --repair` mends it from other nodes")]
     Damaged(String),
     /// The store belongs to another ledger.
     #[error("the store holds the ledger {came:?}, not {wanted:?}: use another data directory")]
@@ -101,7 +85,7 @@ impl StoreError {
         match self {
             Self::Damaged(_) | Self::Foreign { .. } | Self::Version { .. } => true,
             Self::Sqlite(error) => is_corrupt(error),
-            Self::Missing { .. } | Self::Io(_) | Self::Ledger { .. } => false,
+            Self::Missing { .. } | Self::Io(_) | Self::Ledger { .. } | Self::Old => false,
         }
     }
 }
@@ -117,6 +101,8 @@ type Result<T, E = StoreError> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub struct SqliteReader {
     connection: Connection,
+    /// Nobody else writes, so nothing changes between two statements.
+    owner: bool,
 }
 
 /// The store that a replica owns: everything of a turn is one transaction.
@@ -124,8 +110,9 @@ pub struct SqliteReader {
 pub struct SqliteStore {
     reader: SqliteReader,
     path: PathBuf,
-    authors: HashMap<NodeId, i64>,
+    notes: RefCell<Notes>,
     writing: bool,
+    mark: Option<Mark>,
 }
 
 impl SqliteReader {
@@ -137,11 +124,14 @@ impl SqliteReader {
         if !path.try_exists()? {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
+        let noted = mark::noted(path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         configure(&connection, READER_CACHE_KIB)?;
-        check_schema(&connection, path)?;
-        Ok(Self { connection })
+        schema::check(&connection, path)?;
+        let reader = Self { connection, owner: false };
+        mark::check(noted, &reader.anchor()?)?;
+        Ok(reader)
     }
 
     /// Runs `f` over one consistent view of the store.
@@ -172,7 +162,9 @@ impl SqliteReader {
     /// When it cannot be read.
     pub fn node(&self) -> Result<Option<NodeId>> {
         match self.meta(NODE_KEY)? {
-            Some(bytes) => Ok(Some(NodeId::from_bytes(array(&bytes, "the node's id")?))),
+            Some(bytes) => Ok(Some(NodeId::from_bytes(
+                bytes.try_into().map_err(|_| rows::damaged("the node's id has not 32 bytes"))?,
+            ))),
             None => Ok(None),
         }
     }
@@ -187,13 +179,12 @@ impl SqliteReader {
         Ok((blocks.unsigned_abs(), bytes.unsigned_abs()))
     }
 
-    /// Arrival number of the newest block.
+    /// Arrival number of the newest block that ever came.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn last_seq(&self) -> Result<u64> {
-        let seq: i64 = self.connection.query_row("SELECT coalesce(max(seq), 0) FROM blocks", [], |row| row.get(0))?;
-        Ok(seq.unsigned_abs())
+        Ok(self.anchor()?.last_seq)
     }
 
     /// What SQLite itself finds wrong with the file: pages, indexes and their agreement with the tables.
@@ -205,105 +196,11 @@ impl SqliteReader {
         let lines = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
         Ok(lines.into_iter().filter(|line| line != "ok").collect())
     }
-
-    fn prepare(&self, sql: &str) -> Result<CachedStatement<'_>> {
-        Ok(self.connection.prepare_cached(sql)?)
-    }
-
-    fn record(&self, sql: &str, params: impl Params) -> Result<Option<Record>> {
-        let mut statement = self.prepare(sql)?;
-        let mut rows = statement.query(params)?;
-        rows.next()?.map(read_record).transpose()
-    }
-
-    /// Reads rows until the page is full; SQLite computes them one by one, so no more is loaded.
-    fn records(&self, sql: &str, params: impl Params, page: Page) -> Result<Vec<Record>> {
-        let mut statement = self.prepare(sql)?;
-        let mut rows = statement.query(params)?;
-        let mut records: Vec<Record> = Vec::new();
-        let mut bytes = 0;
-        while records.len() < page.blocks
-            && let Some(row) = rows.next()?
-        {
-            bytes += row.get_ref(BYTES)?.as_blob().map_err(|_| not_a_blob())?.len();
-            if bytes > page.bytes && !records.is_empty() {
-                break;
-            }
-            records.push(read_record(row)?);
-        }
-        Ok(records)
-    }
-}
-
-/// Columns of a summary, then the bytes. `a` is the author's row.
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT b.seq, a.key, b.height, b.timestamp, b.hash, b.entries, b.bytes \
-             FROM blocks b CROSS JOIN authors a ON a.id = b.author ",
-            $rest
-        )
-    };
-}
-const BYTES: usize = 6;
-
-impl ReadStore for SqliteReader {
-    type Error = StoreError;
-
-    fn summary(&self, hash: &BlockHash) -> Result<Option<Summary>> {
-        let mut statement = self.prepare(
-            "SELECT b.seq, a.key, b.height, b.timestamp, b.hash, b.entries \
-             FROM blocks b CROSS JOIN authors a ON a.id = b.author WHERE b.hash = ?1",
-        )?;
-        let mut rows = statement.query([hash.as_bytes()])?;
-        rows.next()?.map(read_summary).transpose()
-    }
-
-    fn block(&self, hash: &BlockHash) -> Result<Option<Record>> {
-        self.record(select!("WHERE b.hash = ?1"), [hash.as_bytes()])
-    }
-
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>> {
-        let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
-        let sql = select!(
-            "WHERE b.author = (SELECT id FROM authors WHERE key = ?1) AND b.height >= ?2 ORDER BY b.height, b.hash"
-        );
-        self.records(sql, params![author.as_bytes(), from], page)
-    }
-
-    fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
-        match key {
-            Some(key) => {
-                let sql = select!("WHERE (b.timestamp, b.hash) > (?1, ?2) ORDER BY b.timestamp, b.hash");
-                self.records(sql, params![key.timestamp.micros() as i64, key.hash.as_bytes()], page)
-            }
-            None => self.records(select!("ORDER BY b.timestamp, b.hash"), [], page),
-        }
-    }
-
-    fn before(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
-        match key {
-            Some(key) => {
-                let sql = select!("WHERE (b.timestamp, b.hash) < (?1, ?2) ORDER BY b.timestamp DESC, b.hash DESC");
-                self.records(sql, params![key.timestamp.micros() as i64, key.hash.as_bytes()], page)
-            }
-            None => self.records(select!("ORDER BY b.timestamp DESC, b.hash DESC"), [], page),
-        }
-    }
-
-    fn arrived(&self, seq: u64, page: Page) -> Result<Vec<Record>> {
-        let Ok(seq) = i64::try_from(seq) else { return Ok(Vec::new()) };
-        self.records(select!("WHERE b.seq > ?1 ORDER BY b.seq"), [seq], page)
-    }
-
-    fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let mut statement = self.prepare("SELECT value FROM meta WHERE key = ?1")?;
-        Ok(statement.query_row([key], |row| row.get(0)).optional()?)
-    }
 }
 
 impl SqliteStore {
-    /// Opens the store for writing, and makes it where there is none. The caller holds the data directory's lock.
+    /// Opens the store for writing, makes it where there is none, and brings one of an earlier version up to date. The
+    /// caller holds the data directory's lock.
     ///
     /// # Errors
     /// When the file is damaged, of another program, of a newer version, or of another ledger; it is left as it was.
@@ -311,8 +208,36 @@ impl SqliteStore {
         let fresh = !path.try_exists()? || path.metadata()?.len() == 0;
         if !fresh {
             // Looking first without the right to write leaves a file alone that is not ours.
-            drop(SqliteReader::open(path)?);
+            match SqliteReader::open(path) {
+                Err(StoreError::Old) => Self::upgrade(path)?,
+                result => drop(result?),
+            }
         }
+        let mut store = Self::connect(path)?;
+        if fresh {
+            store.create(ledger)?;
+        }
+        store.checkpoint()?;
+        schema::check_length(&store.reader.connection, path)?;
+        store.load_notes()?;
+        store.mark = Some(Mark::open(path, store.notes.get_mut().anchor.commits)?);
+        match store.reader.ledger()? {
+            (name, _) if name == ledger => Ok(store),
+            (name, _) => Err(StoreError::Ledger { came: name, wanted: ledger.to_owned() }),
+        }
+    }
+
+    /// Brings a store of an earlier version up to date, all of it or nothing. The caller holds the data directory's lock.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn upgrade(path: &Path) -> Result<()> {
+        let mut store = Self::connect(path)?;
+        schema::migrate(&mut store)?;
+        store.checkpoint()
+    }
+
+    fn connect(path: &Path) -> Result<Self> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         configure(&connection, WRITER_CACHE_KIB)?;
@@ -323,25 +248,13 @@ impl SqliteStore {
         connection.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
         ))?;
-        let reader = SqliteReader { connection };
-        let mut store = Self { reader, path: path.to_owned(), authors: HashMap::new(), writing: false };
-        if fresh {
-            store.create(ledger)?;
-        }
-        store.checkpoint()?;
-        check_length(&store.reader.connection, path)?;
-        match store.reader.ledger()? {
-            (name, _) if name == ledger => Ok(store),
-            (name, _) => Err(StoreError::Ledger { came: name, wanted: ledger.to_owned() }),
-        }
+        let reader = SqliteReader { connection, owner: true };
+        Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None })
     }
 
     fn create(&mut self, ledger: &str) -> Result<()> {
         self.begin()?;
-        self.reader.connection.execute_batch(SCHEMA)?;
-        self.reader.connection.execute_batch(&format!(
-            "PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {SCHEMA_VERSION};"
-        ))?;
+        schema::create(&self.reader.connection)?;
         self.set_meta(LEDGER_NAME, ledger.as_bytes())?;
         self.commit()
     }
@@ -373,112 +286,73 @@ impl SqliteStore {
         // The answer tells whether readers were in the way; then the log stays, which is as safe.
         Ok(self.reader.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
     }
-
-    /// The first write of a turn begins its transaction.
-    fn begin(&mut self) -> Result<()> {
-        if !self.writing {
-            self.reader.prepare("BEGIN IMMEDIATE")?.execute([])?;
-            self.writing = true;
-        }
-        Ok(())
-    }
-
-    fn author(&mut self, author: &NodeId) -> Result<i64> {
-        if let Some(id) = self.authors.get(author) {
-            return Ok(*id);
-        }
-        let known = self
-            .reader
-            .prepare("SELECT id FROM authors WHERE key = ?1")?
-            .query_row([author.as_bytes()], |row| row.get(0))
-            .optional()?;
-        let id = match known {
-            Some(id) => id,
-            None => self.reader.prepare("INSERT INTO authors (key) VALUES (?1)")?.insert([author.as_bytes()])?,
-        };
-        self.authors.insert(*author, id);
-        Ok(id)
-    }
 }
 
 impl ReadStore for SqliteStore {
     type Error = StoreError;
 
     fn summary(&self, hash: &BlockHash) -> Result<Option<Summary>> {
+        self.flush()?;
         self.reader.summary(hash)
     }
 
     fn block(&self, hash: &BlockHash) -> Result<Option<Record>> {
+        self.flush()?;
         self.reader.block(hash)
     }
 
     fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>> {
+        self.flush()?;
         self.reader.lane(author, from, page)
     }
 
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
+        self.flush()?;
         self.reader.after(key, page)
     }
 
     fn before(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
+        self.flush()?;
         self.reader.before(key, page)
     }
 
     fn arrived(&self, seq: u64, page: Page) -> Result<Vec<Record>> {
+        self.flush()?;
         self.reader.arrived(seq, page)
     }
 
+    fn rows(&self, seq: u64, page: Page) -> Result<Vec<Record>> {
+        self.reader.rows(seq, page)
+    }
+
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.flush()?;
         self.reader.meta(key)
     }
 }
 
 impl Store for SqliteStore {
     fn append(&mut self, summary: &Summary, bytes: &[u8]) -> Result<()> {
-        self.begin()?;
-        let author = self.author(&summary.author)?;
-        let sql = "INSERT INTO blocks (seq, author, height, timestamp, hash, entries, bytes) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-        self.reader.prepare(sql)?.execute(params![
-            integer(summary.seq)?,
-            author,
-            integer(summary.height)?,
-            integer(summary.timestamp.micros())?,
-            summary.hash.as_bytes(),
-            summary.entries,
-            bytes
-        ])?;
-        Ok(())
+        self.insert(summary, bytes)
     }
 
     fn remove(&mut self, hash: &BlockHash) -> Result<()> {
-        self.begin()?;
-        self.reader.prepare("DELETE FROM blocks WHERE hash = ?1")?.execute([hash.as_bytes()])?;
-        Ok(())
-    }
-
-    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
-        self.begin()?;
-        self.reader.prepare("DELETE FROM blocks WHERE seq = ?1")?.execute([integer(seq)?])?;
-        match block {
-            Some((summary, bytes)) => self.append(summary, bytes),
+        match self.summary(hash)? {
+            Some(summary) => self.put(summary.seq, None),
             None => Ok(()),
         }
     }
 
+    fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
+        self.put(seq, block)
+    }
+
     fn set_meta(&mut self, key: &str, value: &[u8]) -> Result<()> {
-        self.begin()?;
-        let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2";
-        self.reader.prepare(sql)?.execute(params![key, value])?;
-        Ok(())
+        self.put_meta(key, value)
     }
 
     fn commit(&mut self) -> Result<()> {
-        if self.writing {
-            self.reader.prepare("COMMIT")?.execute([])?;
-            self.writing = false;
-        }
-        Ok(())
+        self.end_turn()
     }
 }
 
@@ -487,76 +361,6 @@ fn configure(connection: &Connection, cache_kib: i64) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(32);
     connection.execute_batch(&format!("PRAGMA cache_size = -{cache_kib}; PRAGMA trusted_schema = OFF;"))?;
     Ok(())
-}
-
-/// A file that this program wrote has its application id, its version, and the tables of that version.
-fn check_schema(connection: &Connection, path: &Path) -> Result<()> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    if application != APPLICATION {
-        return Err(StoreError::Foreign { path: path.to_owned(), came: application });
-    }
-    if version != SCHEMA_VERSION {
-        return Err(StoreError::Version { came: version });
-    }
-    for (table, columns) in COLUMNS {
-        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
-        let names = statement.query_map([table], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-        if names != *columns {
-            let what = format!("table {table} has the columns {names:?}, {columns:?} are expected");
-            return Err(StoreError::Damaged(what));
-        }
-    }
-    Ok(())
-}
-
-/// After a checkpoint the file holds every page that SQLite counts.
-fn check_length(connection: &Connection, path: &Path) -> Result<()> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let expected = (pragma("page_count")? * pragma("page_size")?).unsigned_abs();
-    let came = path.metadata()?.len();
-    if came < expected {
-        return Err(StoreError::Damaged(format!("the file has {came} bytes, {expected} are expected")));
-    }
-    Ok(())
-}
-
-fn read_record(row: &Row<'_>) -> Result<Record> {
-    Ok(Record { summary: read_summary(row)?, bytes: row.get(BYTES)? })
-}
-
-fn read_summary(row: &Row<'_>) -> Result<Summary> {
-    let blob = |column: usize, what| array(row.get_ref(column)?.as_blob().map_err(|_| not_a_blob())?, what);
-    let number = |column: usize| {
-        let came: i64 = row.get(column)?;
-        u64::try_from(came).map_err(|_| StoreError::Damaged(format!("a number of {came}, 0 or more is expected")))
-    };
-    let micros = number(3)?;
-    let time = || StoreError::Damaged(format!("a time of {micros} µs"));
-    let entries = number(5)?;
-    Ok(Summary {
-        seq: number(0)?,
-        author: NodeId::from_bytes(blob(1, "an author's key")?),
-        height: number(2)?,
-        timestamp: Timestamp::from_micros(micros).ok_or_else(time)?,
-        hash: BlockHash::from_bytes(blob(4, "a block's hash")?),
-        entries: u32::try_from(entries).map_err(|_| StoreError::Damaged(format!("a block of {entries} entries")))?,
-    })
-}
-
-fn array(bytes: &[u8], what: &str) -> Result<[u8; 32]> {
-    let wrong = || StoreError::Damaged(format!("{what} of {} bytes, 32 are expected", bytes.len()));
-    bytes.try_into().map_err(|_| wrong())
-}
-
-fn not_a_blob() -> StoreError {
-    StoreError::Damaged("a text or number where bytes are expected".to_owned())
-}
-
-/// SQLite's integers have 63 bits for what is not negative.
-fn integer(value: u64) -> Result<i64> {
-    let out_of_range = || rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_RANGE), None);
-    i64::try_from(value).map_err(|_| out_of_range().into())
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ fn data_code(error: &DataError) -> u8 {
 fn store_code(error: &StoreError) -> u8 {
     match error {
         StoreError::Missing { .. } => 66,
-        StoreError::Ledger { .. } => 65,
+        StoreError::Ledger { .. } | StoreError::Old => 65,
         error if error.is_damage() => 65,
         _ => 74,
     }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use shared::MemoryStore;
+use shared::{MemoryStore, Timestamp};
 
 use super::*;
 
@@ -189,12 +189,12 @@ fn wrong_files_are_named_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     let damaged = |error: &StoreError| error.is_damage();
-    let version = |error: &StoreError| matches!(error, StoreError::Version { came: 2 });
+    let version = |error: &StoreError| matches!(error, StoreError::Version { came: 3 });
     let foreign = |error: &StoreError| matches!(error, StoreError::Foreign { came: 7, .. });
     type Case = (&'static str, fn(&Path), fn(&StoreError) -> bool);
     let cases: [Case; 6] = [
         ("text", |path| fs::write(path, "this is no database, but it is long enough to look at").unwrap(), damaged),
-        ("a newer version", |path| execute(path, "PRAGMA user_version = 2"), version),
+        ("a newer version", |path| execute(path, "PRAGMA user_version = 3"), version),
         ("another program", |path| execute(path, "PRAGMA application_id = 7"), foreign),
         ("a lost table", |path| execute(path, "DROP TABLE meta"), damaged),
         ("a lost column", |path| execute(path, "ALTER TABLE blocks DROP COLUMN entries"), damaged),
