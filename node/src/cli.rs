@@ -16,6 +16,7 @@ mod failure;
 mod limits;
 mod log;
 mod progress;
+mod repair;
 mod serve;
 mod status;
 mod transfer;

@@ -227,6 +227,17 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The same with these relays instead, where any are given.
+    ///
+    /// # Errors
+    /// When one of them is no address of a relay.
+    pub fn with_relays(&self, texts: &[String]) -> Result<Self, ConfigError> {
+        let relays = if texts.is_empty() { self.relays.clone() } else { relays(texts.to_vec())? };
+        Ok(Self { relays, ..self.clone() })
+    }
+}
+
 fn relays(texts: Vec<String>) -> Result<Vec<RelayUrl>, ConfigError> {
     let mut relays: Vec<RelayUrl> = Vec::new();
     for text in texts {

@@ -20,7 +20,7 @@ use shared::{
     AppendError, BlockHash, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
     effect::ImportReport,
     replica::{OpenError, ReplicaError},
-    view::EntryView,
+    view::{EntryView, ViewError},
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
@@ -67,6 +67,14 @@ pub enum HostError {
     /// The store failed: what it holds now is known only after it is read again.
     #[error("this node stops before it says anything that may not be durable: {0}")]
     Failed(#[from] ReplicaError<StoreError>),
+    /// Blocks are known to be missing.
+    #[error(
+        "{0} blocks of the store are damaged or missing: `cairn verify --repair` fetches them again from other nodes"
+    )]
+    Incomplete(usize),
+    /// Somebody who read the store found it damaged.
+    #[error("this node stops because its store is damaged: {0}; `cairn verify --repair` mends it from other nodes")]
+    Damaged(String),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -302,8 +310,20 @@ impl Host {
     /// Takes up what the store holds and starts the turn thread.
     ///
     /// # Errors
-    /// When the store cannot be read or holds another ledger.
+    /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing.
     pub fn start(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
+        Self::start_with(store, config, false)
+    }
+
+    /// The same over a store of which blocks may be missing: the replica asks its links for them and does little else.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds another ledger.
+    pub fn start_repair(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
+        Self::start_with(store, config, true)
+    }
+
+    fn start_with(store: SqliteStore, config: HostConfig, repairs: bool) -> Result<(Host, HostThread), HostError> {
         let path = store.path().to_owned();
         let (queue, commands) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
@@ -311,6 +331,9 @@ impl Host {
         let relays = RelayBoard::default();
         let (ledger, name) = (config.ledger, config.name);
         let turns = Turns::open(store, ledger, config.key, events.clone(), last_seq.clone())?;
+        if turns.missing() > 0 && !repairs {
+            return Err(HostError::Incomplete(turns.missing()));
+        }
         let inner = Inner {
             node: turns.node(),
             ledger,
@@ -409,7 +432,38 @@ impl Host {
             drop(place);
             result.map_err(ReadError::from)
         });
-        task.await.map_err(|_| Stopped)?
+        let result = task.await.map_err(|_| Stopped)?;
+        if let Err(ReadError::Store(error)) = &result {
+            self.check_damage(error);
+        }
+        result
+    }
+
+    /// The same for what is to be shown: a block that is not what it was ends the node, whoever finds it.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the node is stopping.
+    pub async fn view<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&SqliteReader) -> Result<T, ViewError<StoreError>> + Send + 'static,
+    ) -> Result<Result<T, ViewError<StoreError>>, ReadError> {
+        let result = self.read(f).await?;
+        match &result {
+            Err(ViewError::Store(error)) => self.check_damage(error),
+            Err(error @ ViewError::Damaged { .. }) => self.found_damage(error.to_string()),
+            _ => {}
+        }
+        Ok(result)
+    }
+
+    fn check_damage(&self, error: &StoreError) {
+        if error.is_damage() {
+            self.found_damage(error.to_string());
+        }
+    }
+
+    fn found_damage(&self, what: String) {
+        self.inner.send_now(Command::Damaged { what });
     }
 
     /// How the node is.

@@ -10,5 +10,6 @@ pub mod http;
 pub mod keys;
 pub mod link;
 pub mod metrics;
+pub mod salvage;
 pub mod socketio;
 pub mod store;

@@ -30,8 +30,8 @@ const JOURNAL_BYTES: i64 = 16 * 1024 * 1024;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// The node's own notes in `meta`. The replica's have no dot.
-const LEDGER_NAME: &str = "node.ledger";
-const NODE_KEY: &str = "node.key";
+pub(crate) const LEDGER_NAME: &str = "node.ledger";
+pub(crate) const NODE_KEY: &str = "node.key";
 
 /// Why a store cannot be used.
 #[derive(Debug, Error)]
@@ -132,6 +132,33 @@ impl SqliteReader {
         let reader = Self { connection, owner: false };
         mark::check(noted, &reader.anchor()?)?;
         Ok(reader)
+    }
+
+    /// Opens a file that may be damaged, without any of the checks, for [`ReadStore::rows`] and little else.
+    ///
+    /// # Errors
+    /// When there is no file.
+    pub fn open_damaged(path: &Path) -> Result<Self> {
+        if !path.try_exists()? {
+            return Err(StoreError::Missing { path: path.to_owned() });
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        Ok(Self { connection, owner: true })
+    }
+
+    /// Keys and values of `meta` that are as they were written; all of them that can be read, where there are no checksums.
+    pub fn metas(&self) -> Vec<(String, Vec<u8>)> {
+        self.sound_metas().unwrap_or_default()
+    }
+
+    /// From here on this connection sees the store as it is now.
+    ///
+    /// # Errors
+    /// When the view cannot be opened.
+    pub fn begin(&self) -> Result<()> {
+        self.connection.execute_batch("BEGIN; SELECT 1 FROM anchor LIMIT 1;")?;
+        Ok(())
     }
 
     /// Runs `f` over one consistent view of the store.

@@ -18,10 +18,10 @@ use crate::{
 };
 
 const META_LEDGER: &str = "ledger";
-const META_CHECKPOINT: &str = "checkpoint";
+pub(crate) const META_CHECKPOINT: &str = "checkpoint";
 const META_FROZEN: &str = "frozen";
 /// The last arrival number, while what the checkpoint says is to be made anew from the blocks; otherwise empty.
-const META_REBUILD: &str = "rebuild";
+pub(crate) const META_REBUILD: &str = "rebuild";
 /// Blocks of one read when many are gone through.
 const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
 
@@ -217,7 +217,16 @@ impl Ledger {
             let Some(last) = page.last() else { break };
             key = Some(last.summary.key());
             for record in &page {
-                self.note(&record.summary, &checked(record)?.header().parents, record.bytes.len());
+                let block = checked(record)?;
+                self.note(&record.summary, &block.header().parents, record.bytes.len());
+                // The list of frozen lanes may be among what was lost.
+                for evidence in recorded(&block) {
+                    let (lane, height) = evidence.lane();
+                    if self.frozen.get(&lane).is_none_or(|freeze| height < freeze.height) {
+                        self.freeze(store, &evidence)?;
+                    }
+                    self.note_carrier(store, lane, block.header().timestamp)?;
+                }
             }
         }
         store.set_meta(META_REBUILD, &[])?;

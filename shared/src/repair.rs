@@ -9,7 +9,7 @@ use alloc::{
 use crate::{
     block::{Block, BlockError, VerifiedBlock},
     id::{BlockHash, LedgerId},
-    ledger::{forget_checkpoint, summarise},
+    ledger::{META_CHECKPOINT, META_REBUILD, forget_checkpoint, summarise},
     limits::REPAIR_BLOCKS,
     replica::OpenError,
     store::{Page, ReadStore, Record, Store, Summary},
@@ -157,11 +157,31 @@ pub fn mend<S: Store>(store: &mut S, scan: &Scan) -> Result<BTreeSet<BlockHash>,
         let put = summary.as_ref().zip(block.as_ref().map(Block::bytes));
         store.replace(finding.seq, put)?;
     }
+    expect(store, scan)
+}
+
+/// The half of [`mend`] for a store into which only what is good was copied: has its replica ask for the rest. Commits.
+/// Returns the blocks that have to come.
+///
+/// # Errors
+/// When the store cannot be read or written.
+pub fn expect<S: Store>(store: &mut S, scan: &Scan) -> Result<BTreeSet<BlockHash>, S::Error> {
     let wanted: BTreeSet<BlockHash> = scan.wanted().into_iter().take(REPAIR_BLOCKS).collect();
     note_wanted(store, &wanted)?;
     forget_checkpoint(store, scan.last_seq)?;
     store.commit()?;
     Ok(wanted)
+}
+
+/// The record of a row with its columns as the block says them, if its bytes are a good block of this ledger.
+pub fn righted(record: Record, ledger: &LedgerId) -> Option<Record> {
+    let block = check(&record.bytes, ledger).ok()?;
+    Some(Record { summary: Summary { seq: record.summary.seq, ..summarise(&block) }, ..record })
+}
+
+/// Keys of the values that a start makes anew, or that [`expect`] writes.
+pub fn is_remade(key: &str) -> bool {
+    [META_WANTED, META_CHECKPOINT, META_REBUILD].contains(&key)
 }
 
 /// Remembers which blocks are still to come.
@@ -170,8 +190,11 @@ pub(crate) fn note_wanted<S: Store>(store: &mut S, wanted: &BTreeSet<BlockHash>)
     store.set_meta(META_WANTED, &bytes)
 }
 
-/// The blocks that were noted to be still to come.
-pub(crate) fn wanted<S: ReadStore>(store: &S) -> Result<BTreeSet<BlockHash>, OpenError<S::Error>> {
+/// The blocks that a store notes to be still to come.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn noted<S: ReadStore>(store: &S) -> Result<BTreeSet<BlockHash>, OpenError<S::Error>> {
     let bytes = store.meta(META_WANTED).map_err(OpenError::Store)?.unwrap_or_default();
     let (hashes, []) = bytes.as_chunks() else {
         return Err(OpenError::Damaged("its list of blocks under repair"));

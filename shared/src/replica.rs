@@ -209,7 +209,7 @@ impl<S: Store> Replica<S> {
     ) -> Result<Self, OpenError<S::Error>> {
         let ledger_id = config.ledger;
         let ledger = Ledger::open(ledger_id, &mut store)?;
-        let repairing = crate::repair::wanted(&store)?;
+        let repairing = crate::repair::noted(&store)?;
         let me = config.key.node();
         let mut replica = Self {
             store,

@@ -19,9 +19,9 @@ use crate::{
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   `verify` found something wrong, or the ledger refused what was given
+  1   `verify` found something wrong that it did not or could not repair, or the ledger refused what was given
   2   the command line, the environment or the configuration file is wrong
-  65  a file or the store is damaged, of another ledger, or of a newer version
+  65  a file or the store is damaged (`verify --repair` mends it), of another ledger, or of a newer version
   66  there is no ledger in the data directory
   69  the node that serves the data directory does not answer
   70  a bug
@@ -159,10 +159,12 @@ fn store_code(error: &StoreError) -> u8 {
 }
 
 fn host_code(error: &HostError) -> u8 {
-    use shared::replica::OpenError;
+    use shared::replica::{OpenError, ReplicaError};
     match error {
         HostError::Open(OpenError::Store(error)) => store_code(error),
-        HostError::Open(_) => 65,
+        HostError::Open(_) | HostError::Incomplete(_) | HostError::Damaged(_) => 65,
+        HostError::Failed(ReplicaError::Damaged(_)) => 65,
+        HostError::Failed(ReplicaError::Store(error)) if error.is_damage() => 65,
         HostError::Panicked => 70,
         _ => 74,
     }

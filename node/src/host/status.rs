@@ -95,6 +95,8 @@ pub struct Status {
     pub frozen: Vec<Lane>,
     /// Who holds this node's own blocks.
     pub held: Held,
+    /// Damaged or missing blocks that are still to come.
+    pub repairing: u64,
     /// Blocks that wait.
     pub parked: Parked,
     /// Open links.

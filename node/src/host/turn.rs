@@ -39,14 +39,39 @@ type AppendReply = oneshot::Sender<Result<Vec<EntryJson>, AppendError>>;
 /// What the rest of the node wants of the turn thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    Append { payloads: Vec<Vec<u8>>, reply: AppendReply },
-    Import { blocks: Vec<Vec<u8>>, reply: oneshot::Sender<ImportReport> },
-    LinkOpened { link: LinkId, role: Role, queue: mpsc::Sender<LinkCommand> },
-    LinkClosed { link: LinkId },
-    Frame { link: LinkId, bytes: Vec<u8> },
-    Ping { link: LinkId },
-    Pong { link: LinkId },
-    Status { reply: oneshot::Sender<Status> },
+    Append {
+        payloads: Vec<Vec<u8>>,
+        reply: AppendReply,
+    },
+    Import {
+        blocks: Vec<Vec<u8>>,
+        reply: oneshot::Sender<ImportReport>,
+    },
+    LinkOpened {
+        link: LinkId,
+        role: Role,
+        queue: mpsc::Sender<LinkCommand>,
+    },
+    LinkClosed {
+        link: LinkId,
+    },
+    Frame {
+        link: LinkId,
+        bytes: Vec<u8>,
+    },
+    Ping {
+        link: LinkId,
+    },
+    Pong {
+        link: LinkId,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
+    /// A reader found the store damaged.
+    Damaged {
+        what: String,
+    },
     Stop,
 }
 
@@ -73,6 +98,7 @@ pub(super) struct Turns {
     statuses: Vec<oneshot::Sender<Status>>,
     turns: u64,
     stopping: bool,
+    damaged: Option<String>,
     effects: Vec<Effect>,
 }
 
@@ -104,8 +130,14 @@ impl Turns {
             statuses: Vec::new(),
             turns: 0,
             stopping: false,
+            damaged: None,
             effects,
         })
+    }
+
+    /// Blocks that are damaged or missing.
+    pub(super) fn missing(&self) -> usize {
+        self.replica.repairing()
     }
 
     pub(super) fn node(&self) -> NodeId {
@@ -133,6 +165,9 @@ impl Turns {
             next = self.turn(first, &mut commands)?;
         }
         self.links.clear();
+        if let Some(what) = self.damaged {
+            return Err(HostError::Damaged(what));
+        }
         self.replica.checkpoint()?;
         Ok(self.replica.store().checkpoint().map_err(Failure::Store)?)
     }
@@ -201,6 +236,11 @@ impl Turns {
             Command::Pong { link } => self.link_input(link, Input::Pong { link }),
             Command::Status { reply } => {
                 self.statuses.push(reply);
+                Ok(())
+            }
+            Command::Damaged { what } => {
+                self.damaged.get_or_insert(what);
+                self.stopping = true;
                 Ok(())
             }
             Command::Stop => {
@@ -328,6 +368,7 @@ impl Turns {
                 .map(|(author, height)| Lane { author: author.to_string(), height: *height })
                 .collect(),
             held: Held { height: own, nodes: holders },
+            repairing: replica.repairing() as u64,
             parked: Parked { blocks: parked as u64, bytes: parked_bytes as u64 },
             links: links
                 .iter()

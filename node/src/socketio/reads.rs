@@ -48,7 +48,7 @@ pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor,
     let node = host.node();
     let Some(text) = cursor else { return Ok(Cursor { node, seq: 0, entries: 0 }) };
     if let Ok(id) = text.parse::<EntryId>() {
-        let place = host.read(move |store| view::cursor_behind(store, node, &id)).await?;
+        let place = host.view(move |store| view::cursor_behind(store, node, &id)).await?;
         return place.map_err(|error| match error {
             ViewError::Unknown(_) => ClientError::UnknownCursor(text),
             error => error.into(),
@@ -65,7 +65,7 @@ async fn read<T: Send + 'static>(
     host: &Host,
     f: impl FnOnce(&SqliteReader) -> Viewed<T> + Send + 'static,
 ) -> Result<T, ClientError> {
-    Ok(host.read(f).await??)
+    Ok(host.view(f).await??)
 }
 
 /// A view is made of strings, numbers and JSON that was parsed before, so that this fails only by a bug.

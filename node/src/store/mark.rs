@@ -44,14 +44,6 @@ pub(super) fn check(noted: u64, anchor: &Anchor) -> Result<()> {
     Err(StoreError::Damaged(format!("it has {came} commits, but {noted} were made: the write-ahead log lost its end")))
 }
 
-/// Forgets the note: what the store holds is taken as it is.
-pub(super) fn remove(store: &Path) -> io::Result<()> {
-    match fs::remove_file(path_of(store)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 impl Mark {
     pub(super) fn open(store: &Path, commits: u64) -> Result<Self> {
         let file = File::options().create(true).truncate(false).write(true).open(path_of(store))?;

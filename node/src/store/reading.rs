@@ -373,7 +373,7 @@ impl SqliteReader {
     fn raw(&self, behind: i64, page: Page) -> Result<Vec<Record>> {
         // A row whose author is gone is still a row.
         let mut statement = self.prepare(
-            "SELECT b.seq, a.key, b.height, b.timestamp, b.hash, b.entries, b.sum, b.links, b.bytes \
+            "SELECT b.seq, a.key, b.height, b.timestamp, b.hash, b.entries, b.bytes \
              FROM blocks b LEFT JOIN authors a ON a.id = b.author WHERE b.seq > ?1 ORDER BY b.seq LIMIT ?2",
         )?;
         let limit = i64::try_from(page.blocks).unwrap_or(i64::MAX);
@@ -431,6 +431,25 @@ impl SqliteReader {
             rows::array(row, 0, "a block's hash")
         });
         BlockHash::from_bytes(hash.unwrap_or_default())
+    }
+}
+
+impl SqliteReader {
+    /// Rows of `meta` whose checksum is right; one by one, because one that cannot be read hides those behind it.
+    pub(super) fn sound_metas(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let with_sums = self.connection.prepare("SELECT sum FROM meta LIMIT 0").is_ok();
+        let sql = if with_sums { "SELECT key, value, sum FROM meta" } else { "SELECT key, value, NULL FROM meta" };
+        let mut statement = self.connection.prepare(sql)?;
+        let mut found = statement.query([])?;
+        let mut metas = Vec::new();
+        while let Ok(Some(row)) = found.next() {
+            let (Ok(key), Ok(value)) = (row.get::<_, String>(0), row.get::<_, Vec<u8>>(1)) else { continue };
+            let sum = rows::blob(row, 2).ok();
+            if !with_sums || sum == Some(&small_sum("meta", key.as_bytes(), &value)[..]) {
+                metas.push((key, value));
+            }
+        }
+        Ok(metas)
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn read_record(row: &SqlRow<'_>) -> Result<(Place, Record)> {
     Ok((place, record))
 }
 
-/// What can be read of a row, the rest zero or empty.
+/// What can be read of a row, the rest zero or empty: a summary's columns, then the bytes.
 pub(super) fn read_raw(row: &SqlRow<'_>) -> Result<Record> {
     let array = |column| array(row, column, "").unwrap_or_default();
     let number = |column| number(row, column).unwrap_or_default();
@@ -70,7 +70,7 @@ pub(super) fn read_raw(row: &SqlRow<'_>) -> Result<Record> {
         hash: BlockHash::from_bytes(array(4)),
         entries: u32::try_from(number(5)).unwrap_or_default(),
     };
-    Ok(Record { summary, bytes: blob(row, BYTES).map(<[u8]>::to_vec).unwrap_or_default() })
+    Ok(Record { summary, bytes: blob(row, SUM).map(<[u8]>::to_vec).unwrap_or_default() })
 }
 
 fn read_summary(row: &SqlRow<'_>) -> Result<Summary> {

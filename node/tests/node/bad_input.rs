@@ -127,19 +127,23 @@ fn verify_names_the_block_that_was_changed() {
     // substr counts from 1; the signature is at the end, the payloads before it.
     let cases: [Case; 6] = [
         ("signature", "bytes = CAST(substr(bytes, 1, length(bytes) - 1) || x'ff' AS BLOB)", "signature"),
-        ("payload", "bytes = CAST(replace(bytes, CAST('line 300' AS BLOB), CAST('line 3oo' AS BLOB)) AS BLOB)", "hash"),
+        (
+            "payload",
+            "bytes = CAST(replace(bytes, CAST('line 300' AS BLOB), CAST('line 3oo' AS BLOB)) AS BLOB)",
+            "signature",
+        ),
         ("truncated", "bytes = substr(bytes, 1, length(bytes) / 2)", "truncated"),
         ("height", "height = height + 1", "its row says"),
         ("time", "timestamp = timestamp - 1", "its row says"),
-        ("hash", "hash = zeroblob(32)", "its bytes have the hash"),
+        ("hash", "hash = zeroblob(32)", "its row says"),
     ];
     for (name, change, what) in cases {
         let place = filled();
         let sql = format!("UPDATE blocks SET {change} WHERE seq = 2");
         let connection = Connection::open(place.data().store()).unwrap();
-        assert_eq!(connection.execute(&sql, []).unwrap(), 1);
         let hash: Vec<u8> =
             connection.query_row("SELECT hash FROM blocks WHERE seq = 2", [], |row| row.get(0)).unwrap();
+        assert_eq!(connection.execute(&sql, []).unwrap(), 1);
         drop(connection);
         let ran = place.run(&["verify", "--json"]);
         assert_eq!(ran.code(), 1, "{name}: {}", ran.stderr());
