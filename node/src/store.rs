@@ -113,6 +113,8 @@ pub struct SqliteStore {
     notes: RefCell<Notes>,
     writing: bool,
     mark: Option<Mark>,
+    /// About how long the write-ahead log is.
+    log_bytes: u64,
 }
 
 impl SqliteReader {
@@ -273,10 +275,10 @@ impl SqliteStore {
             return Err(StoreError::Damaged(format!("journal mode is {mode}, wal is expected")));
         }
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = FULL; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
         ))?;
         let reader = SqliteReader { connection, owner: true };
-        Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None })
+        Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None, log_bytes: 0 })
     }
 
     fn create(&mut self, ledger: &str) -> Result<()> {

@@ -119,8 +119,8 @@ impl Failure {
         }
     }
 
-    /// The exit code, see [`EXIT_CODES`].
-    pub(super) fn code(&self) -> u8 {
+    /// The exit code; `cairn --help` lists them.
+    pub fn code(&self) -> u8 {
         match self {
             Self::Verify(_) | Self::Append(_) => 1,
             Self::Usage(_) | Self::Config(_) => 2,

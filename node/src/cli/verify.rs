@@ -4,7 +4,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use shared::{Block, BlockHash, ReadStore};
 
 use super::{
@@ -91,18 +91,17 @@ impl Verify {
             };
             let problems: Vec<_> = findings.listed.iter().map(problem).collect();
             let left = repaired.map_or(findings.wrong, Repaired::left);
-            return writeln!(
-                out,
-                "{}",
-                json!({
-                    "ok": left == 0,
-                    "blocks": findings.blocks,
-                    "entries": findings.entries,
-                    "wrong": findings.wrong,
-                    "problems": problems,
-                    "repair": repaired.map_or(Value::Null, Repaired::to_json),
-                })
-            );
+            let mut findings = json!({
+                "ok": left == 0,
+                "blocks": findings.blocks,
+                "entries": findings.entries,
+                "wrong": findings.wrong,
+                "problems": problems,
+            });
+            if let (Some(repaired), Some(findings)) = (repaired, findings.as_object_mut()) {
+                findings.insert("repair".to_owned(), repaired.to_json());
+            }
+            return writeln!(out, "{findings}");
         }
         for problem in &findings.listed {
             match problem.block {

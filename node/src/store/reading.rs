@@ -333,7 +333,9 @@ impl ReadStore for SqliteReader {
                 Ok(())
             })?;
             if ended {
-                self.expect_removed(next, self.anchor()?.last_seq + 1)?;
+                let end = self.anchor()?.last_seq + 1;
+                expect(records.is_empty() || next <= end)?;
+                self.expect_removed(next, end)?;
             }
             Ok(records)
         })

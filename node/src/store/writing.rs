@@ -11,6 +11,12 @@ use super::{
     rows::{self, Anchor, Author, Bucket, Place, damaged, integer, select, small_sum},
 };
 
+/// Bytes of the write-ahead log after which it is moved into the file.
+const LOG_BYTES: u64 = 4 * 1024 * 1024;
+/// About what a row and a commit add to the log beside a block's bytes: the pages that they change.
+const ROW_BYTES: u64 = 512;
+const COMMIT_BYTES: u64 = 6 * 4096;
+
 /// A lane's author and its last block.
 #[derive(Debug, Clone, Copy)]
 struct Lane {
@@ -190,6 +196,7 @@ impl SqliteStore {
             rows::links(summary.seq, time_before, lane_before),
             bytes
         ])?;
+        self.log_bytes += ROW_BYTES + bytes.len() as u64;
         self.toggle(&summary.hash, true)
     }
 
@@ -257,12 +264,25 @@ impl SqliteStore {
         notes.changed = true;
         let commits = notes.anchor.commits;
         self.flush()?;
+        self.log_bytes += COMMIT_BYTES;
         self.reader.prepare("COMMIT")?.execute([])?;
         self.writing = false;
-        match &mut self.mark {
-            Some(mark) => mark.set(commits),
-            None => Ok(()),
+        if let Some(mark) = &mut self.mark {
+            mark.set(commits)?;
         }
+        self.shorten_log()
+    }
+
+    /// Moves a long log into the file. SQLite would do so by itself, but keep a failure to itself too, and after a failed
+    /// write nothing may be acknowledged.
+    fn shorten_log(&mut self) -> Result<()> {
+        let log = self.log_bytes;
+        if log < LOG_BYTES {
+            return Ok(());
+        }
+        self.log_bytes = 0;
+        // Readers in the way are no failure: what they still need is moved the next time.
+        Ok(self.reader.prepare("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?)
     }
 
     /// The row of an arrival number is to hold this block, or nothing.

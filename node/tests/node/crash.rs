@@ -87,7 +87,7 @@ fn what_was_acknowledged_survives_fifty_kills() {
 fn a_node_whose_disk_is_full_stops_and_says_so() {
     let place = Place::new();
     // Blocks of 512 or 1024 bytes, as the shell counts them; without the trap the signal would end the node.
-    let script = "trap '' XFSZ; ulimit -f 600; exec \"$0\" \"$@\"";
+    let script = "trap '' XFSZ; ulimit -f 1200; exec \"$0\" \"$@\"";
     let served = place.serve_by(&["sh", "-c", script]);
     let acknowledged = Seen::default();
     let (acked, acks) = mpsc::channel();

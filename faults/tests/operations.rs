@@ -1,0 +1,179 @@
+//! Every operation on the disk fails once, in every way: nothing is acknowledged or shown after it, the node says so with
+//! its exit code, and the next start has all that was.
+
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
+
+use faults::disk::{self, Failure};
+use node::{
+    cli,
+    data::DataDir,
+    host::{Event, Host, HostConfig},
+    salvage::examine,
+    store::SqliteStore,
+};
+use serde_json::Value;
+use shared::{Config, Entry, Header, Input, Kind, Replica, Timestamp, VerifiedBlock, block::open_ledger};
+use tokio::runtime;
+
+/// Nothing was said after a failure.
+const EX_IOERR: u8 = 74;
+const FAILURES: [Failure; 5] = [Failure::Error, Failure::ErrorAfter, Failure::Full, Failure::FullAfter, Failure::Gone];
+
+/// One disk for the whole process.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// Entry id → entry hash, of everything that the node acknowledged or showed.
+type Seen = BTreeMap<String, String>;
+
+fn note(seen: &mut Seen, entry: &str) {
+    let entry: Value = serde_json::from_str(entry).unwrap();
+    let [id, hash] = ["id", "hash"].map(|field| entry[field].as_str().unwrap().to_owned());
+    let before = seen.insert(id.clone(), hash.clone());
+    assert!(before.is_none_or(|before| before == hash), "{id} was signed twice");
+}
+
+/// What ended a run.
+#[derive(Debug)]
+enum Ended {
+    /// All of the script was done.
+    Well,
+    /// A failure, with its exit code.
+    Failed(u8),
+}
+
+/// Opens the directory, appends, takes in blocks of others, and stops. What is acknowledged or shown is noted.
+fn script(directory: &Path, foreign: &[Vec<u8>], seen: &mut Seen) -> Ended {
+    let opened = match DataDir::new(directory).lock().and_then(|locked| locked.open(Some("garden"))) {
+        Ok(opened) => opened,
+        Err(error) => return Ended::Failed(code(error.into())),
+    };
+    let config = HostConfig { ledger: opened.ledger, name: opened.name, key: opened.key };
+    let (host, mut thread) = match Host::start(opened.store, config) {
+        Ok(started) => started,
+        Err(error) => return Ended::Failed(code(error.into())),
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut events = host.events();
+        for turn in 0..3 {
+            let payloads = (0..=turn).map(|n| format!("[{turn},{n}]").into_bytes()).collect();
+            let Ok(pending) = host.append(payloads).await else { break };
+            let Ok(entries) = pending.await else { break };
+            assert!(!disk::has_failed(), "an append was acknowledged after a failure");
+            entries.unwrap().iter().for_each(|entry| note(seen, entry.json.get()));
+            if turn == 1 && host.import(foreign.to_vec()).await.is_ok() {
+                assert!(!disk::has_failed(), "an import was acknowledged after a failure");
+            }
+        }
+        host.stop();
+        let result = thread.ended().await;
+        // What was shown to anyone.
+        while let Ok(event) = events.try_recv() {
+            if let Event::Added { entries, .. } = event {
+                entries.iter().for_each(|entry| note(seen, entry.json.get()));
+            }
+        }
+        match result {
+            Ok(()) => Ended::Well,
+            Err(error) => Ended::Failed(code(error.into())),
+        }
+    })
+}
+
+fn code(failure: cli::Failure) -> u8 {
+    failure.code()
+}
+
+/// Two blocks that somebody else wrote.
+fn foreign() -> Vec<Vec<u8>> {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+    let author = shared::NodeId::from_bytes(key.verifying_key().to_bytes());
+    let mut parents = Vec::new();
+    let mut block = |height: u64| {
+        let timestamp = Timestamp::from_micros(1_000_000 * height).unwrap();
+        let header = Header { ledger: open_ledger("garden"), author, height, timestamp, parents: parents.clone() };
+        let block = VerifiedBlock::sign(header, vec![Entry::new(Kind::DATA, [1; 16], b"7".to_vec())], &key);
+        parents = vec![block.hash()];
+        block.bytes().to_vec()
+    };
+    vec![block(1), block(2)]
+}
+
+/// Every entry of the store, as the node shows it.
+fn stored(directory: &Path) -> Seen {
+    let reader = DataDir::new(directory).reader().unwrap();
+    let entries = shared::view::after(&reader, None, 10_000).unwrap();
+    entries.into_iter().map(|entry| (entry.id, entry.hash)).collect()
+}
+
+#[test]
+fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
+    let _one = ONE.lock().unwrap();
+    disk::install();
+    let foreign = foreign();
+    let mut sums = Vec::new();
+    for failure in FAILURES {
+        let (mut failures, mut acked) = (0, 0);
+        for n in 1.. {
+            let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+            let mut seen = Seen::new();
+            disk::fail_at(n, failure);
+            let ended = script(directory.path(), &foreign, &mut seen);
+            if !disk::heal() {
+                assert!(matches!(ended, Ended::Well), "without a failure: {ended:?}");
+                break;
+            }
+            failures += 1;
+            acked += seen.len();
+            // Closing a file that is not needed any more may fail without a word; all else ends the node.
+            match ended {
+                Ended::Failed(code) => assert_eq!(code, EX_IOERR, "{failure:?} at operation {n}"),
+                Ended::Well => assert!(seen.len() == 8, "{failure:?} at operation {n} passed unnoticed: {seen:?}"),
+            }
+            // The next start has it all, and goes on.
+            let mut again = seen.clone();
+            let ended = script(directory.path(), &foreign, &mut again);
+            assert!(matches!(ended, Ended::Well), "after {failure:?} at operation {n}: {ended:?}");
+            let here = stored(directory.path());
+            for (id, hash) in &again {
+                assert_eq!(here.get(id), Some(hash), "{failure:?} at operation {n}: {id} is lost");
+            }
+            let examined = examine(&DataDir::new(directory.path()).store(), None, |_, _, _| {}).unwrap();
+            assert!(examined.is_clean(), "{failure:?} at operation {n}: {examined:?}");
+        }
+        assert!(failures > 50, "{failure:?}: only {failures} operations");
+        sums.push(format!("{failure:?}={failures} acked={acked}"));
+    }
+    println!("operations pass {}", sums.join(" "));
+}
+
+#[test]
+fn a_checkpoint_of_the_log_that_fails_ends_the_node_too() {
+    let _one = ONE.lock().unwrap();
+    disk::install();
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = directory.path().join("ledger.db");
+    let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
+    let config = Config { ledger: open_ledger("garden"), key, seed: [1; 32], writes: true };
+    let store = SqliteStore::open(&path, "garden").unwrap();
+    let now = Timestamp::from_micros(1_000_000).unwrap();
+    let mut replica = Replica::restore(config, store, &[], now, &mut Vec::new()).unwrap();
+    // Many large turns move the log into the file several times. One of the operations of each turn fails.
+    let mut failed = false;
+    for turn in 0..300 {
+        disk::fail_at(1 + turn, Failure::Error);
+        let mut effects = Vec::new();
+        let payloads = vec![vec![b'x'; 60_000]; 4];
+        let result = replica
+            .handle(now, Input::Append { token: turn, payloads }, &mut effects)
+            .and_then(|()| replica.commit(now, &mut effects));
+        let happened = disk::heal();
+        assert_eq!(result.is_err(), happened, "turn {turn}: a failure and an acknowledgement");
+        if happened {
+            failed = true;
+            break;
+        }
+    }
+    drop(replica);
+    assert!(failed, "no operation failed");
+}
