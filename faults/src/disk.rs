@@ -143,8 +143,14 @@ impl Log {
     }
 
     /// The files as a loss of power after the first `cut` operations may leave them: all that was synced, and of each
-    /// file's operations since then a random beginning or a random part, whole writes or single sectors of them.
-    pub fn after_power_loss(&self, cut: usize, rng: &mut Rng) -> BTreeMap<PathBuf, Vec<u8>> {
+    /// file's operations since then a random beginning or a random part, whole writes or single sectors of them. `base` is
+    /// what was on the disk before.
+    pub fn after_power_loss(
+        &self,
+        cut: usize,
+        base: &BTreeMap<PathBuf, Vec<u8>>,
+        rng: &mut Rng,
+    ) -> BTreeMap<PathBuf, Vec<u8>> {
         let mut synced: BTreeMap<&PathBuf, usize> = BTreeMap::new();
         for (index, (path, operation)) in self.0[..cut].iter().enumerate() {
             if *operation == Operation::Sync {
@@ -153,7 +159,7 @@ impl Log {
         }
         // Each file fares differently.
         let mut fates: BTreeMap<&PathBuf, (usize, usize)> = BTreeMap::new();
-        let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+        let mut files = base.clone();
         for (index, (path, operation)) in self.0[..cut].iter().enumerate() {
             let safe = synced.get(path).is_some_and(|sync| index <= *sync);
             let (kind, end) = *fates.entry(path).or_insert_with(|| (rng.below(4), rng.below(cut + 1)));

@@ -19,6 +19,10 @@ const START: u64 = 1_000_000_000_000;
 /// How a run of a replica over a store came out.
 #[derive(Debug, Default)]
 struct Written {
+    /// What was done while the store was made.
+    creation: disk::Log,
+    /// The new store.
+    base: Vec<u8>,
     /// Operations that were recorded when an append was acknowledged, and its entries.
     acked: Vec<(usize, Vec<EntryId>)>,
     /// Operations that were recorded when the mark beside the store changed, and what it was then.
@@ -63,6 +67,10 @@ fn script(path: &Path, rng: &mut Rng) -> (disk::Log, Written) {
     let mut written = Written::default();
     let mut now = START;
     disk::record();
+    drop(SqliteStore::open(path, LEDGER).expect("opens"));
+    written.creation = disk::stop_recording();
+    written.base = fs::read(path).expect("the file is there");
+    disk::record();
     let mut open = None;
     for turn in 0..20 {
         now += 1_000;
@@ -105,6 +113,13 @@ pub fn run(directory: &Path, seed: u64, images: usize, mut done: impl FnMut()) -
         let (log, written) = script(&path, &mut rng);
         counts.operations += log.len();
         for image in 0..IMAGES_OF_ONE_SCRIPT.min(images - counts.images) {
+            // Now and then power is lost while the store is made.
+            if rng.one_in(10) {
+                let at = directory.join("image");
+                lay_new(&written.creation, &at, &mut rng);
+                check(&at.join("ledger.db"), &written, 0, &format!("seed {script_seed}, while made"), &mut counts);
+                fs::remove_dir_all(&at).expect("the image can be removed");
+            }
             let cut = rng.below(log.len() + 1);
             let at = directory.join("image");
             lay(&log, &written, cut, &path, &at, &mut rng);
@@ -120,9 +135,21 @@ pub fn run(directory: &Path, seed: u64, images: usize, mut done: impl FnMut()) -
     counts
 }
 
+/// A store under its first name, before it is renamed.
+fn lay_new(log: &disk::Log, at: &Path, rng: &mut Rng) {
+    fs::create_dir_all(at).expect("the directory can be made");
+    for (name, bytes) in log.after_power_loss(rng.below(log.len() + 1), &BTreeMap::new(), rng) {
+        let name = name.file_name().expect("it has a name");
+        if name.to_string_lossy().starts_with("ledger.db.new") && !name.to_string_lossy().ends_with("-shm") {
+            fs::write(at.join(name), bytes).expect("the image can be written");
+        }
+    }
+}
+
 fn lay(log: &disk::Log, written: &Written, cut: usize, path: &Path, at: &Path, rng: &mut Rng) {
     fs::create_dir_all(at).expect("the directory can be made");
-    for (name, bytes) in log.after_power_loss(cut, rng) {
+    let base = BTreeMap::from([(path.to_owned(), written.base.clone())]);
+    for (name, bytes) in log.after_power_loss(cut, &base, rng) {
         // The index of the log in shared memory is no file that has to outlive anything.
         if name.extension().is_some_and(|extension| extension == "db-shm") {
             continue;

@@ -1,7 +1,11 @@
 //! Every operation on the disk fails once, in every way: nothing is acknowledged or shown after it, the node says so with
 //! its exit code, and the next start has all that was.
 
-use std::{collections::BTreeMap, path::Path, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use faults::disk::{self, Failure};
 use node::{
@@ -108,7 +112,7 @@ fn stored(directory: &Path) -> Seen {
 
 #[test]
 fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
-    let _one = ONE.lock().unwrap();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     disk::install();
     let foreign = foreign();
     let mut sums = Vec::new();
@@ -149,7 +153,7 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
 
 #[test]
 fn a_checkpoint_of_the_log_that_fails_ends_the_node_too() {
-    let _one = ONE.lock().unwrap();
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     disk::install();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("ledger.db");

@@ -1,8 +1,7 @@
 //! A damaged store: what is found in it, and a new file with all of it that is good.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,9 @@ use shared::{
     repair::{self, Scan, Wrong},
 };
 
-use crate::store::{LEDGER_NAME, NODE_KEY, SqliteReader, SqliteStore, StoreError};
+use crate::store::{
+    LEDGER_NAME, NODE_KEY, SqliteReader, SqliteStore, StoreError, remove_file, suffixed, sync_directory,
+};
 
 /// Rows of one read.
 const PAGE: Page = Page { blocks: 256, bytes: 4 * 1024 * 1024 };
@@ -123,7 +124,7 @@ pub fn salvage(
 ) -> Result<(PathBuf, Vec<BlockHash>), StoreError> {
     let part = beside(path, "part");
     for name in ["", "-wal", "-shm", "-mark"] {
-        remove(&suffixed(&part, name))?;
+        remove_file(&suffixed(&part, name))?;
     }
     let mut store = SqliteStore::open(&part, &examined.name)?;
     let reader = SqliteReader::open_damaged(path)?;
@@ -169,30 +170,14 @@ fn exchange(path: &Path, part: &Path) -> io::Result<PathBuf> {
     if log.exists() {
         fs::rename(&log, suffixed(&kept, "-wal"))?;
     }
-    remove(&suffixed(path, "-shm"))?;
-    remove(&suffixed(path, "-mark"))?;
+    remove_file(&suffixed(path, "-shm"))?;
+    remove_file(&suffixed(path, "-mark"))?;
     fs::rename(part, path)?;
-    remove(&suffixed(part, "-mark"))?;
-    if let Some(directory) = path.parent() {
-        // A directory that cannot be synced (not everywhere it can) leaves either name, and both are whole.
-        _ = File::open(directory).and_then(|directory| directory.sync_all());
-    }
+    remove_file(&suffixed(part, "-mark"))?;
+    sync_directory(path)?;
     Ok(kept)
 }
 
 fn beside(path: &Path, what: &str) -> PathBuf {
     suffixed(path, &format!(".{what}"))
-}
-
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -234,18 +235,15 @@ impl SqliteStore {
     /// # Errors
     /// When the file is damaged, of another program, of a newer version, or of another ledger; it is left as it was.
     pub fn open(path: &Path, ledger: &str) -> Result<Self> {
-        let fresh = !path.try_exists()? || path.metadata()?.len() == 0;
-        if !fresh {
-            // Looking first without the right to write leaves a file alone that is not ours.
-            match SqliteReader::open(path) {
-                Err(StoreError::Old) => Self::upgrade(path)?,
-                result => drop(result?),
-            }
+        if !path.try_exists()? || path.metadata()?.len() == 0 {
+            Self::create(path, ledger)?;
+        }
+        // Looking first without the right to write leaves a file alone that is not ours.
+        match SqliteReader::open(path) {
+            Err(StoreError::Old) => Self::upgrade(path)?,
+            result => drop(result?),
         }
         let mut store = Self::connect(path)?;
-        if fresh {
-            store.create(ledger)?;
-        }
         store.checkpoint()?;
         schema::check_length(&store.reader.connection, path)?;
         store.load_notes()?;
@@ -281,11 +279,21 @@ impl SqliteStore {
         Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None, log_bytes: 0 })
     }
 
-    fn create(&mut self, ledger: &str) -> Result<()> {
-        self.begin()?;
-        schema::create(&self.reader.connection)?;
-        self.set_meta(LEDGER_NAME, ledger.as_bytes())?;
-        self.commit()
+    /// Makes a store under another name, so that a half-made one is never taken for a damaged one.
+    fn create(path: &Path, ledger: &str) -> Result<()> {
+        let new = suffixed(path, ".new");
+        for suffix in ["", "-journal", "-wal", "-shm", "-mark"] {
+            remove_file(&suffixed(&new, suffix))?;
+        }
+        let mut store = Self::connect(&new)?;
+        store.begin()?;
+        schema::create(&store.reader.connection)?;
+        store.set_meta(LEDGER_NAME, ledger.as_bytes())?;
+        store.commit()?;
+        store.checkpoint()?;
+        store.reader.connection.close().map_err(|(_, error)| error)?;
+        fs::rename(&new, path)?;
+        Ok(sync_directory(path)?)
     }
 
     /// Its file.
@@ -383,6 +391,27 @@ impl Store for SqliteStore {
     fn commit(&mut self) -> Result<()> {
         self.end_turn()
     }
+}
+
+/// The path with something behind its name.
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a file's directory durable. Only Unix has and needs this.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
 fn configure(connection: &Connection, cache_kib: i64) -> Result<()> {

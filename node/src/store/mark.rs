@@ -13,6 +13,7 @@ use std::{
 use super::{
     Result, StoreError,
     rows::{Anchor, seal, unseal},
+    suffixed,
 };
 
 const OF: &str = "the mark";
@@ -21,9 +22,7 @@ const OF: &str = "the mark";
 pub(super) struct Mark(File);
 
 fn path_of(store: &Path) -> PathBuf {
-    let mut path = store.as_os_str().to_owned();
-    path.push("-mark");
-    path.into()
+    suffixed(store, "-mark")
 }
 
 /// The commits that were noted for a store. A note that cannot be read proves nothing.

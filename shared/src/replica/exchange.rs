@@ -132,7 +132,7 @@ impl<S: Store> Replica<S> {
                 }
             }
             // What a freeze voids cannot be decided over a ledger with holes; the proof comes again with the heads.
-            Message::Evidence { .. } if self.repairing() > 0 => {}
+            Message::Evidence { .. } if self.is_mending() => {}
             Message::Evidence { proof } => match Evidence::decode(&proof) {
                 Ok(evidence) if evidence.ledger() == self.config.ledger => {
                     if !self.learn(&evidence, Some(id), effects)? {
@@ -288,7 +288,7 @@ impl<S: Store> Replica<S> {
                 })));
             }
         }
-        if self.repairing() > 0 {
+        if self.is_mending() {
             self.request_repairs(id);
             return Ok(Ok(()));
         }

@@ -34,6 +34,11 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    /// Whether blocks are missing, or came in this turn, so that what is in memory does not know them yet.
+    pub(super) fn is_mending(&self) -> bool {
+        self.repaired || !self.repairing.is_empty()
+    }
+
     /// Asks a link for what is to be repaired, as far as it is not asked already.
     pub(super) fn request_repairs(&mut self, id: LinkId) {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.peer().is_some()) else { return };
