@@ -54,10 +54,10 @@ struct Disk {
     log: Option<Log>,
     operations: u64,
     fails: Option<(u64, Failure)>,
-    failed: bool,
+    failed: Option<&'static str>,
 }
 
-static DISK: Mutex<Disk> = Mutex::new(Disk { log: None, operations: 0, fails: None, failed: false });
+static DISK: Mutex<Disk> = Mutex::new(Disk { log: None, operations: 0, fails: None, failed: None });
 
 fn disk() -> MutexGuard<'static, Disk> {
     DISK.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,20 +73,20 @@ pub fn install() {
 pub fn fail_at(n: u64, failure: Failure) {
     let mut disk = disk();
     disk.operations = 0;
-    disk.failed = false;
+    disk.failed = None;
     disk.fails = Some((n, failure));
 }
 
-/// Lets nothing fail any more. Returns whether the failure came.
-pub fn heal() -> bool {
+/// Lets nothing fail any more. Returns the first operation that failed, if one did.
+pub fn heal() -> Option<&'static str> {
     let mut disk = disk();
     disk.fails = None;
-    std::mem::take(&mut disk.failed)
+    disk.failed.take()
 }
 
 /// Whether the failure has come.
 pub fn has_failed() -> bool {
-    disk().failed
+    disk().failed.is_some()
 }
 
 /// Writes down what is done from now on.
@@ -111,7 +111,7 @@ enum Fate {
 }
 
 /// Counts an operation.
-fn fate(writes: bool) -> Fate {
+fn fate(name: &'static str, writes: bool) -> Fate {
     let mut disk = disk();
     disk.operations += 1;
     let Some((n, failure)) = disk.fails else { return Fate::Done };
@@ -119,7 +119,7 @@ fn fate(writes: bool) -> Fate {
     if !now {
         return Fate::Done;
     }
-    disk.failed = true;
+    disk.failed.get_or_insert(name);
     let done = matches!(failure, Failure::ErrorAfter | Failure::FullAfter);
     let full = writes && matches!(failure, Failure::Full | Failure::FullAfter);
     Fate::Fails { done, full }
@@ -135,6 +135,11 @@ impl Log {
     /// How many operations there are.
     pub fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Where the syncs are.
+    pub fn syncs(&self) -> Vec<usize> {
+        (0..self.0.len()).filter(|index| self.0[*index].1 == Operation::Sync).collect()
     }
 
     /// Whether there is none.
@@ -158,11 +163,12 @@ impl Log {
             }
         }
         // Each file fares differently.
-        let mut fates: BTreeMap<&PathBuf, (usize, usize)> = BTreeMap::new();
+        let mut fates: BTreeMap<&PathBuf, (usize, usize, bool)> = BTreeMap::new();
         let mut files = base.clone();
         for (index, (path, operation)) in self.0[..cut].iter().enumerate() {
             let safe = synced.get(path).is_some_and(|sync| index <= *sync);
-            let (kind, end) = *fates.entry(path).or_insert_with(|| (rng.below(4), rng.below(cut + 1)));
+            let fate = fates.entry(path).or_insert_with(|| (rng.below(4), rng.below(cut + 1), rng.one_in(2)));
+            let (kind, end, tears) = *fate;
             let kept = safe
                 || match kind {
                     0 => index < end,
@@ -172,7 +178,7 @@ impl Log {
                 };
             match operation {
                 Operation::Write(offset, bytes) if kept => {
-                    let torn = !safe && rng.one_in(3);
+                    let torn = !safe && tears && rng.one_in(3);
                     let file = files.entry(path.clone()).or_default();
                     for (n, sector) in bytes.chunks(SECTOR).enumerate() {
                         if !torn || rng.one_in(2) {

@@ -21,6 +21,8 @@ use crate::{disk, rng::Rng};
 const LEDGER: &str = "flips";
 const NAMES: [&str; 3] = ["ledger.db", "ledger.db-wal", "ledger.db-mark"];
 const ALL: Page = Page { blocks: usize::MAX, bytes: usize::MAX };
+/// Turns of the node whose store it is.
+const ROUNDS: usize = 20;
 const ME: u8 = 1;
 const LIAR: u8 = 4;
 const MEMORY: &str = "a store in memory does not fail";
@@ -141,9 +143,9 @@ impl World {
         turn(&mut relay, 2_000_000, vec![import([&other])]).expect("it works");
         drop(relay);
         let mut me = restore(ME, open(), true, 2_000_000).expect("it starts");
-        let (early, late) = (lane(2, 30, 500_000), lane(3, 30, 500_400));
+        let (early, late) = (lane(2, ROUNDS as u64, 500_000), lane(3, ROUNDS as u64, 500_400));
         let mut now = 3_000_000;
-        for round in 0..30_usize {
+        for round in 0..ROUNDS {
             now += 10_000;
             let payloads = match round % 10 {
                 3 => (0..256).map(|n| format!("[{round},{n}]").into_bytes()).collect(),
@@ -151,9 +153,9 @@ impl World {
                 _ => vec![format!("{{\"round\":{round}}}").into_bytes()],
             };
             // One lane in order, of the other the second half first, so that much comes late.
-            let foreign = import([&early[round], &late[(round + 15) % 30]]);
+            let foreign = import([&early[round], &late[(round + ROUNDS / 2) % ROUNDS]]);
             turn(&mut me, now, vec![foreign, Input::Append { token: 1, payloads }]).expect("it works");
-            if round == 20 {
+            if round == ROUNDS / 2 {
                 me.checkpoint().expect("the disk works");
                 me.store().checkpoint().expect("the disk works");
             }
@@ -241,7 +243,7 @@ impl Truth {
         }
         add("rows".into(), all(reader.arrived(0, ALL)));
         for author in 0..6 {
-            for from in [0, 1, 5, 6, 30, 31] {
+            for from in [0, 1, 5, 20, 21] {
                 add(format!("lane {author} {from}"), all(reader.lane(&id(author + 1), from, ALL)));
             }
             add(format!("evidence {author}"), shown(stored_evidence(&reader, &id(author + 1))));
@@ -371,6 +373,42 @@ fn damage(world: &World, files: &mut Files, kind: Kinds, rng: &mut Rng) -> Strin
     }
 }
 
+impl Counts {
+    /// The sum of two runs.
+    pub fn and(mut self, other: Counts) -> Counts {
+        self.damaged += other.damaged;
+        self.harmless += other.harmless;
+        self.detected += other.detected;
+        self.refused += other.refused;
+        self.repaired += other.repaired;
+        self.wrong.extend(other.wrong);
+        self
+    }
+}
+
+/// Shares the work among as many threads as there are processors.
+pub fn run_on_all(
+    world: &World,
+    directory: &Path,
+    seed: u64,
+    (count, kinds, trial): (usize, Kinds, usize),
+    done: impl Fn() + Sync,
+) -> Counts {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let done = &done;
+    std::thread::scope(|scope| {
+        let start = |n: usize| {
+            let share = (count + n) / threads;
+            // Far enough from each other that no two threads damage the same.
+            let seed = seed + n as u64 * 1_000_000_000;
+            scope.spawn(move || run(world, directory, seed, (share, kinds, trial), done))
+        };
+        let running: Vec<_> = (0..threads).map(start).collect();
+        let counts = running.into_iter().map(|thread| thread.join().expect("no thread panics"));
+        counts.fold(Counts::default(), Counts::and)
+    })
+}
+
 /// How stores are damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kinds {
@@ -390,9 +428,9 @@ pub fn run(
     mut done: impl FnMut(),
 ) -> Counts {
     let mut counts = Counts::default();
-    let at = directory.join("damaged");
+    let at = directory.join(format!("damaged-{seed}"));
     let path = at.join("ledger.db");
-    let scratch = directory.join("whole");
+    let scratch = directory.join(format!("whole-{seed}"));
     lay(&scratch, &world.states[0].0);
     let whole = Truth::new(&scratch.join("ledger.db"));
     let mut bad = 0;

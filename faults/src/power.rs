@@ -120,7 +120,9 @@ pub fn run(directory: &Path, seed: u64, images: usize, mut done: impl FnMut()) -
                 check(&at.join("ledger.db"), &written, 0, &format!("seed {script_seed}, while made"), &mut counts);
                 fs::remove_dir_all(&at).expect("the image can be removed");
             }
-            let cut = rng.below(log.len() + 1);
+            // Just before a sync the most is at stake.
+            let syncs = log.syncs();
+            let cut = if rng.one_in(3) { syncs[rng.below(syncs.len())] } else { rng.below(log.len() + 1) };
             let at = directory.join("image");
             lay(&log, &written, cut, &path, &at, &mut rng);
             let what = format!("seed {script_seed}, image {image}, after {cut} of {} operations", log.len());

@@ -270,7 +270,7 @@ impl SqliteStore {
         configure(&connection, WRITER_CACHE_KIB)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
-            return Err(StoreError::Damaged(format!("journal mode is {mode}, wal is expected")));
+            return Err(schema::no_log(&mode));
         }
         connection.execute_batch(&format!(
             "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
@@ -292,6 +292,10 @@ impl SqliteStore {
         store.commit()?;
         store.checkpoint()?;
         store.reader.connection.close().map_err(|(_, error)| error)?;
+        // SQLite answers "wal" also when it could not write that down.
+        if !schema::is_logged(&new)? {
+            return Err(schema::no_log("delete"));
+        }
         fs::rename(&new, path)?;
         Ok(sync_directory(path)?)
     }

@@ -79,8 +79,8 @@ fn below() -> *mut ffi::sqlite3_vfs {
 }
 
 /// Decides what becomes of an operation and does it, or not.
-fn run(writes: bool, error: c_int, act: impl FnOnce() -> c_int) -> c_int {
-    match fate(writes) {
+fn run(name: &'static str, writes: bool, error: c_int, act: impl FnOnce() -> c_int) -> c_int {
+    match fate(name, writes) {
         Fate::Done => act(),
         Fate::Fails { done, full } => {
             if done {
@@ -132,7 +132,7 @@ unsafe extern "C" fn open(
 ) -> c_int {
     // SAFETY: SQLite gives memory of `szOsFile` bytes. Without methods the file counts as not opened.
     unsafe { (*file).pMethods = ptr::null() };
-    run(false, ffi::SQLITE_CANTOPEN, || {
+    run("open", false, ffi::SQLITE_CANTOPEN, || {
         // SAFETY: the memory behind our part is the file below's, and `name` is null or a C string that outlives it.
         unsafe {
             let Some(below_open) = (*below()).xOpen else { return ffi::SQLITE_CANTOPEN };
@@ -166,7 +166,7 @@ unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
 }
 
 unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const std::ffi::c_char, sync: c_int) -> c_int {
-    run(true, ffi::SQLITE_IOERR_DELETE, || {
+    run("delete", true, ffi::SQLITE_IOERR_DELETE, || {
         // SAFETY: `name` is a C string for the length of the call.
         unsafe {
             let Some(below_delete) = (*below()).xDelete else { return ffi::SQLITE_IOERR_DELETE };
@@ -180,11 +180,11 @@ unsafe extern "C" fn delete(_: *mut ffi::sqlite3_vfs, name: *const std::ffi::c_c
 }
 
 unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, to: *mut c_void, len: c_int, offset: i64) -> c_int {
-    run(false, ffi::SQLITE_IOERR_READ, || pass!(file, xRead, to, len, offset))
+    run("read", false, ffi::SQLITE_IOERR_READ, || pass!(file, xRead, to, len, offset))
 }
 
 unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, len: c_int, offset: i64) -> c_int {
-    run(true, ffi::SQLITE_IOERR_WRITE, || {
+    run("write", true, ffi::SQLITE_IOERR_WRITE, || {
         let result = pass!(file, xWrite, from, len, offset);
         // SAFETY: SQLite gives `len` readable bytes at `from`.
         if let (ffi::SQLITE_OK, Some(path)) = (result, unsafe { path_of(file) }) {
@@ -197,7 +197,7 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, from: *const c_void, le
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
-    run(true, ffi::SQLITE_IOERR_TRUNCATE, || {
+    run("truncate", true, ffi::SQLITE_IOERR_TRUNCATE, || {
         let result = pass!(file, xTruncate, len);
         // SAFETY: the file is open.
         if let (ffi::SQLITE_OK, Some(path)) = (result, unsafe { path_of(file) }) {
@@ -208,7 +208,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, len: i64) -> c_int {
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
-    run(true, ffi::SQLITE_IOERR_FSYNC, || {
+    run("sync", true, ffi::SQLITE_IOERR_FSYNC, || {
         // SAFETY: the file is open.
         if let Some(path) = unsafe { path_of(file) } {
             note(path, Operation::Sync);
@@ -218,7 +218,7 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
 }
 
 unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, size: *mut i64) -> c_int {
-    run(false, ffi::SQLITE_IOERR_FSTAT, || pass!(file, xFileSize, size))
+    run("size", false, ffi::SQLITE_IOERR_FSTAT, || pass!(file, xFileSize, size))
 }
 
 unsafe extern "C" fn lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int {

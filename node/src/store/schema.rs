@@ -1,8 +1,8 @@
 //! The tables, how a file is recognised, and how one of an earlier version is brought up to date.
 
-use std::path::Path;
+use std::{fs::File, io::Read, path::Path};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ffi};
 use shared::{BlockHash, NodeId, Store, Summary, Timestamp};
 
 use super::{
@@ -72,7 +72,7 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
         1 => COLUMNS_1,
         came => return Err(StoreError::Version { came }),
     };
-    check_header(connection)?;
+    check_header(connection, path)?;
     for (table, columns) in columns {
         let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1) ORDER BY cid")?;
         let names = statement.query_map([table], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
@@ -85,9 +85,13 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<()> {
 }
 
 /// What the file's first bytes say besides: with another journal mode the write-ahead log would be passed over.
-fn check_header(connection: &Connection) -> Result<()> {
+fn check_header(connection: &Connection, path: &Path) -> Result<()> {
     let mode: String = pragma(connection, "journal_mode")?;
     if mode != "wal" {
+        // SQLite gives the same answer when it cannot open the log. The file itself says which it is.
+        if is_logged(path)? {
+            return Err(no_log(&mode));
+        }
         return Err(StoreError::Damaged(format!("journal mode is {mode}, wal is expected")));
     }
     let vacuum: i64 = pragma(connection, "auto_vacuum")?;
@@ -95,6 +99,19 @@ fn check_header(connection: &Connection) -> Result<()> {
         return Err(StoreError::Damaged(format!("auto_vacuum is {vacuum}, 0 is expected")));
     }
     Ok(())
+}
+
+/// Whether the file itself says that it has a write-ahead log.
+pub(super) fn is_logged(path: &Path) -> Result<bool> {
+    let mut header = [0; 20];
+    File::open(path)?.read_exact(&mut header)?;
+    Ok(header[18..] == [2, 2])
+}
+
+/// The write-ahead log cannot be opened or made: the disk is what is wrong.
+pub(super) fn no_log(mode: &str) -> StoreError {
+    let what = format!("the write-ahead log cannot be used, journal mode is {mode}");
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR), Some(what)).into()
 }
 
 /// After a checkpoint the file holds the pages that SQLite counts, and no others.
