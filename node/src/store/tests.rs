@@ -13,6 +13,7 @@ enum Step {
     Append { author: u8, height: u64, time: u64, hash: u8, len: usize },
     Remove { hash: u8 },
     SetMeta { key: u8, value: Vec<u8> },
+    Replace { seq: u64, hash: Option<u8> },
     Commit,
 }
 
@@ -22,6 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(author, height, time, hash, len)| Step::Append { author, height, time, hash, len }),
         1 => any::<u8>().prop_map(|hash| Step::Remove { hash }),
         1 => (0..3u8, proptest::collection::vec(any::<u8>(), 0..9)).prop_map(|(key, value)| Step::SetMeta { key, value }),
+        1 => (1..20u64, proptest::option::of(any::<u8>())).prop_map(|(seq, hash)| Step::Replace { seq, hash }),
         1 => Just(Step::Commit),
     ]
 }
@@ -57,6 +59,21 @@ fn apply<S: Store>(store: &mut S, step: &Step, seq: &mut u64) {
         }
         Step::Remove { hash: n } => store.remove(&hash(*n)).unwrap(),
         Step::SetMeta { key, value } => store.set_meta(&format!("key {key}"), value).unwrap(),
+        Step::Replace { seq: at, hash: n } => {
+            // A number that was never given is not replaced, and no block is put in twice.
+            if at > seq || n.is_some_and(|n| store.summary(&hash(n)).unwrap().is_some()) {
+                return;
+            }
+            let summary = n.map(|n| Summary {
+                seq: *at,
+                hash: hash(n),
+                author: node(n % 4),
+                height: u64::from(n % 7) + 1,
+                timestamp: time(u64::from(n % 6)),
+                entries: 1,
+            });
+            store.replace(*at, summary.as_ref().map(|summary| (summary, &b"replaced"[..]))).unwrap();
+        }
         Step::Commit => store.commit().unwrap(),
     }
 }
@@ -97,7 +114,7 @@ fn opened() -> (tempfile::TempDir, SqliteStore) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn both_stores_give_the_same_answers(
@@ -116,6 +133,7 @@ proptest! {
             prop_assert_eq!(answers(&sqlite, page), answers(&memory, page));
         }
         sqlite.commit().unwrap();
+        sqlite.as_reader().check_answers().unwrap();
         let reader = SqliteReader::open(sqlite.path()).unwrap();
         let page = Page { blocks, bytes };
         prop_assert_eq!(answers(&reader, page), answers(&memory, page));
@@ -230,4 +248,49 @@ fn another_ledger_and_no_file_are_named() {
     assert!(matches!(error, StoreError::Ledger { .. }), "{error}");
     let error = SqliteReader::open(&guard.path().join("nothing.db")).unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+}
+
+/// The tables as version 1 had them.
+const VERSION_1: &str = "
+    CREATE TABLE authors (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE) STRICT;
+    CREATE TABLE blocks (
+        seq INTEGER PRIMARY KEY,
+        author INTEGER NOT NULL REFERENCES authors (id),
+        height INTEGER NOT NULL,
+        timestamp INTEGER NOT NULL,
+        hash BLOB NOT NULL,
+        entries INTEGER NOT NULL,
+        bytes BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX blocks_by_hash ON blocks (hash);
+    CREATE INDEX blocks_by_time ON blocks (timestamp);
+    CREATE INDEX blocks_by_lane ON blocks (author, height);
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    PRAGMA application_id = 0x43414952; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;
+";
+
+#[test]
+fn a_file_of_version_1_is_brought_up_to_date_all_of_it_or_nothing() {
+    let (guard, mut store) = opened();
+    filled(&mut store);
+    store.remove(&hash(9)).unwrap();
+    store.set_meta("key 1", b"value").unwrap();
+    store.commit().unwrap();
+    let old = guard.path().join("old.db");
+    let connection = Connection::open(&old).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    connection.execute("ATTACH ?1 AS new", [store.path().to_str().unwrap()]).unwrap();
+    let copy = "INSERT INTO authors SELECT id, key FROM new.authors;
+        INSERT INTO blocks SELECT seq, author, height, timestamp, hash, entries, bytes FROM new.blocks;
+        INSERT INTO meta SELECT key, value FROM new.meta;";
+    connection.execute_batch(copy).unwrap();
+    drop(connection);
+    assert!(matches!(SqliteReader::open(&old), Err(StoreError::Old)));
+    let upgraded = SqliteStore::open(&old, "garden").unwrap();
+    let page = Page { blocks: 1000, bytes: usize::MAX };
+    assert_eq!(answers(&upgraded, page), answers(&store, page));
+    upgraded.as_reader().check_answers().unwrap();
+    assert_eq!(upgraded.as_reader().check_file().unwrap(), Vec::<String>::new());
+    drop(upgraded);
+    assert_eq!(SqliteReader::open(&old).unwrap().last_seq().unwrap(), 200);
 }

@@ -5,4 +5,5 @@ mod commands;
 mod crash;
 mod hub;
 mod links;
+mod repair;
 mod support;
