@@ -235,7 +235,9 @@ impl SqliteStore {
     /// # Errors
     /// When the file is damaged, of another program, of a newer version, or of another ledger; it is left as it was.
     pub fn open(path: &Path, ledger: &str) -> Result<Self> {
-        if !path.try_exists()? || path.metadata()?.len() == 0 {
+        // An earlier version that was killed while it made its store may have left an empty file.
+        let empty = path.try_exists()? && path.metadata()?.len() == 0;
+        if !path.try_exists()? || (empty && mark::noted(path)? == 0) {
             Self::create(path, ledger)?;
         }
         // Looking first without the right to write leaves a file alone that is not ours.
@@ -284,6 +286,10 @@ impl SqliteStore {
         let new = suffixed(path, ".new");
         for suffix in ["", "-journal", "-wal", "-shm", "-mark"] {
             remove_file(&suffixed(&new, suffix))?;
+        }
+        // What belonged to a store that was taken away would be taken for this one's.
+        for suffix in ["-journal", "-wal", "-shm", "-mark"] {
+            remove_file(&suffixed(path, suffix))?;
         }
         let mut store = Self::connect(&new)?;
         store.begin()?;
