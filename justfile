@@ -20,6 +20,28 @@ test *words:
 liars first="0" count="1000":
     CAIRN_SEED={{first}} CAIRN_SEEDS={{count}} cargo test -p shared --test laws liars -- --nocapture
 
+# A node is killed (`kill -9`) in the middle of appends, so many times; nothing acknowledged may be lost.
+crash cycles="1000" seed="1":
+    cargo build --release -p node -p faults
+    target/release/crash {{cycles}} {{seed}}
+
+# How long a node with so many entries takes to start.
+restart entries="1000000" starts="100":
+    cargo build --release -p node -p faults
+    target/release/crash restart {{entries}} {{starts}}
+
+# Single bits of a closed store are flipped, then pages cut, exchanged and emptied: the truth or an error, never a wrong answer.
+flips count="20000" seed="1":
+    cargo run --release -p faults --bin flips -- {{count}} {{seed}}
+
+# Power is lost at so many moments; nothing acknowledged may be lost.
+power images="10000" seed="1":
+    cargo run --release -p faults --bin power -- {{images}} {{seed}}
+
+# Every operation on the disk fails once, in five ways.
+operations:
+    cargo test -p faults --test operations -- --nocapture
+
 # Every figure, from a release build.
 bench:
     node scripts/bench.mjs

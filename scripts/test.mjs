@@ -38,6 +38,7 @@ const steps = [
   [`shared builds for ${WASM}`, "cargo", "check", "-p", "shared", "--target", WASM],
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
+  ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],
   ["node builds", "cargo", "build", "-p", "node"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
