@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -160,33 +161,57 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
     }
 }
 
-#[test]
-fn a_checkpoint_of_the_log_that_fails_ends_the_node_too() {
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    disk::install();
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = directory.path().join("ledger.db");
+/// A replica over a new store, after `turns` large turns.
+fn large(directory: &Path, turns: u64) -> Replica<SqliteStore> {
     let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
     let config = Config { ledger: open_ledger("garden"), key, seed: [1; 32], writes: true };
-    let store = SqliteStore::open(&path, "garden").unwrap();
+    let store = SqliteStore::open(&directory.join("ledger.db"), "garden").unwrap();
     let now = Timestamp::from_micros(1_000_000).unwrap();
     let mut replica = Replica::restore(config, store, &[], now, &mut Vec::new()).unwrap();
-    // Many large turns move the log into the file several times. One of the operations of each turn fails.
-    let mut failed = false;
-    for turn in 0..300 {
-        disk::fail_at(1 + turn, Failure::Error);
-        let mut effects = Vec::new();
-        let payloads = vec![vec![b'x'; 60_000]; 4];
-        let result = replica
-            .handle(now, Input::Append { token: turn, payloads }, &mut effects)
-            .and_then(|()| replica.commit(now, &mut effects));
-        let happened = disk::heal().is_some();
-        assert_eq!(result.is_err(), happened, "turn {turn}: a failure and an acknowledgement");
-        if happened {
-            failed = true;
-            break;
-        }
+    (0..turns).for_each(|_| assert!(large_turn(&mut replica)));
+    replica
+}
+
+/// Whether a turn with much to write succeeds.
+fn large_turn(replica: &mut Replica<SqliteStore>) -> bool {
+    let now = Timestamp::from_micros(1_000_000).unwrap();
+    let mut effects = Vec::new();
+    let payloads = vec![vec![b'x'; 60_000]; 4];
+    let result = replica
+        .handle(now, Input::Append { token: 1, payloads }, &mut effects)
+        .and_then(|()| replica.commit(now, &mut effects));
+    result.is_ok()
+}
+
+#[test]
+fn a_log_that_cannot_be_moved_into_the_file_ends_the_node_too() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    disk::install();
+    let directory = || tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let written = |path: &Path| fs::metadata(path.join("ledger.db")).unwrap().len();
+    // The turn that moves the log is the first one after which the file has grown much.
+    let guard = directory();
+    let mut replica = large(guard.path(), 0);
+    let (new, mut turns) = (written(guard.path()), 0);
+    while written(guard.path()) < new + 1_000_000 {
+        assert!(large_turn(&mut replica));
+        turns += 1;
+        assert!(turns < 100, "the log is never moved");
     }
     drop(replica);
-    assert!(failed, "no operation failed");
+    let mut failures = 0;
+    for n in (1..).step_by(40) {
+        let guard = directory();
+        let mut replica = large(guard.path(), turns - 1);
+        disk::fail_at(n, Failure::Error);
+        let well = large_turn(&mut replica);
+        let failed = disk::heal();
+        assert_eq!(well, failed.is_none(), "operation {n}, {failed:?}: a failure and an acknowledgement");
+        if well {
+            break;
+        }
+        failures += 1;
+    }
+    println!("operations pass of a turn that moves the log: failures={failures}");
+    assert!(failures > 20, "{failures}");
 }
