@@ -3,13 +3,12 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use ed25519_dalek::SigningKey;
 use node::{
     salvage::{examine, salvage},
     store::{SqliteReader, SqliteStore},
 };
 use shared::{
-    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Kind, LinkId, MemoryStore, NodeId, OrderKey, Page,
+    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Key, Kind, LinkId, MemoryStore, NodeId, OrderKey, Page,
     ReadStore, Record, Replica, Role, Store, Timestamp, VerifiedBlock,
     block::open_ledger,
     ledger::stored_evidence,
@@ -59,12 +58,12 @@ pub struct World {
     blocks: Vec<Vec<u8>>,
 }
 
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_bytes(&[n; 32])
+fn key(n: u8) -> Key {
+    Key::from_secret(&[n; 32])
 }
 
 fn id(n: u8) -> NodeId {
-    NodeId::from_bytes(key(n).verifying_key().to_bytes())
+    key(n).node()
 }
 
 fn at(micros: u64) -> Timestamp {
@@ -72,7 +71,7 @@ fn at(micros: u64) -> Timestamp {
 }
 
 fn restore<S: Store>(n: u8, store: S, writes: bool, now: u64) -> Result<Replica<S>, String> {
-    let config = Config { ledger: open_ledger(LEDGER), key: key(n), seed: [n; 32], writes };
+    let config = Config { ledger: open_ledger(LEDGER), key: key(n), seed: [n; 32], writes, dials: 0, successor: None };
     Replica::restore(config, store, &[], at(now), &mut Vec::new()).map_err(|error| error.to_string())
 }
 

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use ed25519_dalek::SigningKey;
 use node::{
     salvage::examine,
     store::{SqliteReader, SqliteStore},
 };
 use shared::{
-    BlockHash, Config, Effect, EntryId, Input, NodeId, Page, ReadStore, Replica, Timestamp, block::open_ledger,
+    BlockHash, Config, Effect, EntryId, Input, Key, NodeId, Page, ReadStore, Replica, Timestamp, block::open_ledger,
 };
 
 use crate::{disk, rng::Rng};
@@ -43,8 +42,8 @@ pub struct Counts {
 }
 
 fn replica(store: SqliteStore, seed: u8, now: u64) -> Replica<SqliteStore> {
-    let key = SigningKey::from_bytes(&[5; 32]);
-    let config = Config { ledger: open_ledger(LEDGER), key, seed: [seed; 32], writes: true };
+    let key = Key::from_secret(&[5; 32]);
+    let config = Config { ledger: open_ledger(LEDGER), key, seed: [seed; 32], writes: true, dials: 0, successor: None };
     let now = Timestamp::from_micros(now).unwrap_or_default();
     Replica::restore(config, store, &[], now, &mut Vec::new()).expect("the store opens")
 }

@@ -17,7 +17,7 @@ use node::{
     store::SqliteStore,
 };
 use serde_json::Value;
-use shared::{Config, Entry, Header, Input, Kind, Replica, Timestamp, VerifiedBlock, block::open_ledger};
+use shared::{Config, Entry, Header, Input, Key, Kind, Replica, Timestamp, VerifiedBlock, block::open_ledger};
 use tokio::runtime;
 
 /// Nothing was said after a failure.
@@ -93,8 +93,8 @@ fn failed(failure: cli::Failure) -> Ended {
 
 /// Two blocks that somebody else wrote.
 fn foreign() -> Vec<Vec<u8>> {
-    let key = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
-    let author = shared::NodeId::from_bytes(key.verifying_key().to_bytes());
+    let key = Key::from_secret(&[9; 32]);
+    let author = key.node();
     let mut parents = Vec::new();
     let mut block = |height: u64| {
         let timestamp = Timestamp::from_micros(1_000_000 * height).unwrap();
@@ -163,8 +163,8 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
 
 /// A replica over a new store, after `turns` large turns.
 fn large(directory: &Path, turns: u64) -> Replica<SqliteStore> {
-    let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
-    let config = Config { ledger: open_ledger("garden"), key, seed: [1; 32], writes: true };
+    let key = Key::from_secret(&[3; 32]);
+    let config = Config { ledger: open_ledger("garden"), key, seed: [1; 32], writes: true, dials: 0, successor: None };
     let store = SqliteStore::open(&directory.join("ledger.db"), "garden").unwrap();
     let now = Timestamp::from_micros(1_000_000).unwrap();
     let mut replica = Replica::restore(config, store, &[], now, &mut Vec::new()).unwrap();

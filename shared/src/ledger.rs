@@ -11,6 +11,7 @@ use crate::{
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW},
     order::OrderKey,
+    proofs::Proofs,
     replica::{OpenError, ReplicaError, Totals},
     store::{Page, ReadStore, Record, Store, Summary},
     time::Timestamp,
@@ -211,6 +212,7 @@ impl Ledger {
         self.last = None;
         self.totals = Totals::default();
         // `note` leaves the last arrival number where it is: no row has a higher one.
+        let mut proofs = Proofs::new(self.id);
         let mut key = None;
         loop {
             let page = store.after(key.as_ref(), SCAN)?;
@@ -220,7 +222,7 @@ impl Ledger {
                 let block = checked(record)?;
                 self.note(&record.summary, &block.header().parents, record.bytes.len());
                 // The list of frozen lanes may be among what was lost.
-                for evidence in recorded(&block) {
+                for evidence in proofs.evidence(&block) {
                     let (lane, height) = evidence.lane();
                     if self.frozen.get(&lane).is_none_or(|freeze| height < freeze.height) {
                         self.freeze(store, &evidence)?;

@@ -1,10 +1,6 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{Replica, Timer, Turn};
 use crate::{
@@ -76,7 +72,7 @@ impl<S: Store> Replica<S> {
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
         // What is kept in memory knows nothing of a repair before the end of its turn.
-        if !self.repairing.is_empty() || self.repaired {
+        if self.is_mending() {
             return self.offer_repair(block, effects);
         }
         if self.ledger.contains(&self.store, &block)? {
@@ -235,7 +231,7 @@ impl<S: Store> Replica<S> {
         {
             return Ok(true);
         }
-        if !self.repairing.is_empty() || self.repaired {
+        if self.is_mending() {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
         }
