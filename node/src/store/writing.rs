@@ -213,8 +213,7 @@ impl SqliteStore {
     /// Leads what stands behind a row past it, in ledger order and in its lane.
     fn unlink(&mut self, place: &Place) -> Result<()> {
         let Place { summary, time_before, lane_before } = *place;
-        let next = OrderKey { timestamp: summary.timestamp, hash: successor(&summary.hash) };
-        match self.reader.at_or_after(&next)? {
+        match self.reader.at_or_after(&successor(&summary.key()))? {
             Some(behind) => self.relink(&Place { time_before, ..behind })?,
             None => {
                 let newest = self.reader.place_of(time_before)?.map(|place| place.summary.key());
@@ -298,15 +297,15 @@ impl SqliteStore {
     }
 }
 
-/// The next hash in ascending order.
-fn successor(hash: &BlockHash) -> BlockHash {
-    let mut bytes = *hash.as_bytes();
+/// The next place in ledger order, whether a block is there or not.
+fn successor(key: &OrderKey) -> OrderKey {
+    let mut bytes = *key.hash.as_bytes();
     for byte in bytes.iter_mut().rev() {
         let (next, carry) = byte.overflowing_add(1);
         *byte = next;
         if !carry {
-            break;
+            return OrderKey { timestamp: key.timestamp, hash: BlockHash::from_bytes(bytes) };
         }
     }
-    BlockHash::from_bytes(bytes)
+    OrderKey { timestamp: key.timestamp.plus(1), hash: BlockHash::from_bytes(bytes) }
 }
