@@ -1,10 +1,6 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
 use super::{Replica, Timer, Turn};
 use crate::{
@@ -183,6 +179,7 @@ impl<S: Store> Replica<S> {
 
     /// Places blocks whose time has come.
     pub(super) fn place_due(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        self.vouchers |= self.early.is_some_and(|time| time <= self.now.plus(CLOCK_WINDOW));
         while let Some(parked) = self.pool.pop_due(self.now.plus(CLOCK_WINDOW)) {
             let hash = parked.block.hash();
             if self.place(parked.block, parked.source, effects)? == Outcome::Added {
@@ -354,6 +351,7 @@ impl<S: Store> Replica<S> {
     /// The waiting blocks all of whose ancestors are here, in ledger order, each with its parents.
     fn connected(&mut self) -> Result<Vec<Connected>, ReplicaError<S::Error>> {
         let mut included: BTreeMap<BlockHash, Summary> = BTreeMap::new();
+        self.early = None;
         let mut connected = Vec::new();
         for block in self.pool.in_order() {
             let header = block.header();
@@ -365,7 +363,11 @@ impl<S: Store> Replica<S> {
                 };
                 parents.extend(parent);
             }
-            if parents.len() < header.parents.len() || header.timestamp > self.now.plus(CLOCK_WINDOW) {
+            if parents.len() < header.parents.len() {
+                continue;
+            }
+            if header.timestamp > self.now.plus(CLOCK_WINDOW) {
+                self.early = self.early.into_iter().chain([header.timestamp]).min();
                 continue;
             }
             if self.ledger.check_rules(&block, &parents).is_err() {

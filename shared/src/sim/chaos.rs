@@ -225,7 +225,7 @@ impl World {
         if self.machines[number].retired || damaged.is_empty() {
             return;
         }
-        if !damaged.iter().any(|hash| self.truth.is_lost(hash)) {
+        if damaged.iter().all(|hash| self.is_whole_elsewhere(number, hash)) {
             return self.damaged(number);
         }
         self.replace_disk(number, MemoryStore::default());

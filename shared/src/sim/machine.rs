@@ -419,7 +419,10 @@ impl World {
                     self.check_evidence(number, &evidence);
                 }
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
-                Effect::Repaired { .. } => self.report.repaired += 1,
+                Effect::Repaired { hash } => {
+                    self.report.repaired += 1;
+                    self.machines[number].damaged.remove(&hash);
+                }
                 Effect::Succeeded { old, new } => self.succeeded(number, old, new),
                 Effect::Imported { .. } | Effect::Progress { .. } => {}
             }
