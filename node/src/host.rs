@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use crate::{
-    keys::NodeKey,
+    keys::{KeyError, NodeKeys},
     link::RelayBoard,
     store::{SqliteReader, SqliteStore, StoreError},
 };
@@ -35,7 +35,7 @@ mod status;
 mod turn;
 
 pub use status::{Held, Lane, LinkInfo, Parked, Status, Tip, Totals};
-use turn::{Command, Turns};
+use turn::{Command, Shared, Turns};
 
 /// KiB of commands that wait for the turn thread, in all. A command costs at least one.
 const QUEUE_KIB: usize = 16 * 1024;
@@ -53,8 +53,8 @@ pub struct HostConfig {
     pub ledger: LedgerId,
     /// The ledger's name, for people.
     pub name: String,
-    /// The node's key.
-    pub key: NodeKey,
+    /// The node's keys.
+    pub key: NodeKeys,
 }
 
 /// Why a host cannot start, or why it stopped.
@@ -67,6 +67,9 @@ pub enum HostError {
     /// The store failed: what it holds now is known only after it is read again.
     #[error("this node stops before it says anything that may not be durable: {0}")]
     Failed(#[from] ReplicaError<StoreError>),
+    /// The node goes on with its successor's key, but the key files do not say so yet. The next start does the rest.
+    #[error("the successor's key cannot be put in its place: {0}")]
+    Key(#[from] KeyError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -155,6 +158,13 @@ pub enum Event {
     },
     /// An author signed two blocks of one height.
     ForkDetected(Arc<Evidence>),
+    /// This node goes on with another key.
+    Succeeded {
+        /// Who it was.
+        old: NodeId,
+        /// Who it is.
+        new: NodeId,
+    },
     /// More or fewer linked nodes hold this node's own blocks up to a height.
     Held {
         /// The height in this node's lane.
@@ -246,9 +256,26 @@ struct Queued {
     _place: Option<OwnedSemaphorePermit>,
 }
 
+/// Who writes in the store: this node, and behind it whom it was before, the latest first.
+#[derive(Debug, Default)]
+struct Identity(RwLock<Vec<NodeId>>);
+
+impl Identity {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<NodeId>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, node: NodeId, mut former: Vec<NodeId>) {
+        former.retain(|former| *former != node);
+        former.push(node);
+        former.reverse();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = former;
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
-    node: NodeId,
+    identity: Arc<Identity>,
     ledger: LedgerId,
     name: String,
     started: Instant,
@@ -299,20 +326,31 @@ impl HostThread {
 }
 
 impl Host {
-    /// Takes up what the store holds and starts the turn thread.
+    /// Takes up what the store holds and starts the turn thread. It writes at once.
     ///
     /// # Errors
     /// When the store cannot be read or holds another ledger.
     pub fn start(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
+        Self::start_dialling(store, config, 0)
+    }
+
+    /// As [`Host::start`], but for a node that dials so many relays: before it writes, it learns from them how far its own
+    /// lane goes. Each first dial that fails is told by [`Host::dial_failed`].
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds another ledger.
+    pub fn start_dialling(store: SqliteStore, config: HostConfig, dials: u32) -> Result<(Host, HostThread), HostError> {
         let path = store.path().to_owned();
         let (queue, commands) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
         let last_seq = Arc::new(AtomicU64::new(0));
         let relays = RelayBoard::default();
         let (ledger, name) = (config.ledger, config.name);
-        let turns = Turns::open(store, ledger, config.key, events.clone(), last_seq.clone())?;
+        let identity = Arc::new(Identity::default());
+        let shared = Shared { events: events.clone(), last_seq: last_seq.clone(), identity: identity.clone() };
+        let turns = Turns::open(store, ledger, config.key, dials, shared)?;
         let inner = Inner {
-            node: turns.node(),
+            identity,
             ledger,
             name,
             started: Instant::now(),
@@ -336,7 +374,12 @@ impl Host {
 
     /// This node.
     pub fn node(&self) -> NodeId {
-        self.inner.node
+        self.inner.identity.read()[0]
+    }
+
+    /// Whether this node has, or had, this id. What it said under its former ids about its own store still holds.
+    pub fn is_or_was(&self, node: &NodeId) -> bool {
+        self.inner.identity.read().contains(node)
     }
 
     /// The ledger.
@@ -421,6 +464,7 @@ impl Host {
         self.send(0, Command::Status { reply }).await?;
         let mut status = Pending(pending).await?;
         status.name = self.inner.name.clone();
+        status.former_nodes = self.inner.identity.read()[1..].iter().map(ToString::to_string).collect();
         status.uptime_seconds = self.inner.started.elapsed().as_secs();
         status.relays = self.inner.relays.snapshot();
         Ok(status)
@@ -436,6 +480,12 @@ impl Host {
         let (queue, commands) = mpsc::channel(LINK_QUEUE);
         self.send(0, Command::LinkOpened { link: id, role, queue }).await?;
         Ok((LinkPort { id, host: self.clone() }, commands))
+    }
+
+    /// The first attempt to dial a relay failed.
+    pub fn dial_failed(&self) {
+        // One command for each configured relay.
+        self.inner.send_now(Command::DialFailed);
     }
 
     /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.

@@ -50,6 +50,8 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The node's own notes in `meta`. The replica's have no dot.
 const LEDGER_NAME: &str = "node.ledger";
+/// The nodes that were noted there before, one id behind the other.
+const FORMER_NODES: &str = "former nodes";
 const NODE_KEY: &str = "node.key";
 
 /// Why a store cannot be used.
@@ -175,6 +177,15 @@ impl SqliteReader {
             Some(bytes) => Ok(Some(NodeId::from_bytes(array(&bytes, "the node's id")?))),
             None => Ok(None),
         }
+    }
+
+    /// The nodes whose keys wrote in this store before, the first one first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn former_nodes(&self) -> Result<Vec<NodeId>> {
+        let bytes = self.meta(FORMER_NODES)?.unwrap_or_default();
+        bytes.chunks(32).map(|id| Ok(NodeId::from_bytes(array(id, "a former node's id")?))).collect()
     }
 
     /// Blocks and bytes in the file, whether they count or not.
@@ -361,6 +372,10 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be written.
     pub fn set_node(&mut self, node: &NodeId) -> Result<()> {
+        if let Some(old) = self.reader.node()?.filter(|old| old != node) {
+            let former = self.meta(FORMER_NODES)?.unwrap_or_default();
+            self.set_meta(FORMER_NODES, &[&former[..], old.as_bytes()].concat())?;
+        }
         self.set_meta(NODE_KEY, node.as_bytes())?;
         self.commit()
     }

@@ -338,6 +338,11 @@ impl<S: Store> Replica<S> {
         &self.store
     }
 
+    /// The store, for what the driver notes beside the ledger.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// What is in the ledger.
     pub fn totals(&self) -> Totals {
         self.ledger.totals()

@@ -262,6 +262,11 @@ impl Room {
         self.clients.insert(link, Client::decode(state).unwrap_or_default());
     }
 
+    /// The node goes on with another key.
+    pub fn rename(&mut self, me: NodeId) {
+        self.me = me;
+    }
+
     /// A client came: it gets the announcements of those present (at most [`TEXT_PAGE_ENTRIES`], more by
     /// `NodeListRequest`), and from now on what goes to all.
     pub fn on_opened(&mut self, link: LinkId, effects: &mut Vec<RoomEffect>) {

@@ -51,8 +51,11 @@ async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
     let failed = |error| Failure::Listen { address: settings.listen, error };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let Opened { store, key, name, ledger } = locked.open(settings.ledger.as_deref())?;
-    let (host, thread) = Host::start(store, HostConfig { ledger, name, key })?;
+    let mut opened = locked.open(settings.ledger.as_deref())?;
+    opened.renew_spare()?;
+    let Opened { store, key, name, ledger } = opened;
+    let dials = u32::try_from(settings.relays.len()).unwrap_or(u32::MAX);
+    let (host, thread) = Host::start_dialling(store, HostConfig { ledger, name, key }, dials)?;
     let token = Token::generate()?;
     let (stop, stopped) = watch::channel(false);
     let routes = control::router(host.clone(), token.clone(), stopped.clone());

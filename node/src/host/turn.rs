@@ -21,9 +21,11 @@ use tokio::{
 };
 use tracing::{Span, debug, debug_span, warn};
 
-use super::{EntryJson, Event, Held, HostError, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals};
+use super::{
+    EntryJson, Event, Held, HostError, Identity, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals,
+};
 use crate::{
-    keys::NodeKey,
+    keys::NodeKeys,
     store::{SqliteStore, StoreError},
 };
 
@@ -46,6 +48,7 @@ pub(super) enum Command {
     Frame { link: LinkId, bytes: Vec<u8> },
     Ping { link: LinkId },
     Pong { link: LinkId },
+    DialFailed,
     Status { reply: oneshot::Sender<Status> },
     Stop,
 }
@@ -60,12 +63,21 @@ impl Command {
     }
 }
 
+/// What the turn thread tells the handles.
+pub(super) struct Shared {
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) last_seq: Arc<AtomicU64>,
+    pub(super) identity: Arc<Identity>,
+}
+
 /// The replica and all that its effects need.
 pub(super) struct Turns {
     replica: Replica<SqliteStore>,
     span: Span,
     events: broadcast::Sender<Event>,
     last_seq: Arc<AtomicU64>,
+    identity: Arc<Identity>,
+    keys: NodeKeys,
     links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
     next_token: u64,
     appends: BTreeMap<u64, AppendReply>,
@@ -81,22 +93,27 @@ impl Turns {
     pub(super) fn open(
         store: SqliteStore,
         ledger: LedgerId,
-        key: NodeKey,
-        events: broadcast::Sender<Event>,
-        last_seq: Arc<AtomicU64>,
+        keys: NodeKeys,
+        dials: u32,
+        shared: Shared,
     ) -> Result<Self, HostError> {
+        let Shared { events, last_seq, identity } = shared;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
-        let config = Config { ledger, key: key.into_key(), seed, writes: true, dials: 0, successor: None };
+        let (key, successor) = keys.keys();
+        let config = Config { ledger, key, seed, writes: true, dials, successor: Some(successor) };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);
+        identity.set(replica.node(), replica.store().as_reader().former_nodes().map_err(Failure::Store)?);
         Ok(Self {
             replica,
             span,
             events,
             last_seq,
+            identity,
+            keys,
             links: BTreeMap::new(),
             next_token: 0,
             appends: BTreeMap::new(),
@@ -106,10 +123,6 @@ impl Turns {
             stopping: false,
             effects,
         })
-    }
-
-    pub(super) fn node(&self) -> NodeId {
-        self.replica.node()
     }
 
     /// Runs turns until the node stops or its store fails. After a failure nothing that was not durable is told to
@@ -146,7 +159,7 @@ impl Turns {
         &mut self,
         first: Option<Command>,
         commands: &mut mpsc::UnboundedReceiver<Queued>,
-    ) -> Result<Option<Command>, Failure> {
+    ) -> Result<Option<Command>, HostError> {
         let mut next = first;
         let mut left = None;
         let (mut entries, mut bytes) = (0, 0);
@@ -172,6 +185,7 @@ impl Turns {
         }
         self.replica.commit(now, &mut self.effects)?;
         self.turns += 1;
+        self.take_over()?;
         self.act();
         Ok(left)
     }
@@ -199,6 +213,7 @@ impl Turns {
             Command::Frame { link, bytes } => self.link_input(link, Input::Frame { link, bytes }),
             Command::Ping { link } => self.link_input(link, Input::Ping { link }),
             Command::Pong { link } => self.link_input(link, Input::Pong { link }),
+            Command::DialFailed => self.input(Input::DialFailed),
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())
@@ -223,6 +238,27 @@ impl Turns {
     fn input(&mut self, input: Input) -> Result<(), Failure> {
         debug!(input = %describe_input(&input));
         self.replica.handle(now(), input, &mut self.effects)
+    }
+
+    /// Where this node goes on with its successor's key, notes that in the store, and then changes the key files.
+    fn take_over(&mut self) -> Result<(), HostError> {
+        let succeeded = |effect: &Effect| match effect {
+            Effect::Succeeded { old, new } => Some((*old, *new)),
+            _ => None,
+        };
+        let Some((old, new)) = self.effects.iter().find_map(succeeded) else { return Ok(()) };
+        let store = self.replica.store_mut();
+        store.set_node(&new).map_err(Failure::Store)?;
+        let former = store.as_reader().former_nodes().map_err(Failure::Store)?;
+        self.keys.succeed()?;
+        self.identity.set(new, former);
+        warn!(
+            "two blocks of one height carry the signature of this node, {old}: most likely a backup of it was restored \
+             while the network was not reachable, or a copy of its data directory is in use. That lane is frozen. Nothing \
+             that was acknowledged is lost. This node goes on as {new}"
+        );
+        self.tell(Event::Succeeded { old, new });
+        Ok(())
     }
 
     /// Performs the effects of a turn that is durable.
@@ -273,7 +309,7 @@ impl Turns {
                     warn!("node {author} signed two blocks of height {height}; its lane is frozen there");
                     self.tell(Event::ForkDetected(evidence));
                 }
-                // Never without a successor.
+                // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
                 Effect::Progress { link: _, done, total } => self.tell(Event::Progress { done, total }),

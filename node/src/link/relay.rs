@@ -63,6 +63,7 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
     let room = relay.room(&host.ledger());
     let mut backoff = Backoff::default();
     let mut before = None;
+    let mut first = true;
     loop {
         host.relays().set(&url, RelayState::Dialling);
         let dialled = tokio::select! {
@@ -74,8 +75,14 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
                 before = None;
                 exchange(&host, &url, socket, &mut backoff, &mut shutdown).await
             }
-            Err(reason) => End::Lost(reason),
+            Err(reason) => {
+                if first {
+                    host.dial_failed();
+                }
+                End::Lost(reason)
+            }
         };
+        first = false;
         let End::Lost(reason) = end else { return };
         let wait = Duration::from_micros(backoff.wait(random()));
         // That a relay cannot be reached is told once, not with every try.

@@ -55,7 +55,7 @@ pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor,
         });
     }
     let place: Cursor = text.parse()?;
-    if place.node != node || place.seq > host.last_seq() {
+    if !host.is_or_was(&place.node) || place.seq > host.last_seq() {
         return Err(ClientError::UnknownCursor(text));
     }
     Ok(place)

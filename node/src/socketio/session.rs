@@ -181,6 +181,12 @@ impl Session {
                 self.outlet.emit("order_changed", &json!({ "from_cursor": from })).await?;
             }
             Event::ForkDetected(evidence) => self.outlet.emit("fork_detected", &fork(&evidence)).await?,
+            Event::Succeeded { old, new } => {
+                // Of the old lane nothing more is heard.
+                self.statuses = Statuses::default();
+                let ids = json!({ "old": old.to_string(), "new": new.to_string() });
+                self.outlet.emit("node_changed", &ids).await?;
+            }
             Event::Held { height, nodes } => self.held(height, nodes).await?,
             Event::Progress { done, total } => {
                 self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
