@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { expect } from "vitest";
 
-import type { Fork, NodeChange } from "../../client/src/index.js";
+import type { Client, Fork, NodeChange } from "../../client/src/index.js";
 import { test } from "./fixture.js";
 import { cableUrl, event, nodeBinary, PATIENCE, type World } from "./harness.js";
 import { client, converged, ledger, linked } from "./ledger.js";
@@ -74,7 +74,7 @@ test("two blocks of one height are the same proof on all nodes, and all ledgers 
 });
 
 /** The texts of a ledger, in alphabetical order. */
-async function texts(of: Parameters<typeof ledger>[0]): Promise<unknown[]> {
+async function texts(of: Client<string>): Promise<string[]> {
   return (await ledger(of)).flatMap((entry) => (entry.kind === "data" ? [entry.data] : [])).sort();
 }
 
@@ -149,7 +149,7 @@ test("a backup that wrote while the relay was away goes on with a new key, and n
 
 test("two copies that run at once end with a key each, and nothing is lost", async ({ world }) => {
   const { url, machine, backup, node } = await lives(world);
-  const copies = [];
+  const copies: Client<string>[] = [];
   for (const [data, text] of [[machine, "by the machine"], [backup, "by its copy"]] as const) {
     await cairn(world, "append", text, "--data", data);
     copies.push(client<string>(world, await world.node({ data, relay: url })));
