@@ -313,6 +313,68 @@ fn a_fork_made_apart_ends_with_a_successor_and_nothing_lost() {
 }
 
 #[test]
+fn a_successor_vouches_for_more_tips_than_a_block_has_parents() {
+    let mut net = star();
+    net.cut(*net.ends.keys().find(|end| end.node == 1).unwrap());
+    let copy = backup(&mut net, 2);
+    restore(&mut net, copy, 0);
+    net.append(0, "second 0");
+    // Whoever these are, their blocks are tips beside the two branches.
+    (100..160).for_each(|author| net.inject(0, &block(author, 1, net.now, &[], &[b"1"])));
+    for _ in 0..2 {
+        net.link(0, HUB);
+        net.settle();
+    }
+    net.link(1, HUB);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.replica(0).node(), node_id(SPARE));
+    let mine = net.texts(1).into_iter().filter(|text| text.len() > 1).collect::<Vec<_>>();
+    assert_eq!(mine, texts(3, 2, &["second 0"]));
+}
+
+#[test]
+fn a_peer_that_withholds_the_other_branch_delays_a_successor_by_the_deadline_at_most() {
+    use shared::wire::{Message, decode_frame};
+    let mut net = star();
+    let copy = backup(&mut net, 300);
+    restore(&mut net, copy, 0);
+    net.append(0, "second 0");
+    // The hub sends the first blocks of the other branch, and then no more.
+    let (near, _) = until_blocks(&mut net);
+    while net.replica(0).height(&node_id(1)) < 5 {
+        net.step(0);
+    }
+    let began = net.now;
+    net.append(0, "held");
+    assert_eq!(net.nodes[0].appended.len(), 1);
+    let blocks = |packet: &common::Packet| match packet {
+        common::Packet::Frame(bytes) => decode_frame(bytes)
+            .unwrap()
+            .iter()
+            .any(|e| matches!(e.message, Message::EntryAnnounce { .. } | Message::EntryResponse { .. })),
+        _ => false,
+    };
+    loop {
+        if let Some(queue) = net.queues.get_mut(&near) {
+            queue.retain(|packet| !blocks(packet));
+        }
+        if !net.step(0) {
+            break;
+        }
+    }
+    assert!(net.nodes[0].succeeded.is_empty());
+    net.now = began + limits::OWN_LANE;
+    net.turn(0, vec![Input::Wake]);
+    assert_eq!(net.nodes[0].succeeded.len(), 1);
+    assert_eq!(net.nodes[0].appended.len(), 2);
+    (0..2).for_each(|node| _ = net.link(node, HUB));
+    net.settle();
+    net.assert_equal();
+    assert!(net.texts(1).contains(&"\"held\"".to_owned()));
+}
+
+#[test]
 fn appends_while_the_other_life_comes_in_are_answered_in_the_new_lane() {
     let mut net = star();
     let copy = backup(&mut net, 300);
