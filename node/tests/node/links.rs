@@ -180,7 +180,7 @@ fn a_backup_that_wrote_apart_goes_on_with_a_new_key_and_nothing_is_lost() {
     let succession = entries.iter().find(|entry| entry["kind"] == "succession").unwrap();
     assert_eq!(
         (&succession["data"]["node"], &succession["creator_node_id"]),
-        (&old.into(), &status.node.clone().into())
+        (&old.clone().into(), &status.node.clone().into())
     );
 
     // The new key is the node's key from now on.
