@@ -500,7 +500,12 @@ impl<S: Store> Replica<S> {
         assert!(!self.own.waits, "a block is signed before this node's own lane is here");
         self.own.signed = true;
         let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {
-            Some((hash, _)) => self.ledger.summary(&self.store, hash)?,
+            Some((hash, height)) => {
+                // Where the store has lost the lane's head, going on would sign heights a second time.
+                let head = self.ledger.summary(&self.store, hash)?;
+                let head = head.filter(|head| head.author == self.me && head.height == *height);
+                Some(head.ok_or(ReplicaError::Damaged(*hash))?)
+            }
             None => None,
         };
         let others = self.ledger.tips().values().filter(|tip| own.is_none_or(|own| own.hash != tip.hash));

@@ -286,7 +286,7 @@ impl<S: Store> Replica<S> {
             }
         }
         let Some(start) = start else { return Ok(Vec::new()) };
-        let mut candidates = Vec::new();
+        let (mut candidates, mut parents) = (Vec::new(), BTreeSet::new());
         let mut key = key_before(start.min(self.ledger.first_carrier()));
         loop {
             let page = self.store.after(key.as_ref(), SCAN)?;
@@ -294,6 +294,11 @@ impl<S: Store> Replica<S> {
             key = Some(last.summary.key());
             for record in &page {
                 let block = decode(record.summary.hash, &record.bytes)?;
+                // The order is what the store says it is. Where a child comes before its parent, a row was changed.
+                if parents.contains(&block.hash()) {
+                    return Err(ReplicaError::Damaged(block.hash()));
+                }
+                parents.extend(block.header().parents.iter().copied());
                 let records = self.proofs.recorded(&block);
                 candidates.push(Candidate::new(&block, records));
             }
