@@ -75,6 +75,19 @@ pub(crate) fn layer(
     (layer, io)
 }
 
+/// Reads a client's event, `["name", argument …]`, as a session does, and forgets what it wants: for fuzzing.
+///
+/// # Errors
+/// What the client would be told.
+#[doc(hidden)]
+pub fn check_event(text: &str) -> Result<(), ClientError> {
+    let event = command::Event::parse(text)?;
+    match event.command() {
+        Err(ClientError::UnknownEvent(_)) => event.envelope().map(drop),
+        wanted => wanted.map(drop),
+    }
+}
+
 /// What a client needs of the node.
 #[derive(Debug, Clone)]
 struct Clients {
