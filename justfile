@@ -20,6 +20,10 @@ test *words:
 liars first="0" count="1000":
     CAIRN_SEED={{first}} CAIRN_SEEDS={{count}} cargo test -p shared --test laws liars -- --nocapture
 
+# Fuzz targets by libFuzzer on nightly: just fuzz session 600. On stable, without coverage: cargo run -p fuzz
+fuzz target="all" seconds="600":
+    node scripts/fuzz.mjs {{target}} {{seconds}}
+
 # Every figure, from a release build.
 bench:
     node scripts/bench.mjs

@@ -39,6 +39,9 @@ const steps = [
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["node builds", "cargo", "build", "-p", "node"],
+  ["fuzz inputs that were found before", "cargo", "test", "-p", "fuzz"],
+  // Two targets at a time.
+  ["fuzz, 10 s a target", "cargo", "run", "-p", "fuzz", "--", "run", "--seconds", "10"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["system tests", "vitest", "run", "--project", "system"],

@@ -104,9 +104,11 @@ pub(super) fn stranger(bytes: &[u8]) {
 
 /// A frame of up to [`FRAME_BYTES`], and a byte more.
 fn long(choices: &mut Choices<'_>) -> Vec<u8> {
-    let piece = choices.bytes(64).to_vec();
+    let piece = choices.bytes(64);
     let len = [1024, 1025, 4096, 64 * 1024, FRAME_BYTES, FRAME_BYTES + 1][choices.below(6)];
-    if piece.is_empty() { vec![0x80; len] } else { piece.into_iter().cycle().take(len).collect() }
+    let mut frame = piece.repeat(len.checked_div(piece.len()).unwrap_or(0) + 1);
+    frame.resize(len, 0x80);
+    frame
 }
 
 fn greeting(choices: &mut Choices<'_>) -> Vec<u8> {

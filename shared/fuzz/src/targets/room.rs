@@ -133,8 +133,8 @@ fn frame(choices: &mut Choices<'_>, raw: bool) -> String {
 /// A frame about as long as the limit.
 fn long(choices: &mut Choices<'_>) -> String {
     let len = [70_000, TEXT_FRAME_BYTES - 200, TEXT_FRAME_BYTES, TEXT_FRAME_BYTES + 1][choices.below(4)];
-    let fill = ["x", "\\n", "[", "1,"][choices.below(4)].repeat(len / 2);
-    let fill: String = fill.chars().take(len).collect();
+    let mut fill = ["x", "\\n", "[", "1,"][choices.below(4)].repeat(len);
+    fill.truncate(len);
     match choices.below(5) {
         0 => fill,
         1 => format!("{{\"{fill}\":1}}"),
