@@ -3,9 +3,8 @@
 
 use std::sync::OnceLock;
 
-use ed25519_dalek::{Signer, SigningKey};
 use shared::{
-    BlockHash, Config, Entry, Header, Kind, LedgerId, NodeId, Timestamp, VerifiedBlock,
+    BlockHash, Config, Entry, Header, Key, Kind, LedgerId, NodeId, Timestamp, VerifiedBlock,
     block::open_ledger,
     wire::{Envelope, Head, Message, auth_message},
 };
@@ -20,14 +19,14 @@ pub(crate) const KEYS: u8 = 8;
 /// The time at which every target begins, µs.
 pub(crate) const START: u64 = 1_000_000_000_000_000;
 
-pub(crate) fn key(n: u8) -> &'static SigningKey {
-    static KEYS_MADE: OnceLock<Vec<SigningKey>> = OnceLock::new();
-    let keys = KEYS_MADE.get_or_init(|| (1..=KEYS).map(|n| SigningKey::from_bytes(&[n; 32])).collect());
+pub(crate) fn key(n: u8) -> &'static Key {
+    static KEYS_MADE: OnceLock<Vec<Key>> = OnceLock::new();
+    let keys = KEYS_MADE.get_or_init(|| (1..=KEYS).map(|n| Key::from_secret(&[n; 32])).collect());
     &keys[usize::from(n % KEYS)]
 }
 
 pub(crate) fn node_id(n: u8) -> NodeId {
-    NodeId::from_bytes(key(n).verifying_key().to_bytes())
+    key(n).node()
 }
 
 pub(crate) fn ledger() -> LedgerId {
@@ -152,5 +151,5 @@ pub(crate) fn envelope(sender: NodeId, message: Message) -> Vec<u8> {
 /// The proof of a peer's key: what it says after it has read the other side's greeting.
 pub(crate) fn proof(peer: u8, nonce: &[u8; 32], other: &NodeId, challenge: &[u8; 32]) -> Message {
     let message = auth_message(&ledger(), (&node_id(peer), nonce), (other, challenge));
-    Message::Auth { signature: key(peer).sign(&message).to_bytes() }
+    Message::Auth { signature: key(peer).sign(&message) }
 }

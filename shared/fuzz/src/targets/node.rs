@@ -251,7 +251,7 @@ fn value(choices: &mut Choices<'_>) -> Value {
 /// One statement; those that the schema does not allow do nothing.
 fn spoil(connection: &Connection, choices: &mut Choices<'_>) {
     const COLUMNS: &[&str] = &["seq", "author", "height", "timestamp", "hash", "entries", "bytes"];
-    const KEYS: &[&str] = &["ledger", "checkpoint", "frozen", "node.ledger", "node.key"];
+    const KEYS: &[&str] = &["ledger", "checkpoint", "frozen", "rebuild", "repair", "node.ledger", "node.key"];
     let row = choices.below(6) as i64;
     let done = match choices.below(6) {
         0 | 1 => {

@@ -13,7 +13,7 @@ use crate::{
     net::{ALL, check_caps},
 };
 
-const META: &[&str] = &["ledger", "checkpoint", "frozen"];
+const META: &[&str] = &["ledger", "checkpoint", "frozen", "rebuild", "repair"];
 
 /// A store with lanes, tips, a checkpoint, a fork and its proof.
 fn history() -> &'static MemoryStore {
@@ -77,8 +77,8 @@ fn spoil<S: Store>(store: &mut S, choices: &mut Choices<'_>) -> Result<(), S::Er
     let records = store.after(None, ALL)?;
     match choices.below(6) {
         0 | 1 => {
-            let key = match choices.below(4) {
-                3 => format!("evidence/{}", node_id(choices.byte())),
+            let key = match choices.below(6) {
+                5 => format!("evidence/{}", node_id(choices.byte())),
                 n => META[n % META.len()].to_owned(),
             };
             let mut value = store.meta(&key)?.unwrap_or_default();
