@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use shared::{
-    BlockHash, Effect, Input, LinkId, MemoryStore, Page, ReadStore, Replica, Role,
+    BlockHash, Config, Effect, Input, Key, LinkId, MemoryStore, Page, ReadStore, Replica, Role,
     limits::{FRAME_BYTES, HANDSHAKE},
     wire::{Message, PROTOCOL_VERSION, decode_frame},
 };
@@ -12,7 +12,7 @@ use super::decoders::BEFORE_PROOF;
 use crate::{
     allocation::at_most,
     choices::Choices,
-    made::{self, START, at, config, data, ledger, node_id},
+    made::{self, START, at, config, data, key, ledger, node_id},
     net::{check_caps, snapshot},
 };
 
@@ -29,10 +29,11 @@ fn history() -> &'static (MemoryStore, Vec<Vec<u8>>) {
 }
 
 /// A replica with that history.
-fn hub(writes: bool) -> (Replica<MemoryStore>, Vec<Vec<u8>>) {
+fn hub(writes: bool, dials: u32, successor: Option<Key>) -> (Replica<MemoryStore>, Vec<Vec<u8>>) {
     let (store, blocks) = history();
     let mut effects = Vec::new();
-    let replica = Replica::restore(config(0, writes, 1), store.clone(), &[], at(START + 100), &mut effects);
+    let config = Config { dials, successor, ..config(0, writes, 1) };
+    let replica = Replica::restore(config, store.clone(), &[], at(START + 100), &mut effects);
     let Ok(replica) = replica else { panic!("a replica refuses its own store") };
     (replica, blocks.clone())
 }
@@ -67,7 +68,7 @@ fn turn(replica: &mut Replica<MemoryStore>, now: u64, inputs: Vec<Input>) -> Vec
 /// them stays.
 pub(super) fn stranger(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
-    let (mut replica, blocks) = hub(true);
+    let (mut replica, blocks) = hub(true, 0, None);
     let before = snapshot(&replica);
     let (mut now, mut next) = (START + 1_000, 0);
     while !choices.is_empty() {
@@ -125,7 +126,10 @@ fn greeting(choices: &mut Choices<'_>) -> Vec<u8> {
 /// A link whose other side has proved its key and says anything at all.
 pub(super) fn peer(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
-    let (mut replica, mut blocks) = hub(choices.below(2) == 0);
+    let (mut replica, mut blocks) = {
+        let (writes, dials) = (choices.below(2) == 0, choices.below(3) as u32);
+        hub(writes, dials, (choices.below(2) == 0).then(|| key(7).clone()))
+    };
     let mut now = START + 1_000;
     let mut next = 0;
     let mut link = None;
@@ -142,7 +146,7 @@ pub(super) fn peer(bytes: &[u8]) {
         now += choices.number() % 30_000_000;
         let known: Vec<BlockHash> = replica.heads().values().flatten().map(|(_, hash)| *hash).collect();
         let inputs = match choices.below(8) {
-            0 => vec![Input::Wake],
+            0 => vec![if choices.below(4) == 0 { Input::DialFailed } else { Input::Wake }],
             1 => vec![Input::Append { token: 1, payloads: vec![choices.bytes(50).to_vec()] }],
             2 => vec![Input::Frame { link: id, bytes: choices.bytes(600).to_vec() }],
             3 => vec![if choices.below(2) == 0 { Input::Ping { link: id } } else { Input::Pong { link: id } }],
