@@ -12,7 +12,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ impl Random {
 
     /// A number below `n` (0 where `n` is 0).
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        (self.number() % n.max(1) as u64) as usize
     }
 }
 
@@ -51,7 +51,7 @@ const BYTES: &[u8] = &[0, 1, 0x17, 0x18, 0x1b, 0x40, 0x58, 0x7f, 0x80, 0x9f, 0xf
 pub fn mutate(random: &mut Random, corpus: &[Vec<u8>], words: &[&[u8]], most: usize) -> Vec<u8> {
     if corpus.is_empty() || random.below(50) == 0 {
         let len = random.below(most.min(300) + 1);
-        return (0..len).map(|_| random.next() as u8).collect();
+        return (0..len).map(|_| random.number() as u8).collect();
     }
     let mut bytes = corpus[random.below(corpus.len())].clone();
     for _ in 0..=random.below(6) {
@@ -67,7 +67,7 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[Vec<u8>], words: &
     match random.below(12) {
         0 | 1 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
         2 if at < bytes.len() => bytes[at] = BYTES[random.below(BYTES.len())],
-        3 if at < bytes.len() => bytes[at] = random.next() as u8,
+        3 if at < bytes.len() => bytes[at] = random.number() as u8,
         4 => bytes.truncate(at),
         5 => drop(bytes.drain(at..end)),
         6 => {
@@ -91,7 +91,7 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[Vec<u8>], words: &
         }
         _ => {
             let len = random.below(32);
-            let noise: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            let noise: Vec<u8> = (0..len).map(|_| random.number() as u8).collect();
             bytes.splice(at..at, noise);
         }
     }

@@ -39,7 +39,7 @@ fn lines(texts: &[&str]) -> Vec<Vec<u8>> {
 
 fn streams(name: &str) -> Vec<Vec<u8>> {
     let mut random = Random::new(name.bytes().map(u64::from).sum());
-    (1..=STREAMS).map(|n| (0..n * 48).map(|_| random.next() as u8).collect()).collect()
+    (1..=STREAMS).map(|n| (0..n * 48).map(|_| random.number() as u8).collect()).collect()
 }
 
 /// A lane of three blocks and one of another author that rests on it, a whole one and one without its payloads.
