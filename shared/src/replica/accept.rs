@@ -1,6 +1,10 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Replica, Timer, Turn};
 use crate::{
