@@ -218,6 +218,15 @@ impl World {
         }
     }
 
+    /// A machine is switched off for good. What only it had is lost.
+    fn retire(&mut self, number: usize) {
+        self.down(number, true);
+        self.machines[number].retired = true;
+        for hash in self.machines[number].disk.hashes() {
+            self.check_lost_block(number, hash);
+        }
+    }
+
     /// Somebody looks after a damaged disk. What nobody can give any more cannot be repaired: then the machine begins anew, a
     /// member with a new key.
     fn look_after(&mut self, number: usize) {
@@ -251,12 +260,10 @@ impl World {
             let lied = machine.twin.is_some() || machine.withholds.is_some();
             let is_twin = number >= self.plan.honest + self.plan.liars + self.plan.relays;
             if machine.kind == Kind::Liar || is_twin {
-                self.down(number, true);
-                self.machines[number].retired = true;
+                self.retire(number);
             } else if lied {
                 self.down(number, true);
             }
-            self.look_after(number);
             let machine = &mut self.machines[number];
             machine.twin = None;
             machine.withholds = None;
@@ -265,6 +272,7 @@ impl World {
             }
         }
         for number in 0..self.machines.len() {
+            self.look_after(number);
             self.catch_up(number);
         }
         for number in 0..self.connections.len() {

@@ -256,6 +256,7 @@ impl World {
         self.machines.iter().enumerate().any(|(other, machine)| {
             other != number
                 && machine.kind != Kind::Liar
+                && !machine.retired
                 && machine.damaged.is_empty()
                 && machine.disk.durable().summary(hash).is_ok_and(|s| s.is_some())
         })
@@ -266,6 +267,7 @@ impl World {
         let has = |(other, machine): (usize, &Machine)| {
             other != number
                 && machine.kind != Kind::Liar
+                && !machine.retired
                 && !machine.damaged.contains(&hash)
                 && machine.disk.durable().summary(&hash).is_ok_and(|s| s.is_some())
         };
