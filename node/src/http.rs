@@ -4,8 +4,8 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header},
+    extract::{OriginalUri, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -299,16 +299,40 @@ async fn method_not_allowed(method: Method, uri: Uri) -> HttpError {
 }
 
 /// Remembers the connection to which a polling session upgrades, for the session to find.
-async fn note_upgrade(State(lines): State<Arc<Lines>>, request: axum::extract::Request, next: Next) -> Response {
+async fn note_upgrade(State(lines): State<Arc<Lines>>, mut request: axum::extract::Request, next: Next) -> Response {
     if let (Some(sid), Some(line)) = (upgrading(request.uri()), request.extensions().get::<Line>()) {
         lines.put(sid, line.clone());
+    }
+    if is_socketio(request.uri()) {
+        slim(&mut request);
     }
     next.run(request).await
 }
 
+/// Leaves of a request what Socket.IO reads. A session keeps its request for as long as it lives, and every header would
+/// keep the whole buffer that it was read into: 8 KiB for each client.
+fn slim(request: &mut axum::extract::Request) {
+    let mut headers = HeaderMap::new();
+    for name in [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE] {
+        let copy = request.headers().get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = copy {
+            headers.insert(name, value);
+        }
+    }
+    *request.headers_mut() = headers;
+    request.extensions_mut().remove::<OriginalUri>();
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn is_socketio(uri: &Uri) -> bool {
+    uri.path().starts_with("/socket.io")
+}
+
 /// The Socket.IO session that asks for a WebSocket.
 fn upgrading(uri: &Uri) -> Option<Sid> {
-    let query = uri.query().filter(|_| uri.path().starts_with("/socket.io"))?;
+    let query = uri.query().filter(|_| is_socketio(uri))?;
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     value("transport").filter(|transport| *transport == "websocket")?;
     value("sid")?.parse().ok()

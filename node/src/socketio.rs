@@ -44,6 +44,9 @@ pub(crate) use outlet::Lines;
 use outlet::{Life, Outlet};
 use session::Session;
 
+/// Bytes that each client's connection has ready for what it sends. A larger frame gets its own as it comes.
+const READ_BUFFER: usize = 1024;
+
 /// The layer that answers `/socket.io/`, and the handle that closes all its clients.
 /// `seed`: random bytes, fresh at every start.
 pub(crate) fn layer(
@@ -60,6 +63,7 @@ pub(crate) fn layer(
         .max_payload(CLIENT_FRAME_BYTES as u64)
         .ws_max_message_size(CLIENT_FRAME_BYTES)
         .ws_max_frame_size(CLIENT_FRAME_BYTES)
+        .ws_read_buffer_size(READ_BUFFER)
         // Binary attachments are refused, but a client that sends some stays.
         .with_parser(ParserConfig::common().max_incoming_binaries(16).max_incoming_binary_buf_size(CLIENT_FRAME_BYTES))
         .build_layer();

@@ -69,8 +69,8 @@ enum Step {
     /// Events were missed.
     Lagged,
     Appended(Appended),
-    Inbound(Inbound),
-    Refused(Refused),
+    Inbound(Box<Inbound>),
+    Refused(Box<Refused>),
     /// There is something to read from the store.
     Read,
 }
@@ -141,7 +141,10 @@ impl Session {
                 Step::Lagged => self.on_lagged(),
                 Step::Appended(result) => self.on_appended(result).await?,
                 Step::Inbound(inbound) => self.on_inbound(&inbound).await?,
-                Step::Refused(Refused { ack, error }) => self.refuse(&Reply { event: None, ack }, &error).await?,
+                Step::Refused(refused) => {
+                    let Refused { ack, error } = *refused;
+                    self.refuse(&Reply { event: None, ack }, &error).await?;
+                }
                 Step::Read => self.on_read().await?,
             }
             self.after_step().await?;
