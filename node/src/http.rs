@@ -38,6 +38,7 @@ use crate::{
     socketio::{self, Lines},
 };
 
+mod frames;
 pub(crate) mod line;
 mod origin;
 
@@ -51,6 +52,8 @@ const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
 /// How long the head of a request may take, and how long a connection without a request stays.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long what a polling client posts may take to be there.
+const BODY_TIME: Duration = Duration::from_secs(20);
 /// How long the node may take to say how it is.
 const STATUS_TIME: Duration = Duration::from_secs(5);
 /// How long open requests may take to end when the node stops.
@@ -110,9 +113,9 @@ async fn accept(listener: TcpListener, router: Router, stop: &watch::Sender<bool
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Without it small messages wait for the acknowledgement of the one before.
-        if stream.set_nodelay(true).is_ok() {
-            tokio::spawn(converse(Connection::new(stream, place), router.clone(), stop.subscribe()));
+        // An error means that it is gone already.
+        if let Ok(connection) = Connection::new(stream, place) {
+            tokio::spawn(converse(connection, router.clone(), stop.subscribe()));
         }
     }
 }
@@ -306,7 +309,22 @@ async fn note_upgrade(State(lines): State<Arc<Lines>>, mut request: axum::extrac
     if is_socketio(request.uri()) {
         slim(&mut request);
     }
-    next.run(request).await
+    let line = request.extensions().get::<Line>().cloned();
+    let sends = request.method() == Method::POST;
+    let mut running = pin!(next.run(request));
+    let response = match timeout(BODY_TIME, running.as_mut()).await {
+        Ok(response) => response,
+        // Socket.IO waits for the end of what a client posts for as long as it takes.
+        Err(_) if sends => {
+            let message = format!("the request was not all there within {} s", BODY_TIME.as_secs());
+            return HttpError::new(StatusCode::REQUEST_TIMEOUT, "slow_request", message).into_response();
+        }
+        Err(_) => running.await,
+    };
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(line)) = (response.status(), line) {
+        line.upgrades();
+    }
+    response
 }
 
 /// Leaves of a request what Socket.IO reads. A session keeps its request for as long as it lives, and every header would

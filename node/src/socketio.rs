@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    limits::{CLIENT_FRAME_BYTES, CLIENT_PACKETS, CLIENTS, HANDSHAKE, PING_EVERY, PING_TIMEOUT, TEXT_ID_BYTES},
+    limits::{
+        CLIENT_FRAME_BYTES, CLIENT_PACKETS, CLIENTS, HANDSHAKE, LEDGER_ANSWERS_ENTRIES, PING_EVERY, PING_TIMEOUT,
+        TEXT_ID_BYTES,
+    },
     view::Cursor,
 };
 use socketioxide::{
@@ -73,6 +76,7 @@ pub(crate) fn layer(
         lines: lines.clone(),
         places: Arc::new(Semaphore::new(CLIENTS)),
         queue_bytes: QueueBytes::default(),
+        answers: Arc::new(Semaphore::new(LEDGER_ANSWERS_ENTRIES)),
     };
     io.ns("/", clients.clone());
     io.ns("/p2p", Lobby::new(clients, seed));
@@ -100,6 +104,8 @@ struct Clients {
     lines: Arc<Lines>,
     places: Arc<Semaphore>,
     queue_bytes: QueueBytes,
+    /// Entries of answers to `get_ledger` that are on their way.
+    answers: Arc<Semaphore>,
 }
 
 /// Why a client may not connect; it reads the sentence in its `connect_error`.
