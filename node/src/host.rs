@@ -45,6 +45,8 @@ const EVENTS: usize = 256;
 const READERS: usize = 4;
 /// Frames that wait for one link's socket. The replica's credit keeps what is in flight far below.
 const LINK_QUEUE: usize = 1024;
+/// Frames of one link that wait for the turn thread. A peer that sends more waits, and not everybody else behind it.
+const LINK_WAITING: usize = 64;
 
 /// What a host is made of.
 #[derive(Debug)]
@@ -208,6 +210,7 @@ pub enum LinkCommand {
 pub struct LinkPort {
     id: LinkId,
     host: Host,
+    waiting: Arc<Semaphore>,
 }
 
 impl LinkPort {
@@ -221,8 +224,9 @@ impl LinkPort {
     /// # Errors
     /// When the node is stopping.
     pub async fn frame(&self, bytes: Vec<u8>) -> Result<(), Stopped> {
+        let place = self.waiting.clone().acquire_owned().await.map_err(|_| Stopped)?;
         let len = bytes.len();
-        self.host.send(len, Command::Frame { link: self.id, bytes }).await
+        self.host.queue(len, Command::Frame { link: self.id, bytes }, Some(place)).await
     }
 
     /// A text frame `ping` came.
@@ -254,6 +258,8 @@ impl Drop for LinkPort {
 struct Queued {
     command: Command,
     _place: Option<OwnedSemaphorePermit>,
+    /// Its place among those of its link.
+    _link_place: Option<OwnedSemaphorePermit>,
 }
 
 /// Who writes in the store: this node, and behind it whom it was before, the latest first.
@@ -293,7 +299,7 @@ struct Inner {
 impl Inner {
     fn send_now(&self, command: Command) {
         // Fails only when the turn thread is gone, and then nobody waits for this command.
-        _ = self.queue.send(Queued { command, _place: None });
+        _ = self.queue.send(Queued { command, _place: None, _link_place: None });
     }
 }
 
@@ -479,7 +485,7 @@ impl Host {
         let id = LinkId(self.inner.next_link.fetch_add(1, Ordering::Relaxed));
         let (queue, commands) = mpsc::channel(LINK_QUEUE);
         self.send(0, Command::LinkOpened { link: id, role, queue }).await?;
-        Ok((LinkPort { id, host: self.clone() }, commands))
+        Ok((LinkPort { id, host: self.clone(), waiting: Arc::new(Semaphore::new(LINK_WAITING)) }, commands))
     }
 
     /// The first attempt to dial a relay failed.
@@ -494,9 +500,19 @@ impl Host {
     }
 
     async fn send(&self, bytes: usize, command: Command) -> Result<(), Stopped> {
+        self.queue(bytes, command, None).await
+    }
+
+    async fn queue(
+        &self,
+        bytes: usize,
+        command: Command,
+        link_place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Stopped> {
         let places = (1 + bytes / 1024).min(QUEUE_KIB) as u32;
         let place = self.inner.places.clone().acquire_many_owned(places).await.map_err(|_| Stopped)?;
-        self.inner.queue.send(Queued { command, _place: Some(place) }).map_err(|_| Stopped)
+        let queued = Queued { command, _place: Some(place), _link_place: link_place };
+        self.inner.queue.send(queued).map_err(|_| Stopped)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::value::RawValue;
@@ -33,6 +33,9 @@ type Failure = ReplicaError<StoreError>;
 
 /// Commands of one turn. More would make the first ones wait longer than their disk write does.
 const TURN_COMMANDS: usize = 4096;
+/// How long a turn goes on taking commands. New ones come as fast as old ones are taken where a peer floods, and everybody's
+/// entries would wait for the commit at the end.
+const TURN_TIME: Duration = Duration::from_millis(25);
 /// The longest sleep. A wall clock may jump, and then a deadline by it is nearer than it was.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -163,7 +166,11 @@ impl Turns {
         let mut next = first;
         let mut left = None;
         let (mut entries, mut bytes) = (0, 0);
+        let began = Instant::now();
         for taken in 0..TURN_COMMANDS {
+            if taken > 0 && began.elapsed() > TURN_TIME {
+                break;
+            }
             let Some(command) = next.take().or_else(|| commands.try_recv().ok().map(|queued| queued.command)) else {
                 break;
             };
