@@ -28,6 +28,11 @@ fuzz target="all" seconds="600":
 bench:
     node scripts/bench.mjs
 
+# Thousands of clients, slow readers, floods and strangers against a release build: just swarm, just swarm quick, just swarm slow
+swarm *words:
+    cargo build --release -p node
+    cargo run --release -p node --example swarm -- {{words}}
+
 # Relay and node for trying things.
 dev:
     npm start

@@ -15,6 +15,9 @@ const DENY = ["--", "-D", "warnings"];
 /** The packages that only make sense in wasm. */
 const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm"];
 
+/** @type {[name: string, program: string, ...args: string[]]} */
+const swarm = ["load and slow readers, the short version", "cargo", "run", "-p", "node", "--example", "swarm", "--", "quick"];
+
 /** @type {[name: string, program: string, ...args: string[]][]} */
 const steps = [
   ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
@@ -39,6 +42,8 @@ const steps = [
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["node builds", "cargo", "build", "-p", "node"],
+  // It reads of Linux what the node costs.
+  ...(process.platform === "linux" ? [swarm] : []),
   ["fuzz inputs that were found before", "cargo", "test", "-p", "fuzz"],
   // Two targets at a time.
   ["fuzz, 10 s a target", "cargo", "run", "-p", "fuzz", "--", "run", "--seconds", "10"],

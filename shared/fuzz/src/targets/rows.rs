@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use shared::{
     BlockHash, Effect, EntryId, Input, LinkId, MemoryStore, OrderKey, ReadStore, Replica, Role, Store, Summary,
+    limits::PAGE_BYTES,
     view::{self, Cursor},
 };
 
@@ -138,7 +139,7 @@ pub(super) fn read<S: ReadStore>(store: &S, choices: &mut Choices<'_>) {
     drop(view::cursor_behind(store, node_id(0), &id));
     let mut cursor = Cursor { node: node_id(0), seq: choices.number(), entries: choices.number() as u32 };
     for _ in 0..100 {
-        match view::arrived(store, cursor, 3) {
+        match view::arrived(store, cursor, 3, PAGE_BYTES) {
             Ok((entries, reached)) if !entries.is_empty() => {
                 assert!(reached.seq > cursor.seq || reached.entries > cursor.entries, "a follower stands still");
                 cursor = reached;
