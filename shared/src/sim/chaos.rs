@@ -75,7 +75,7 @@ impl World {
             Fault::BitFlip => self.flip_bit(anyone),
             Fault::RestoreOld => self.restore_old(member),
             Fault::ClockOff | Fault::ClockBack => self.clock_steps(member, fault),
-            Fault::RelaySleep => relay.is_some_and(|relay| self.relay_sleeps(relay)),
+            Fault::RelaySleep => relay.is_some_and(|relay| self.sleep(relay)),
             Fault::RelayRestart | Fault::RelayAmnesia | Fault::RelayRollback => {
                 relay.is_some_and(|relay| self.relay_restarts(relay, fault))
             }
@@ -193,12 +193,6 @@ impl World {
         }
         self.step_clock(number, clock);
         true
-    }
-
-    fn relay_sleeps(&mut self, number: usize) -> bool {
-        let awake = self.machines[number].replica.is_some();
-        self.sleep(number);
-        awake
     }
 
     fn relay_restarts(&mut self, number: usize, fault: Fault) -> bool {
