@@ -41,10 +41,18 @@ power images="10000" seed="1":
 # Every operation on the disk fails once, in five ways.
 operations:
     cargo test -p faults --test operations -- --nocapture
+# Fuzz targets by libFuzzer on nightly: just fuzz session 600. On stable, without coverage: cargo run -p fuzz
+fuzz target="all" seconds="600":
+    node scripts/fuzz.mjs {{target}} {{seconds}}
 
 # Every figure, from a release build.
 bench:
     node scripts/bench.mjs
+
+# Thousands of clients, slow readers, floods and strangers against a release build: just swarm, just swarm quick, just swarm slow
+swarm *words:
+    cargo build --release -p node
+    cargo run --release -p node --example swarm -- {{words}}
 
 # Relay and node for trying things.
 dev:

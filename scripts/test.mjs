@@ -15,6 +15,9 @@ const DENY = ["--", "-D", "warnings"];
 /** The packages that only make sense in wasm. */
 const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm"];
 
+/** @type {[name: string, program: string, ...args: string[]]} */
+const swarm = ["load and slow readers, the short version", "cargo", "run", "-p", "node", "--example", "swarm", "--", "quick"];
+
 /** @type {[name: string, program: string, ...args: string[]][]} */
 const steps = [
   ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
@@ -40,6 +43,11 @@ const steps = [
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],
   ["node builds", "cargo", "build", "-p", "node"],
+  // It reads of Linux what the node costs.
+  ...(process.platform === "linux" ? [swarm] : []),
+  ["fuzz inputs that were found before", "cargo", "test", "-p", "fuzz"],
+  // Two targets at a time.
+  ["fuzz, 10 s a target", "cargo", "run", "-p", "fuzz", "--", "run", "--seconds", "10"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["system tests", "vitest", "run", "--project", "system"],

@@ -13,6 +13,7 @@ import type {
   Entry,
   EntryStatus,
   Fork,
+  NodeChange,
   NodeStatus,
   OrderChange,
   Progress,
@@ -58,6 +59,8 @@ export interface EventMap<T> {
   orderChanged: OrderChange;
   /** An author signed two blocks of one height; its lane is frozen there. */
   forkDetected: Fork;
+  /** The node goes on with another key, and so with another id. */
+  nodeChanged: NodeChange;
   /** The node is exchanging history with another one. */
   syncProgress: Progress;
   /** Entries of this node became durable somewhere. */
@@ -264,6 +267,7 @@ export class Client<T = unknown> {
     });
     socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
+    socket.on("node_changed", (change) => this.#events.emit("nodeChanged", change));
     socket.on("sync_progress", (progress) => this.#events.emit("syncProgress", progress));
     socket.on("entry_status", (status) => this.#events.emit("entryStatus", status));
     socket.on("error", (value) => {

@@ -15,6 +15,7 @@ export type {
   ErrorAnswer,
   EvidenceEntry,
   Fork,
+  NodeChange,
   Json,
   LinkStatus,
   NodeStatus,

@@ -39,15 +39,24 @@ export interface EvidenceEntry extends EntryHeader {
   readonly payload_hex: string;
 }
 
-/** An entry of a kind that this client has no name for. */
+/** A node whose lane is forked goes on with another key: the author of this entry. Its old key has signed that. */
+export interface SuccessionEntry extends EntryHeader {
+  readonly kind: "succession";
+  /** Who the author was before, and the old key's signature; `null` if that is not so. */
+  readonly data: { readonly node: string; readonly signature: string } | null;
+  /** The statement itself, in hexadecimal digits. */
+  readonly payload_hex: string;
+}
+
+/** An entry that says nothing but "I have seen my parents", or one of a kind that this client has no name for. */
 export interface OtherEntry extends EntryHeader {
-  readonly kind: `${number}`;
+  readonly kind: "voucher" | `${number}`;
   readonly data: Json;
   readonly payload_hex?: string;
 }
 
 /** One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`. */
-export type Entry<T = Json> = DataEntry<T> | EvidenceEntry | OtherEntry;
+export type Entry<T = Json> = DataEntry<T> | EvidenceEntry | SuccessionEntry | OtherEntry;
 
 /** A lane that is forked, and where. */
 export interface Fork {
@@ -57,6 +66,14 @@ export interface Fork {
   readonly height: number;
   /** The hashes of the two. */
   readonly blocks: readonly string[];
+}
+
+/** A node has another id from now on: two blocks of one height carried its signature, and it goes on with another key. */
+export interface NodeChange {
+  /** Who it was. */
+  readonly old: string;
+  /** Who it is. */
+  readonly new: string;
 }
 
 /** How far a node's exchange with another one is, in blocks. */
@@ -106,6 +123,8 @@ export interface NodeStatus {
   readonly version: string;
   /** The node's id. */
   readonly node: string;
+  /** Whom it was before, the latest first: each lane is frozen, and the node went on with another key. */
+  readonly former_nodes: readonly string[];
   /** The ledger's id. */
   readonly ledger: string;
   /** The ledger's name. */
@@ -183,6 +202,7 @@ export interface ServerEvents<T = Json> {
   sync_progress: (progress: Progress) => void;
   order_changed: (change: OrderChange) => void;
   fork_detected: (fork: Fork) => void;
+  node_changed: (change: NodeChange) => void;
   /** `event`: what it answers; `null`: something that the node did by itself. */
   error: (error: { readonly error: string; readonly code: string; readonly event: string | null }) => void;
 }

@@ -174,6 +174,7 @@ test("what the node pushes comes as typed events, and a listener can stop", asyn
   const checks = [
     ["orderChanged", "order_changed", { from_cursor: null }],
     ["forkDetected", "fork_detected", { author: "a", height: 1, blocks: ["b", "c"] }],
+    ["nodeChanged", "node_changed", { old: "node-a", new: "node-b" }],
     ["syncProgress", "sync_progress", { done: 1, total: 2 }],
     ["entryStatus", "entry_status", { ids: ["a-1-0"], state: "held", held_by: 2 }],
   ] as const;

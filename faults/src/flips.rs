@@ -238,7 +238,7 @@ impl Truth {
         }
         for seq in (0..self.records.len() as u64 + 3).step_by(11) {
             let cursor = Cursor { node: id(ME), seq, entries: u32::MAX };
-            add(format!("arrived {seq}"), shown(view::arrived(&reader, cursor, 30)));
+            add(format!("arrived {seq}"), shown(view::arrived(&reader, cursor, 30, shared::limits::PAGE_BYTES)));
         }
         add("rows".into(), all(reader.arrived(0, ALL)));
         for author in 0..6 {

@@ -302,7 +302,11 @@ impl Follower {
     async fn stored(&mut self) -> Result<Vec<view::EntryView>, ReadError> {
         // All entries of the block with number `seq` were told.
         let cursor = Cursor { node: self.control.host.node(), seq: self.seq, entries: u32::MAX };
-        let page = self.control.host.view(move |store| view::arrived(store, cursor, FOLLOW_ENTRIES)).await?;
+        let page = self
+            .control
+            .host
+            .view(move |store| view::arrived(store, cursor, FOLLOW_ENTRIES, limits::PAGE_BYTES))
+            .await?;
         let Ok((entries, reached)) = page else { return Err(Stopped.into()) };
         self.seq = reached.seq;
         Ok(entries)

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use shared::{LedgerId, NodeId, block::open_ledger};
+use shared::{LedgerId, NodeId, Page, ReadStore, block::open_ledger};
 use thiserror::Error;
 
 use crate::{
     control::ControlFile,
-    keys::{KeyError, NodeKey},
+    keys::{KeyError, NodeKey, NodeKeys},
     store::{SqliteReader, SqliteStore, StoreError},
 };
 
@@ -91,6 +91,11 @@ impl DataDir {
         self.0.join("node.key")
     }
 
+    /// The file of the key that the node goes on with if its lane is forked.
+    pub fn successor(&self) -> PathBuf {
+        self.0.join("successor.key")
+    }
+
     /// Where a running node says how to reach it.
     pub fn control(&self) -> PathBuf {
         self.0.join("control.json")
@@ -164,8 +169,8 @@ pub struct LockedDir {
 pub struct Opened {
     /// The store.
     pub store: SqliteStore,
-    /// The node's key.
-    pub key: NodeKey,
+    /// The node's keys.
+    pub key: NodeKeys,
     /// The ledger's name.
     pub name: String,
     /// The ledger's id.
@@ -196,7 +201,7 @@ impl LockedDir {
         // A key is written only after the store has noted whose it is. So a key without its note means that the store
         // was lost or exchanged, and its node must not write: it would fork its own lane.
         let key = NodeKey::load(&self.dir.key())?;
-        let mut store = self.open_store(&name, key.as_ref())?;
+        let (mut store, taken_over) = self.open_store(&name, key.as_ref())?;
         let key = match key {
             Some(key) => key,
             None => {
@@ -206,10 +211,16 @@ impl LockedDir {
                 key
             }
         };
+        let mut key = NodeKeys::new(key, self.dir.key(), self.dir.successor())?;
+        if taken_over {
+            key.succeed()?;
+        }
         Ok(Opened { store, key, ledger: open_ledger(&name), name })
     }
 
-    fn open_store(&self, name: &str, key: Option<&NodeKey>) -> Result<SqliteStore, DataError> {
+    /// The store, and whether it notes the successor already while the key files are still as before: then the process
+    /// ended in between.
+    fn open_store(&self, name: &str, key: Option<&NodeKey>) -> Result<(SqliteStore, bool), DataError> {
         let mismatch = |key: NodeId, store| DataError::KeyWithoutStore { path: self.dir.key(), key, store };
         if let Some(key) = key
             && !self.dir.store().exists()
@@ -218,10 +229,26 @@ impl LockedDir {
         }
         let store = SqliteStore::open(&self.dir.store(), name)?;
         let noted = store.as_reader().node()?;
-        match key {
-            Some(key) if noted != Some(key.node()) => Err(mismatch(key.node(), noted)),
-            _ => Ok(store),
+        let Some(key) = key.filter(|key| noted != Some(key.node())) else { return Ok((store, false)) };
+        let spare = NodeKey::load(&self.dir.successor())?;
+        if noted.is_some() && spare.is_some_and(|spare| noted == Some(spare.node())) {
+            return Ok((store, true));
         }
+        Err(mismatch(key.node(), noted))
+    }
+}
+
+impl Opened {
+    /// Makes another spare key, unless this one has written already. For a node that begins to serve: its data directory
+    /// may be a copy of another one that does.
+    ///
+    /// # Errors
+    /// When the store cannot be read or the key cannot be written.
+    pub fn renew_spare(&mut self) -> Result<(), DataError> {
+        if self.store.lane(&self.key.spare(), 1, Page::ONE)?.is_empty() {
+            self.key.renew_spare()?;
+        }
+        Ok(())
     }
 }
 
@@ -267,6 +294,27 @@ mod tests {
         fs::remove_file(dir.key()).unwrap();
         drop(lock.open(None).unwrap());
         NodeKey::generate().unwrap().save(&dir.key()).unwrap();
+        assert!(matches!(lock.open(None), Err(DataError::KeyWithoutStore { store: Some(_), .. })));
+    }
+
+    #[test]
+    fn a_crash_between_note_and_change_of_keys_is_made_good() {
+        let (_guard, dir) = temporary();
+        let lock = dir.lock().unwrap();
+        let mut opened = lock.open(None).unwrap();
+        opened.renew_spare().unwrap();
+        let spare = opened.key.spare();
+        opened.store.set_node(&spare).unwrap();
+        drop(opened);
+        let opened = lock.open(None).unwrap();
+        assert_eq!(opened.key.node(), spare);
+        assert_ne!(opened.key.spare(), spare);
+        drop(opened);
+        assert_eq!(lock.open(None).unwrap().key.node(), spare);
+        // Somebody else's note is still a store that does not belong to the key.
+        let mut opened = lock.open(None).unwrap();
+        opened.store.set_node(&NodeId::from_bytes([7; 32])).unwrap();
+        drop(opened);
         assert!(matches!(lock.open(None), Err(DataError::KeyWithoutStore { store: Some(_), .. })));
     }
 

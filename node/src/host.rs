@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -26,7 +26,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use crate::{
-    keys::NodeKey,
+    keys::{KeyError, NodeKeys},
     link::RelayBoard,
     store::{SqliteReader, SqliteStore, StoreError},
 };
@@ -35,7 +35,7 @@ mod status;
 mod turn;
 
 pub use status::{Held, Lane, LinkInfo, Parked, Status, Tip, Totals};
-use turn::{Command, Turns};
+use turn::{Command, Shared, Turns};
 
 /// KiB of commands that wait for the turn thread, in all. A command costs at least one.
 const QUEUE_KIB: usize = 16 * 1024;
@@ -45,6 +45,8 @@ const EVENTS: usize = 256;
 const READERS: usize = 4;
 /// Frames that wait for one link's socket. The replica's credit keeps what is in flight far below.
 const LINK_QUEUE: usize = 1024;
+/// Frames of one link that wait for the turn thread. A peer that sends more waits, and not everybody else behind it.
+const LINK_WAITING: usize = 64;
 
 /// What a host is made of.
 #[derive(Debug)]
@@ -53,8 +55,8 @@ pub struct HostConfig {
     pub ledger: LedgerId,
     /// The ledger's name, for people.
     pub name: String,
-    /// The node's key.
-    pub key: NodeKey,
+    /// The node's keys.
+    pub key: NodeKeys,
 }
 
 /// Why a host cannot start, or why it stopped.
@@ -75,6 +77,9 @@ pub enum HostError {
     /// Somebody who read the store found it damaged.
     #[error("this node stops because its store is damaged: {0}; `cairn verify --repair` mends it from other nodes")]
     Damaged(String),
+    /// The node goes on with its successor's key, but the key files do not say so yet. The next start does the rest.
+    #[error("the successor's key cannot be put in its place: {0}")]
+    Key(#[from] KeyError),
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes: {0}")]
     Random(#[from] getrandom::Error),
@@ -163,6 +168,13 @@ pub enum Event {
     },
     /// An author signed two blocks of one height.
     ForkDetected(Arc<Evidence>),
+    /// This node goes on with another key.
+    Succeeded {
+        /// Who it was.
+        old: NodeId,
+        /// Who it is.
+        new: NodeId,
+    },
     /// More or fewer linked nodes hold this node's own blocks up to a height.
     Held {
         /// The height in this node's lane.
@@ -206,6 +218,7 @@ pub enum LinkCommand {
 pub struct LinkPort {
     id: LinkId,
     host: Host,
+    waiting: Arc<Semaphore>,
 }
 
 impl LinkPort {
@@ -219,8 +232,9 @@ impl LinkPort {
     /// # Errors
     /// When the node is stopping.
     pub async fn frame(&self, bytes: Vec<u8>) -> Result<(), Stopped> {
+        let place = self.waiting.clone().acquire_owned().await.map_err(|_| Stopped)?;
         let len = bytes.len();
-        self.host.send(len, Command::Frame { link: self.id, bytes }).await
+        self.host.queue(len, Command::Frame { link: self.id, bytes }, Some(place)).await
     }
 
     /// A text frame `ping` came.
@@ -252,11 +266,30 @@ impl Drop for LinkPort {
 struct Queued {
     command: Command,
     _place: Option<OwnedSemaphorePermit>,
+    /// Its place among those of its link.
+    _link_place: Option<OwnedSemaphorePermit>,
+}
+
+/// Who writes in the store: this node, and behind it whom it was before, the latest first.
+#[derive(Debug, Default)]
+struct Identity(RwLock<Vec<NodeId>>);
+
+impl Identity {
+    fn read(&self) -> RwLockReadGuard<'_, Vec<NodeId>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, node: NodeId, mut former: Vec<NodeId>) {
+        former.retain(|former| *former != node);
+        former.push(node);
+        former.reverse();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = former;
+    }
 }
 
 #[derive(Debug)]
 struct Inner {
-    node: NodeId,
+    identity: Arc<Identity>,
     ledger: LedgerId,
     name: String,
     started: Instant,
@@ -274,7 +307,7 @@ struct Inner {
 impl Inner {
     fn send_now(&self, command: Command) {
         // Fails only when the turn thread is gone, and then nobody waits for this command.
-        _ = self.queue.send(Queued { command, _place: None });
+        _ = self.queue.send(Queued { command, _place: None, _link_place: None });
     }
 }
 
@@ -307,12 +340,12 @@ impl HostThread {
 }
 
 impl Host {
-    /// Takes up what the store holds and starts the turn thread.
+    /// Takes up what the store holds and starts the turn thread. It writes at once.
     ///
     /// # Errors
     /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing.
     pub fn start(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
-        Self::start_with(store, config, false)
+        Self::start_with(store, config, 0, false)
     }
 
     /// The same over a store of which blocks may be missing: the replica asks its links for them and does little else.
@@ -320,22 +353,38 @@ impl Host {
     /// # Errors
     /// When the store cannot be read or holds another ledger.
     pub fn start_repair(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
-        Self::start_with(store, config, true)
+        Self::start_with(store, config, 0, true)
     }
 
-    fn start_with(store: SqliteStore, config: HostConfig, repairs: bool) -> Result<(Host, HostThread), HostError> {
+    /// As [`Host::start`], but for a node that dials so many relays: before it writes, it learns from them how far its own
+    /// lane goes. Each first dial that fails is told by [`Host::dial_failed`].
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing.
+    pub fn start_dialling(store: SqliteStore, config: HostConfig, dials: u32) -> Result<(Host, HostThread), HostError> {
+        Self::start_with(store, config, dials, false)
+    }
+
+    fn start_with(
+        store: SqliteStore,
+        config: HostConfig,
+        dials: u32,
+        repairs: bool,
+    ) -> Result<(Host, HostThread), HostError> {
         let path = store.path().to_owned();
         let (queue, commands) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
         let last_seq = Arc::new(AtomicU64::new(0));
         let relays = RelayBoard::default();
         let (ledger, name) = (config.ledger, config.name);
-        let turns = Turns::open(store, ledger, config.key, events.clone(), last_seq.clone())?;
+        let identity = Arc::new(Identity::default());
+        let shared = Shared { events: events.clone(), last_seq: last_seq.clone(), identity: identity.clone() };
+        let turns = Turns::open(store, ledger, config.key, dials, shared)?;
         if turns.missing() > 0 && !repairs {
             return Err(HostError::Incomplete(turns.missing()));
         }
         let inner = Inner {
-            node: turns.node(),
+            identity,
             ledger,
             name,
             started: Instant::now(),
@@ -359,7 +408,12 @@ impl Host {
 
     /// This node.
     pub fn node(&self) -> NodeId {
-        self.inner.node
+        self.inner.identity.read()[0]
+    }
+
+    /// Whether this node has, or had, this id. What it said under its former ids about its own store still holds.
+    pub fn is_or_was(&self, node: &NodeId) -> bool {
+        self.inner.identity.read().contains(node)
     }
 
     /// The ledger.
@@ -475,6 +529,7 @@ impl Host {
         self.send(0, Command::Status { reply }).await?;
         let mut status = Pending(pending).await?;
         status.name = self.inner.name.clone();
+        status.former_nodes = self.inner.identity.read()[1..].iter().map(ToString::to_string).collect();
         status.uptime_seconds = self.inner.started.elapsed().as_secs();
         status.relays = self.inner.relays.snapshot();
         Ok(status)
@@ -489,7 +544,13 @@ impl Host {
         let id = LinkId(self.inner.next_link.fetch_add(1, Ordering::Relaxed));
         let (queue, commands) = mpsc::channel(LINK_QUEUE);
         self.send(0, Command::LinkOpened { link: id, role, queue }).await?;
-        Ok((LinkPort { id, host: self.clone() }, commands))
+        Ok((LinkPort { id, host: self.clone(), waiting: Arc::new(Semaphore::new(LINK_WAITING)) }, commands))
+    }
+
+    /// The first attempt to dial a relay failed.
+    pub fn dial_failed(&self) {
+        // One command for each configured relay.
+        self.inner.send_now(Command::DialFailed);
     }
 
     /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.
@@ -498,9 +559,19 @@ impl Host {
     }
 
     async fn send(&self, bytes: usize, command: Command) -> Result<(), Stopped> {
+        self.queue(bytes, command, None).await
+    }
+
+    async fn queue(
+        &self,
+        bytes: usize,
+        command: Command,
+        link_place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Stopped> {
         let places = (1 + bytes / 1024).min(QUEUE_KIB) as u32;
         let place = self.inner.places.clone().acquire_many_owned(places).await.map_err(|_| Stopped)?;
-        self.inner.queue.send(Queued { command, _place: Some(place) }).map_err(|_| Stopped)
+        let queued = Queued { command, _place: Some(place), _link_place: link_place };
+        self.inner.queue.send(queued).map_err(|_| Stopped)
     }
 }
 

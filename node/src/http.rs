@@ -4,8 +4,8 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
-    http::{HeaderMap, HeaderName, Method, Request, StatusCode, Uri, header},
+    extract::{OriginalUri, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -38,6 +38,7 @@ use crate::{
     socketio::{self, Lines},
 };
 
+mod frames;
 pub(crate) mod line;
 mod origin;
 
@@ -51,6 +52,8 @@ const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
 /// How long the head of a request may take, and how long a connection without a request stays.
 const HEAD_TIME: Duration = Duration::from_secs(15);
+/// How long what a polling client posts may take to be there.
+const BODY_TIME: Duration = Duration::from_secs(20);
 /// How long the node may take to say how it is.
 const STATUS_TIME: Duration = Duration::from_secs(5);
 /// How long open requests may take to end when the node stops.
@@ -110,9 +113,9 @@ async fn accept(listener: TcpListener, router: Router, stop: &watch::Sender<bool
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // Without it small messages wait for the acknowledgement of the one before.
-        if stream.set_nodelay(true).is_ok() {
-            tokio::spawn(converse(Connection::new(stream, place), router.clone(), stop.subscribe()));
+        // An error means that it is gone already.
+        if let Ok(connection) = Connection::new(stream, place) {
+            tokio::spawn(converse(connection, router.clone(), stop.subscribe()));
         }
     }
 }
@@ -299,16 +302,55 @@ async fn method_not_allowed(method: Method, uri: Uri) -> HttpError {
 }
 
 /// Remembers the connection to which a polling session upgrades, for the session to find.
-async fn note_upgrade(State(lines): State<Arc<Lines>>, request: axum::extract::Request, next: Next) -> Response {
+async fn note_upgrade(State(lines): State<Arc<Lines>>, mut request: axum::extract::Request, next: Next) -> Response {
     if let (Some(sid), Some(line)) = (upgrading(request.uri()), request.extensions().get::<Line>()) {
         lines.put(sid, line.clone());
     }
-    next.run(request).await
+    if is_socketio(request.uri()) {
+        slim(&mut request);
+    }
+    let line = request.extensions().get::<Line>().cloned();
+    let sends = request.method() == Method::POST;
+    let mut running = pin!(next.run(request));
+    let response = match timeout(BODY_TIME, running.as_mut()).await {
+        Ok(response) => response,
+        // Socket.IO waits for the end of what a client posts for as long as it takes.
+        Err(_) if sends => {
+            let message = format!("the request was not all there within {} s", BODY_TIME.as_secs());
+            return HttpError::new(StatusCode::REQUEST_TIMEOUT, "slow_request", message).into_response();
+        }
+        Err(_) => running.await,
+    };
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(line)) = (response.status(), line) {
+        line.upgrades();
+    }
+    response
+}
+
+/// Leaves of a request what Socket.IO reads. A session keeps its request for as long as it lives, and every header would
+/// keep the whole buffer that it was read into: 8 KiB for each client.
+fn slim(request: &mut axum::extract::Request) {
+    let mut headers = HeaderMap::new();
+    for name in [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE] {
+        let copy = request.headers().get(&name).and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
+        if let Some(value) = copy {
+            headers.insert(name, value);
+        }
+    }
+    *request.headers_mut() = headers;
+    request.extensions_mut().remove::<OriginalUri>();
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *request.uri_mut() = uri;
+    }
+}
+
+fn is_socketio(uri: &Uri) -> bool {
+    uri.path().starts_with("/socket.io")
 }
 
 /// The Socket.IO session that asks for a WebSocket.
 fn upgrading(uri: &Uri) -> Option<Sid> {
-    let query = uri.query().filter(|_| uri.path().starts_with("/socket.io"))?;
+    let query = uri.query().filter(|_| is_socketio(uri))?;
     let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     value("transport").filter(|transport| *transport == "websocket")?;
     value("sid")?.parse().ok()

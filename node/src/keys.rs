@@ -101,9 +101,87 @@ impl NodeKey {
         write_private(path, line.as_bytes()).map_err(|error| KeyError::Io { path: path.to_owned(), error })
     }
 
-    pub(crate) fn into_key(self) -> Key {
+    fn to_key(&self) -> Key {
         Key::from_secret(&self.0.to_bytes())
     }
+}
+
+/// The key that a node signs with, and the spare one that it goes on with should its lane turn out to be forked: both lie
+/// in its data directory before they are used.
+#[derive(Debug)]
+pub struct NodeKeys {
+    path: PathBuf,
+    spare_path: PathBuf,
+    key: NodeKey,
+    spare: NodeKey,
+}
+
+impl NodeKeys {
+    /// The node's key, which lies at `path`, with the spare key at `spare_path`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// When the spare key cannot be read or written.
+    pub fn new(key: NodeKey, path: PathBuf, spare_path: PathBuf) -> Result<Self, KeyError> {
+        let spare = match NodeKey::load(&spare_path)? {
+            Some(spare) => spare,
+            None => make(&spare_path)?,
+        };
+        Ok(Self { path, spare_path, key, spare })
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.key.node()
+    }
+
+    /// Whose the spare key is.
+    pub fn spare(&self) -> NodeId {
+        self.spare.node()
+    }
+
+    /// Makes another spare key. Copies of one data directory that both run must not go on with the same one, or they would
+    /// fork that lane too.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_spare(&mut self) -> Result<(), KeyError> {
+        self.spare = make(&self.spare_path)?;
+        Ok(())
+    }
+
+    /// The spare key takes the place of the node's key, which is kept beside it under its node's name; then there is a new
+    /// spare key.
+    ///
+    /// # Errors
+    /// When a file cannot be written. Whatever is done by then, the next start does the rest.
+    pub fn succeed(&mut self) -> Result<(), KeyError> {
+        self.key.save(&kept(&self.path, &self.key.node()))?;
+        replace(&self.spare_path, &self.path).map_err(|error| KeyError::Io { path: self.path.clone(), error })?;
+        self.key = std::mem::replace(&mut self.spare, NodeKey::generate()?);
+        self.spare.save(&self.spare_path)
+    }
+
+    pub(crate) fn keys(&self) -> (Key, Key) {
+        (self.key.to_key(), self.spare.to_key())
+    }
+}
+
+fn make(path: &Path) -> Result<NodeKey, KeyError> {
+    let key = NodeKey::generate()?;
+    key.save(path)?;
+    Ok(key)
+}
+
+/// Where the key of a node is kept that goes on with another one.
+fn kept(path: &Path, node: &NodeId) -> PathBuf {
+    let mut kept = path.as_os_str().to_owned();
+    kept.push(format!(".{}", node.fmt_short()));
+    kept.into()
+}
+
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_directory(to)
 }
 
 #[cfg(unix)]
@@ -122,7 +200,9 @@ fn check_permissions(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
 /// Writes a file that only its owner may read: a temporary file, made durable, then renamed. What was there before is
 /// replaced as a whole.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -165,6 +245,25 @@ mod tests {
         assert_eq!(NodeKey::load(&path).unwrap().unwrap().node(), key.node());
         let secret = hex::encode(key.0.to_bytes());
         assert!(!format!("{key:?}").contains(&secret[..8]));
+    }
+
+    #[test]
+    fn a_spare_key_takes_the_place_of_the_key_and_the_old_one_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, spare_path) = (directory.path().join("node.key"), directory.path().join("successor.key"));
+        let key = NodeKey::generate().unwrap();
+        let old = key.node();
+        key.save(&path).unwrap();
+        let mut keys = NodeKeys::new(key, path.clone(), spare_path.clone()).unwrap();
+        let first = keys.spare();
+        keys.renew_spare().unwrap();
+        let spare = keys.spare();
+        assert_ne!(spare, first);
+        keys.succeed().unwrap();
+        let at = |path: &Path| NodeKey::load(path).unwrap().unwrap().node();
+        assert_eq!((keys.node(), at(&path), at(&kept(&path, &old))), (spare, spare, old));
+        assert_eq!(at(&spare_path), keys.spare());
+        assert!(![old, spare].contains(&keys.spare()));
     }
 
     #[test]

@@ -13,7 +13,10 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    limits::{CLIENT_FRAME_BYTES, CLIENT_PACKETS, CLIENTS, HANDSHAKE, PING_EVERY, PING_TIMEOUT, TEXT_ID_BYTES},
+    limits::{
+        CLIENT_FRAME_BYTES, CLIENT_PACKETS, CLIENTS, HANDSHAKE, LEDGER_ANSWERS_ENTRIES, PING_EVERY, PING_TIMEOUT,
+        TEXT_ID_BYTES,
+    },
     view::Cursor,
 };
 use socketioxide::{
@@ -44,6 +47,9 @@ pub(crate) use outlet::Lines;
 use outlet::{Life, Outlet};
 use session::Session;
 
+/// Bytes that each client's connection has ready for what it sends. A larger frame gets its own as it comes.
+const READ_BUFFER: usize = 1024;
+
 /// The layer that answers `/socket.io/`, and the handle that closes all its clients.
 /// `seed`: random bytes, fresh at every start.
 pub(crate) fn layer(
@@ -60,6 +66,7 @@ pub(crate) fn layer(
         .max_payload(CLIENT_FRAME_BYTES as u64)
         .ws_max_message_size(CLIENT_FRAME_BYTES)
         .ws_max_frame_size(CLIENT_FRAME_BYTES)
+        .ws_read_buffer_size(READ_BUFFER)
         // Binary attachments are refused, but a client that sends some stays.
         .with_parser(ParserConfig::common().max_incoming_binaries(16).max_incoming_binary_buf_size(CLIENT_FRAME_BYTES))
         .build_layer();
@@ -69,10 +76,24 @@ pub(crate) fn layer(
         lines: lines.clone(),
         places: Arc::new(Semaphore::new(CLIENTS)),
         queue_bytes: QueueBytes::default(),
+        answers: Arc::new(Semaphore::new(LEDGER_ANSWERS_ENTRIES)),
     };
     io.ns("/", clients.clone());
     io.ns("/p2p", Lobby::new(clients, seed));
     (layer, io)
+}
+
+/// Reads a client's event, `["name", argument …]`, as a session does, and forgets what it wants: for fuzzing.
+///
+/// # Errors
+/// What the client would be told.
+#[doc(hidden)]
+pub fn check_event(text: &str) -> Result<(), ClientError> {
+    let event = command::Event::parse(text)?;
+    match event.command() {
+        Err(ClientError::UnknownEvent(_)) => event.envelope().map(drop),
+        wanted => wanted.map(drop),
+    }
 }
 
 /// What a client needs of the node.
@@ -83,6 +104,8 @@ struct Clients {
     lines: Arc<Lines>,
     places: Arc<Semaphore>,
     queue_bytes: QueueBytes,
+    /// Entries of answers to `get_ledger` that are on their way.
+    answers: Arc<Semaphore>,
 }
 
 /// Why a client may not connect; it reads the sentence in its `connect_error`.

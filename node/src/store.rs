@@ -32,6 +32,8 @@ const BUSY: Duration = Duration::from_secs(5);
 
 /// The node's own notes in `meta`. The replica's have no dot.
 pub(crate) const LEDGER_NAME: &str = "node.ledger";
+/// The nodes that were noted there before, one id behind the other.
+const FORMER_NODES: &str = "former nodes";
 pub(crate) const NODE_KEY: &str = "node.key";
 
 /// Why a store cannot be used.
@@ -199,6 +201,20 @@ impl SqliteReader {
         }
     }
 
+    /// The nodes whose keys wrote in this store before, the first one first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn former_nodes(&self) -> Result<Vec<NodeId>> {
+        let bytes = self.meta(FORMER_NODES)?.unwrap_or_default();
+        let (ids, rest) = bytes.as_chunks();
+        if rest.is_empty() {
+            Ok(ids.iter().map(|id| NodeId::from_bytes(*id)).collect())
+        } else {
+            Err(rows::damaged("a former node's id has not 32 bytes"))
+        }
+    }
+
     /// Blocks and bytes in the file, whether they count or not.
     ///
     /// # Errors
@@ -321,6 +337,10 @@ impl SqliteStore {
     /// # Errors
     /// When it cannot be written.
     pub fn set_node(&mut self, node: &NodeId) -> Result<()> {
+        if let Some(old) = self.reader.node()?.filter(|old| old != node) {
+            let former = self.meta(FORMER_NODES)?.unwrap_or_default();
+            self.set_meta(FORMER_NODES, &[&former[..], old.as_bytes()].concat())?;
+        }
         self.set_meta(NODE_KEY, node.as_bytes())?;
         self.commit()
     }

@@ -23,6 +23,8 @@ pub(crate) const META_CHECKPOINT: &str = "checkpoint";
 const META_FROZEN: &str = "frozen";
 /// The last arrival number, while what the checkpoint says is to be made anew from the blocks; otherwise empty.
 pub(crate) const META_REBUILD: &str = "rebuild";
+/// No ledger has more blocks, entries or bytes, nor a lane a greater height: JavaScript holds them exactly.
+const COUNT: u64 = Timestamp::MAX.micros();
 /// Blocks of one read when many are gone through.
 const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
 
@@ -188,6 +190,9 @@ impl Ledger {
         let result = match rebuild.try_into() {
             Ok(last_seq) => {
                 ledger.last_seq = u64::from_be_bytes(last_seq);
+                if ledger.last_seq > COUNT {
+                    return Err(OpenError::Damaged("its last arrival number"));
+                }
                 ledger.rebuild(store)
             }
             Err(_) => {
@@ -300,7 +305,7 @@ impl Ledger {
     /// Rules 4 and 5, and the bound on authors; `parents` are those of the block, in its order.
     pub(crate) fn check_rules(&self, block: &Block, parents: &[Summary]) -> Result<(), RuleError> {
         let header = block.header();
-        let own = || parents.first().is_some_and(|p| p.author == header.author && p.height + 1 == header.height);
+        let own = || parents.first().is_some_and(|p| p.author == header.author && p.height == header.height - 1);
         if header.height > 1 && !own() {
             return Err(RuleError::NotOwnParent);
         }
@@ -526,8 +531,8 @@ impl Ledger {
     fn decode_checkpoint(&mut self, bytes: &[u8]) -> Option<()> {
         let mut d = Decoder::new(bytes);
         array(&mut d, 7)?;
-        self.last_seq = d.u64().ok()?;
-        self.totals = Totals { blocks: d.u64().ok()?, entries: d.u64().ok()?, bytes: d.u64().ok()? };
+        self.last_seq = number(&mut d)?;
+        self.totals = Totals { blocks: number(&mut d)?, entries: number(&mut d)?, bytes: number(&mut d)? };
         if d.array().ok()?? == 2 {
             let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
             self.last = Some(OrderKey { timestamp, hash: BlockHash::from_bytes(bytes32(&mut d)?) });
@@ -535,15 +540,15 @@ impl Ledger {
         for _ in 0..d.array().ok()?? {
             array(&mut d, 3)?;
             let (author, hash) = (NodeId::from_bytes(bytes32(&mut d)?), BlockHash::from_bytes(bytes32(&mut d)?));
-            self.lanes.entry(author).or_default().insert(hash, d.u64().ok()?);
+            self.lanes.entry(author).or_default().insert(hash, number(&mut d)?);
         }
         for _ in 0..d.array().ok()?? {
             array(&mut d, 6)?;
             let tip = Summary {
-                seq: d.u64().ok()?,
+                seq: number(&mut d)?,
                 hash: BlockHash::from_bytes(bytes32(&mut d)?),
                 author: NodeId::from_bytes(bytes32(&mut d)?),
-                height: d.u64().ok()?,
+                height: number(&mut d)?,
                 timestamp: Timestamp::from_micros(d.u64().ok()?)?,
                 entries: d.u32().ok()?,
             };
@@ -591,7 +596,7 @@ pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaE
 pub(crate) fn checked<E>(record: &Record) -> Result<Block, ReplicaError<E>> {
     let block = decode(record.summary.hash, &record.bytes)?;
     let seq = record.summary.seq;
-    if (Summary { seq, ..summarise(&block) }) == record.summary {
+    if seq <= COUNT && (Summary { seq, ..summarise(&block) }) == record.summary {
         Ok(block)
     } else {
         Err(ReplicaError::Damaged(record.summary.hash))
@@ -625,6 +630,11 @@ fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
         frozen.insert(lane, Freeze { height: d.u64().ok()?, since: Timestamp::from_micros(d.u64().ok()?)? });
     }
     Some(frozen)
+}
+
+/// A count or a height of a checkpoint.
+fn number(decoder: &mut Decoder<'_>) -> Option<u64> {
+    decoder.u64().ok().filter(|number| *number <= COUNT)
 }
 
 fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {

@@ -80,8 +80,11 @@ pub const CLIENTS: usize = 18_000;
 pub const CLIENT_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Bytes of one Socket.IO frame. A larger one ends the connection before it is read.
 pub const CLIENT_FRAME_BYTES: usize = 2 * CLIENT_MESSAGE_BYTES;
-/// Commands of one Socket.IO client that wait for their turn, and answers that it may wait for at once.
+/// Commands of one Socket.IO client that wait for their turn.
 pub const CLIENT_QUEUE: usize = 4096;
+/// Entries of one Socket.IO client on their way to the disk; what it sends meanwhile waits in its own queue, so that
+/// nobody else waits behind it. One larger append still goes alone.
+pub const CLIENT_APPENDS: usize = 1024;
 /// Errors of commands that found no place, waiting to be told to one Socket.IO client; one more closes its connection.
 pub const CLIENT_REFUSALS: usize = 65_536;
 /// Bytes of commands of one Socket.IO client that wait for their turn.
@@ -90,6 +93,16 @@ pub const CLIENT_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 pub const CLIENTS_QUEUE_BYTES: usize = 256 * 1024 * 1024;
 /// Packets on their way to one Socket.IO client.
 pub const CLIENT_PACKETS: usize = 128;
+/// Bytes on their way to one Socket.IO client inside the node; what is more waits until the client has taken some.
+pub const CLIENT_UNSENT_BYTES: usize = 64 * 1024;
+/// Bytes that the operating system may keep for one Socket.IO client, not counting what it needs to keep them.
+pub const CLIENT_SEND_BUFFER: usize = 128 * 1024;
+/// Bytes of blocks read at once for one Socket.IO client that is behind. A single larger block still goes alone.
+pub const CLIENT_PAGE_BYTES: usize = 64 * 1024;
+/// Entries read at once for one Socket.IO client that is behind. A single larger block still goes alone.
+pub const CLIENT_PAGE_ENTRIES: usize = 200;
+/// Entries that answers to `get_ledger`, to all Socket.IO clients, may have at once while they are read or on their way.
+pub const LEDGER_ANSWERS_ENTRIES: usize = 256 * 1024;
 /// Bytes of blocks of one answer to `get_ledger` for the newest entries.
 pub const LEDGER_BYTES: usize = 8 * 1024 * 1024;
 
@@ -102,7 +115,7 @@ pub const PING_TIMEOUT: u64 = 20 * SECOND;
 /// µs that a link may owe credit before it is closed.
 pub const STALL_TIMEOUT: u64 = 20 * SECOND;
 /// µs that a Socket.IO client may take no data before its connection is closed.
-pub const CLIENT_STALL: u64 = 20 * SECOND;
+pub const CLIENT_STALL: u64 = 8 * SECOND;
 /// µs between two looks at whether a Socket.IO client has room again.
 pub const CLIENT_RETRY: u64 = 5_000;
 /// µs that a block's time may be ahead of the local clock before it waits.
@@ -151,8 +164,12 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("Socket.IO frame", CLIENT_FRAME_BYTES as u64, "bytes"),
     ("commands waiting per client", CLIENT_QUEUE as u64, "commands"),
     ("commands waiting per client", CLIENT_QUEUE_BYTES as u64, "bytes"),
+    ("entries being appended per client", CLIENT_APPENDS as u64, "entries"),
     ("errors waiting per client", CLIENT_REFUSALS as u64, "errors"),
     ("commands waiting in all", CLIENTS_QUEUE_BYTES as u64, "bytes"),
+    ("unsent per client", CLIENT_UNSENT_BYTES as u64, "bytes"),
+    ("unsent per client in the system", CLIENT_SEND_BUFFER as u64, "bytes"),
+    ("entries on their way in answers", LEDGER_ANSWERS_ENTRIES as u64, "entries"),
     ("newest entries in one answer", LEDGER_BYTES as u64, "bytes"),
     ("handshake", HANDSHAKE, "µs"),
     ("ping", PING_EVERY, "µs"),

@@ -74,6 +74,11 @@ impl Pool {
         self.blocks.get(hash).filter(|parked| parked.wait == Wait::Voucher).map(|parked| Block::clone(&parked.block))
     }
 
+    /// Whether blocks that a link brought wait here, other than for a voucher: those are asked for when one comes.
+    pub(crate) fn holds_from(&self, link: LinkId) -> bool {
+        self.link_bytes.get(&link).is_some_and(|bytes| *bytes > 0)
+    }
+
     pub(crate) fn has_zone(&self) -> bool {
         self.zone_bytes > 0
     }

@@ -27,7 +27,10 @@ use crate::{
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::Key,
     ledger::Ledger,
-    limits::{APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES, TURN_BYTES, TURN_ENTRIES},
+    limits::{
+        APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, CLOCK_WINDOW, PAYLOAD_BYTES, TURN_BYTES,
+        TURN_ENTRIES,
+    },
     order::OrderKey,
     park::Pool,
     proofs::Proofs,
@@ -185,6 +188,8 @@ pub struct Replica<S: Store> {
     reordered: Option<OrderKey>,
     /// A block came that may vouch for waiting zone blocks.
     vouchers: bool,
+    /// The earliest time of a block of the future that was passed over in looking for vouchers.
+    early: Option<Timestamp>,
     /// Blocks of the ledger that are damaged or missing: links are asked for them, and little else happens meanwhile.
     repairing: BTreeSet<BlockHash>,
     /// A block was repaired in this turn: what is kept in memory is made anew at its end.
@@ -227,6 +232,7 @@ impl<S: Store> Replica<S> {
             waiting_bytes: 0,
             reordered: None,
             vouchers: false,
+            early: None,
             repairing,
             repaired: false,
             own: Own::default(),
@@ -312,10 +318,8 @@ impl<S: Store> Replica<S> {
 
     /// When [`Input::Wake`] is due at the latest.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let early = self
-            .pool
-            .next_time()
-            .and_then(|time| Timestamp::from_micros(time.micros().saturating_sub(crate::limits::CLOCK_WINDOW)));
+        let early = self.pool.next_time().into_iter().chain(self.early).min();
+        let early = early.and_then(|time| Timestamp::from_micros(time.micros().saturating_sub(CLOCK_WINDOW)));
         [self.timers.next(), early].into_iter().flatten().min()
     }
 
@@ -332,6 +336,11 @@ impl<S: Store> Replica<S> {
     /// The store, for reading.
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    /// The store, for what the driver notes beside the ledger.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
     }
 
     /// What is in the ledger.
@@ -491,7 +500,12 @@ impl<S: Store> Replica<S> {
         assert!(!self.own.waits, "a block is signed before this node's own lane is here");
         self.own.signed = true;
         let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {
-            Some((hash, _)) => self.ledger.summary(&self.store, hash)?,
+            Some((hash, height)) => {
+                // Where the store has lost the lane's head, going on would sign heights a second time.
+                let head = self.ledger.summary(&self.store, hash)?;
+                let head = head.filter(|head| head.author == self.me && head.height == *height);
+                Some(head.ok_or(ReplicaError::Damaged(*hash))?)
+            }
             None => None,
         };
         let others = self.ledger.tips().values().filter(|tip| own.is_none_or(|own| own.hash != tip.hash));

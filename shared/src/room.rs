@@ -155,7 +155,8 @@ struct Envelope<'a> {
     sender_id: Cow<'a, str>,
     #[serde(borrow)]
     recipient_id: Cow<'a, str>,
-    payload: Box<RawValue>,
+    #[serde(borrow)]
+    payload: &'a RawValue,
 }
 
 impl<'a> Envelope<'a> {
@@ -234,9 +235,11 @@ impl Client {
     fn decode(bytes: &[u8]) -> Result<Self, minicbor::decode::Error> {
         let mut decoder = Decoder::new(bytes);
         decoder.array()?;
-        let faults = decoder.u32()?;
-        let ids =
-            decoder.array_iter::<&str>()?.take(TEXT_IDS).map(|id| id.map(String::from)).collect::<Result<_, _>>()?;
+        let faults = decoder.u32()?.min(TEXT_FAULTS);
+        let mut ids = Vec::new();
+        for id in decoder.array_iter::<&str>()?.take(TEXT_IDS) {
+            ids.extend(Some(id?).filter(|id| id.len() <= TEXT_ID_BYTES).map(String::from));
+        }
         Ok(Self { ids, faults, unread: 0 })
     }
 }
@@ -260,6 +263,11 @@ impl Room {
     /// Takes back a client after hibernation: `state` is what [`RoomEffect::Remember`] gave last, empty if nothing.
     pub fn restore(&mut self, link: LinkId, state: &[u8]) {
         self.clients.insert(link, Client::decode(state).unwrap_or_default());
+    }
+
+    /// The node goes on with another key.
+    pub fn rename(&mut self, me: NodeId) {
+        self.me = me;
     }
 
     /// A client came: it gets the announcements of those present (at most [`TEXT_PAGE_ENTRIES`], more by
@@ -401,6 +409,9 @@ impl Room {
         if recipients.is_empty() && !to.is_empty() {
             return Err(TextError::UnknownRecipient(to.to_string()));
         }
+        if recipients.is_empty() {
+            return Ok(());
+        }
         let text: Arc<str> = to_json(envelope).into();
         let (len, recipients_len) = (text.len(), recipients.len());
         if len.saturating_mul(recipients_len) > TEXT_FANOUT_BYTES {
@@ -462,7 +473,7 @@ impl Room {
             message_id: message_id.into(),
             sender_id: sender.into(),
             recipient_id: recipient.into(),
-            payload: raw(payload),
+            payload: &raw(payload),
         })
         .into()
     }

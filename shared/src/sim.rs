@@ -33,6 +33,7 @@ use crate::{
     effect::Input,
     id::LedgerId,
     key::Key,
+    limits::OWN_LANE,
     time::{MINUTE, SECOND},
 };
 
@@ -40,8 +41,8 @@ use crate::{
 pub const CONVERGE: u64 = 30 * SECOND;
 /// µs between two looks at whether all are in step.
 const LOOK: u64 = SECOND / 10;
-/// µs after which what is in step must still be.
-const REST: u64 = 3 * SECOND;
+/// µs in which everything that was to be written after the healing is written.
+const REST: u64 = OWN_LANE + 3 * SECOND;
 /// Events of one seed. More means that machines keep each other busy for ever.
 const EVENTS: u64 = 20_000_000;
 /// Stands apart from the number of a member.
@@ -273,12 +274,11 @@ impl World {
             for machine in 0..self.plan.honest {
                 self.later(SECOND, Event::Append { machine });
             }
+            // Long enough for a start that waits for its own lane, so that nothing is held back any more.
             let rest = self.now + REST;
             self.run_until(rest, |_| false);
             let began = self.now;
             self.run_until(began + CONVERGE, Self::is_converged);
-            let rest = self.now + REST;
-            self.run_until(rest, |_| false);
         }
         self.check_end();
     }

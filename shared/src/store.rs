@@ -184,7 +184,8 @@ impl ReadStore for MemoryStore {
     }
 
     fn arrived(&self, seq: u64, page: Page) -> Result<Vec<Record>, Infallible> {
-        Ok(self.page(self.arrival.range(seq.saturating_add(1)..).map(|(_, hash)| hash), page))
+        use core::ops::Bound::{Excluded, Unbounded};
+        Ok(self.page(self.arrival.range((Excluded(seq), Unbounded)).map(|(_, hash)| hash), page))
     }
 
     fn meta(&self, key: &str) -> Result<Option<Vec<u8>>, Infallible> {

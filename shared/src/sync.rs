@@ -221,16 +221,18 @@ impl Link {
         self.has.get(lane).copied().unwrap_or(0)
     }
 
-    /// What must outlive hibernation, at most 200 bytes:
+    /// What must outlive hibernation, at most 200 bytes. `parked`: blocks of this link wait in memory, which does not outlive it.
+    ///
     /// role, phase, whether nothing is under way, our challenge, the peer, its challenge.
-    pub(crate) fn save(&self) -> Vec<u8> {
+    pub(crate) fn save(&self, parked: bool) -> Vec<u8> {
         let zero = [0; 32];
         let (phase, peer, challenge) = match &self.phase {
             Phase::Greeting => (0, &zero, &zero),
             Phase::Proving { peer, challenge } => (1, peer.as_bytes(), challenge),
             Phase::Ready { peer } => (2, peer.as_bytes(), &zero),
         };
-        let settled = self.compared && !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
+        let idle = !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
+        let settled = self.compared && idle && !parked;
         let role = u8::from(self.role == Role::Accepted);
         [&[role, phase, u8::from(settled)][..], &self.nonce, peer, challenge].concat()
     }
@@ -287,7 +289,7 @@ mod tests {
         for phase in [Phase::Greeting, Phase::Proving { peer, challenge: [3; 32] }, Phase::Ready { peer }] {
             let mut link = Link::new(Role::Accepted, [5; 32]);
             link.phase = phase.clone();
-            let (loaded, settled) = Link::load(&link.save()).unwrap();
+            let (loaded, settled) = Link::load(&link.save(false)).unwrap();
             assert_eq!((loaded.phase, loaded.nonce, loaded.role, settled), (phase, [5; 32], Role::Accepted, false));
         }
         assert!(Link::load(&[]).is_none());

@@ -305,6 +305,7 @@ pub fn arrived<S: ReadStore>(
     store: &S,
     cursor: Cursor,
     limit: usize,
+    bytes: usize,
 ) -> Result<(Vec<EntryView>, Cursor), ViewError<S::Error>> {
     let mut entries = Vec::new();
     let mut reached = cursor;
@@ -321,7 +322,7 @@ pub fn arrived<S: ReadStore>(
             take(&mut entries, record, cursor.entries as usize)?;
         }
     }
-    let page = Page { blocks: limit.clamp(1, 256), bytes: PAGE_BYTES };
+    let page = Page { blocks: limit.clamp(1, 256), bytes };
     for record in store.arrived(cursor.seq, page).map_err(ViewError::Store)? {
         if take(&mut entries, &record, 0)? {
             break;

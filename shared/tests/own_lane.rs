@@ -313,6 +313,68 @@ fn a_fork_made_apart_ends_with_a_successor_and_nothing_lost() {
 }
 
 #[test]
+fn a_successor_vouches_for_more_tips_than_a_block_has_parents() {
+    let mut net = star();
+    net.cut(*net.ends.keys().find(|end| end.node == 1).unwrap());
+    let copy = backup(&mut net, 2);
+    restore(&mut net, copy, 0);
+    net.append(0, "second 0");
+    // Whoever these are, their blocks are tips beside the two branches.
+    (100..160).for_each(|author| net.inject(0, &block(author, 1, net.now, &[], &[b"1"])));
+    for _ in 0..2 {
+        net.link(0, HUB);
+        net.settle();
+    }
+    net.link(1, HUB);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.replica(0).node(), node_id(SPARE));
+    let mine = net.texts(1).into_iter().filter(|text| text.len() > 1).collect::<Vec<_>>();
+    assert_eq!(mine, texts(3, 2, &["second 0"]));
+}
+
+#[test]
+fn a_peer_that_withholds_the_other_branch_delays_a_successor_by_the_deadline_at_most() {
+    use shared::wire::{Message, decode_frame};
+    let mut net = star();
+    let copy = backup(&mut net, 300);
+    restore(&mut net, copy, 0);
+    net.append(0, "second 0");
+    // The hub sends the first blocks of the other branch, and then no more.
+    let (near, _) = until_blocks(&mut net);
+    while net.replica(0).height(&node_id(1)) < 5 {
+        net.step(0);
+    }
+    let began = net.now;
+    net.append(0, "held");
+    assert_eq!(net.nodes[0].appended.len(), 1);
+    let blocks = |packet: &common::Packet| match packet {
+        common::Packet::Frame(bytes) => decode_frame(bytes)
+            .unwrap()
+            .iter()
+            .any(|e| matches!(e.message, Message::EntryAnnounce { .. } | Message::EntryResponse { .. })),
+        _ => false,
+    };
+    loop {
+        if let Some(queue) = net.queues.get_mut(&near) {
+            queue.retain(|packet| !blocks(packet));
+        }
+        if !net.step(0) {
+            break;
+        }
+    }
+    assert!(net.nodes[0].succeeded.is_empty());
+    net.now = began + limits::OWN_LANE;
+    net.turn(0, vec![Input::Wake]);
+    assert_eq!(net.nodes[0].succeeded.len(), 1);
+    assert_eq!(net.nodes[0].appended.len(), 2);
+    (0..2).for_each(|node| _ = net.link(node, HUB));
+    net.settle();
+    net.assert_equal();
+    assert!(net.texts(1).contains(&"\"held\"".to_owned()));
+}
+
+#[test]
 fn appends_while_the_other_life_comes_in_are_answered_in_the_new_lane() {
     let mut net = star();
     let copy = backup(&mut net, 300);
@@ -408,11 +470,34 @@ fn a_peer_that_cries_wolf_is_believed_only_so_often() {
     assert_eq!(last_height(&net, 0), 2);
 }
 
+#[test]
+fn a_node_that_has_written_is_not_stopped_by_what_a_peer_says() {
+    let mut net = Net::new(&[true]);
+    net.append(0, "before");
+    lie(&mut net, LinkId(1));
+    net.append(0, "at once");
+    assert_eq!(last_height(&net, 0), 2);
+}
+
+#[test]
+fn a_hub_hears_nothing_of_a_fork_before_its_branch_is_safe() {
+    let mut net = star();
+    net.cut(*net.ends.keys().find(|end| end.node == 1).unwrap());
+    let copy = backup(&mut net, 1);
+    restore(&mut net, copy, 0);
+    (0..4).for_each(|i| net.append(0, &format!("second {i}")));
+    net.link(0, HUB);
+    while net.step(0) {
+        assert!(net.replica(HUB).frozen().is_empty(), "the hub took its branch for void");
+    }
+    assert_eq!(net.nodes[0].succeeded.len(), 1);
+}
+
 /// The fork of [`meet`], with a crash of node 0 after its `crash`-th turn from the meeting on, before its driver has put the
 /// keys in place. Returns whether there were so many turns.
-fn crash_in_succession(crash: usize) -> bool {
+fn crash_in_succession(later: usize, crash: usize) -> bool {
     let mut net = star();
-    let copy = backup(&mut net, 4);
+    let copy = backup(&mut net, later);
     restore(&mut net, copy, 1);
     net.append(0, "second 0");
     net.turn(0, vec![Input::DialFailed]);
@@ -445,7 +530,7 @@ fn crash_in_succession(crash: usize) -> bool {
     for node in 0..3 {
         assert_eq!(
             net.texts(node),
-            texts(3, 4, &["second 0", "second 1", "after", "at last"]),
+            texts(3, later, &["second 0", "second 1", "after", "at last"]),
             "crash {crash} node {node}"
         );
         assert_eq!(
@@ -460,11 +545,14 @@ fn crash_in_succession(crash: usize) -> bool {
 
 #[test]
 fn a_crash_after_any_turn_of_a_succession_changes_nothing() {
-    let mut turns = 0;
-    while crash_in_succession(turns + 1) {
-        turns += 1;
+    // The other branch comes in one frame, and in several.
+    for later in [4, 300] {
+        let mut turns = 0;
+        while crash_in_succession(later, turns + 1) {
+            turns += 1;
+        }
+        assert!(turns > 3, "{turns} turns");
     }
-    assert!(turns > 3, "{turns} turns");
 }
 
 #[test]
@@ -583,6 +671,8 @@ fn what_a_node_has_seen_stays_although_it_may_not_write_yet() {
         if dials == 2 {
             assert!(net.nodes[0].forks.is_empty(), "a freeze was recorded before this node could vouch");
             net.turn(0, vec![Input::DialFailed]);
+            net.settle();
+            assert_eq!(net.nodes[0].forks.len(), 1, "what was left for later was not asked for again");
         }
         net.link(1, HUB);
         net.settle();

@@ -5,7 +5,7 @@ mod common;
 use common::{at, key};
 use serde_json::Value;
 use shared::{
-    Block, BlockHash, Entry, Header, Kind, NodeId, VerifiedBlock,
+    Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
     block::open_ledger,
     wire::{Message, auth_message, decode_frame},
 };
@@ -102,4 +102,13 @@ fn the_description_shows_the_same_bytes() {
         let hash = text(vectors.pointer(hash).unwrap());
         assert!(page.contains(hash), "docs/PROTOCOL.md lacks {hash}");
     }
+}
+
+#[test]
+fn the_old_key_speaks_for_the_new_one() {
+    let vectors = vectors();
+    let encoded = bytes(&vectors["succession"]["bytes"]);
+    let (ledger, new) = (open_ledger("commons"), text(&vectors["peer"]["public"]).parse().unwrap());
+    assert_eq!(hex::encode(Succession::sign(&key(1), &ledger, &new).encode()), hex::encode(&encoded));
+    assert_eq!(Succession::decode(&encoded).unwrap().verify(&ledger, &new), Ok(()));
 }

@@ -26,6 +26,7 @@ const linkKeys: Keys<LinkStatus> = { link: true, node: true, done: true, total: 
 const statusKeys: Keys<NodeStatus> = {
   version: true,
   node: true,
+  former_nodes: true,
   ledger: true,
   name: true,
   uptime_seconds: true,

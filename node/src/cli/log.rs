@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use shared::{
-    limits::LEDGER_ENTRIES,
+    limits::{LEDGER_ENTRIES, PAGE_BYTES},
     view::{self, Cursor, EntryView},
 };
 
@@ -86,7 +86,7 @@ impl Log {
         let node = reader.node()?.unwrap_or(shared::NodeId::from_bytes([0; 32]));
         loop {
             let cursor = Cursor { node, seq, entries: u32::MAX };
-            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES)?;
+            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES)?;
             if entries.is_empty() {
                 return Ok(seq);
             }

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use shared::limits;
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -38,11 +39,28 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         Access::Alone(locked) => locked,
         Access::Through(_) => return Err(DataError::InUse { path: settings.data.path().to_owned() }.into()),
     };
+    raise_open_files();
     let runtime = Runtime::new().map_err(Failure::io("the runtime cannot start"))?;
     let result = runtime.block_on(serve(settings, &locked));
     // What still runs on other threads is reading at most.
     runtime.shutdown_timeout(GRACE);
     result
+}
+
+/// Allows as many open files as the system lets this process have: each client needs one. Most systems start with 1,024.
+fn raise_open_files() {
+    // What the node itself has open is below a hundred.
+    let wanted = limits::CLIENTS as u64 + 100;
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) if files < wanted => warn!(
+            "this process may have {files} open files, so at most about {} of {} clients; allow {wanted} (ulimit -Hn, or \
+             LimitNOFILE of the service) to serve them all",
+            files.saturating_sub(100),
+            limits::CLIENTS
+        ),
+        Ok(_) => {}
+        Err(error) => warn!("the limit of open files cannot be raised: {error}"),
+    }
 }
 
 async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
@@ -51,8 +69,11 @@ async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
     let failed = |error| Failure::Listen { address: settings.listen, error };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let Opened { store, key, name, ledger } = locked.open(settings.ledger.as_deref())?;
-    let (host, thread) = Host::start(store, HostConfig { ledger, name, key })?;
+    let mut opened = locked.open(settings.ledger.as_deref())?;
+    opened.renew_spare()?;
+    let Opened { store, key, name, ledger } = opened;
+    let dials = u32::try_from(settings.relays.len()).unwrap_or(u32::MAX);
+    let (host, thread) = Host::start_dialling(store, HostConfig { ledger, name, key }, dials)?;
     let token = Token::generate()?;
     let (stop, stopped) = watch::channel(false);
     let routes = control::router(host.clone(), token.clone(), stopped.clone());

@@ -50,6 +50,9 @@ impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.status;
         writeln!(f, "node      {}", status.node)?;
+        for former in &status.former_nodes {
+            writeln!(f, "formerly  {former}, until two blocks of one height carried its signature")?;
+        }
         writeln!(f, "ledger    {} ({})", status.name, status.ledger)?;
         let totals = status.totals;
         writeln!(f, "holds     {} entries in {} blocks, {} bytes", totals.entries, totals.blocks, totals.bytes)?;

@@ -75,6 +75,9 @@ pub struct Status {
     pub version: String,
     /// This node's id.
     pub node: String,
+    /// Whom this node was before, the latest first: each lane is frozen, and the node went on with another key.
+    #[serde(default)]
+    pub former_nodes: Vec<String>,
     /// The ledger's id.
     pub ledger: String,
     /// The ledger's name.

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::value::RawValue;
@@ -21,9 +21,11 @@ use tokio::{
 };
 use tracing::{Span, debug, debug_span, warn};
 
-use super::{EntryJson, Event, Held, HostError, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals};
+use super::{
+    EntryJson, Event, Held, HostError, Identity, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals,
+};
 use crate::{
-    keys::NodeKey,
+    keys::NodeKeys,
     store::{SqliteStore, StoreError},
 };
 
@@ -31,6 +33,9 @@ type Failure = ReplicaError<StoreError>;
 
 /// Commands of one turn. More would make the first ones wait longer than their disk write does.
 const TURN_COMMANDS: usize = 4096;
+/// How long a turn goes on taking commands. New ones come as fast as old ones are taken where a peer floods, and everybody's
+/// entries would wait for the commit at the end.
+const TURN_TIME: Duration = Duration::from_millis(25);
 /// The longest sleep. A wall clock may jump, and then a deadline by it is nearer than it was.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -65,6 +70,7 @@ pub(super) enum Command {
     Pong {
         link: LinkId,
     },
+    DialFailed,
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -85,12 +91,21 @@ impl Command {
     }
 }
 
+/// What the turn thread tells the handles.
+pub(super) struct Shared {
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) last_seq: Arc<AtomicU64>,
+    pub(super) identity: Arc<Identity>,
+}
+
 /// The replica and all that its effects need.
 pub(super) struct Turns {
     replica: Replica<SqliteStore>,
     span: Span,
     events: broadcast::Sender<Event>,
     last_seq: Arc<AtomicU64>,
+    identity: Arc<Identity>,
+    keys: NodeKeys,
     links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
     next_token: u64,
     appends: BTreeMap<u64, AppendReply>,
@@ -107,22 +122,27 @@ impl Turns {
     pub(super) fn open(
         store: SqliteStore,
         ledger: LedgerId,
-        key: NodeKey,
-        events: broadcast::Sender<Event>,
-        last_seq: Arc<AtomicU64>,
+        keys: NodeKeys,
+        dials: u32,
+        shared: Shared,
     ) -> Result<Self, HostError> {
+        let Shared { events, last_seq, identity } = shared;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
-        let config = Config { ledger, key: key.into_key(), seed, writes: true, dials: 0, successor: None };
+        let (key, successor) = keys.keys();
+        let config = Config { ledger, key, seed, writes: true, dials, successor: Some(successor) };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);
+        identity.set(replica.node(), replica.store().as_reader().former_nodes().map_err(Failure::Store)?);
         Ok(Self {
             replica,
             span,
             events,
             last_seq,
+            identity,
+            keys,
             links: BTreeMap::new(),
             next_token: 0,
             appends: BTreeMap::new(),
@@ -138,10 +158,6 @@ impl Turns {
     /// Blocks that are damaged or missing.
     pub(super) fn missing(&self) -> usize {
         self.replica.repairing()
-    }
-
-    pub(super) fn node(&self) -> NodeId {
-        self.replica.node()
     }
 
     /// Runs turns until the node stops or its store fails. After a failure nothing that was not durable is told to
@@ -181,11 +197,15 @@ impl Turns {
         &mut self,
         first: Option<Command>,
         commands: &mut mpsc::UnboundedReceiver<Queued>,
-    ) -> Result<Option<Command>, Failure> {
+    ) -> Result<Option<Command>, HostError> {
         let mut next = first;
         let mut left = None;
         let (mut entries, mut bytes) = (0, 0);
+        let began = Instant::now();
         for taken in 0..TURN_COMMANDS {
+            if taken > 0 && began.elapsed() > TURN_TIME {
+                break;
+            }
             let Some(command) = next.take().or_else(|| commands.try_recv().ok().map(|queued| queued.command)) else {
                 break;
             };
@@ -207,6 +227,7 @@ impl Turns {
         }
         self.replica.commit(now, &mut self.effects)?;
         self.turns += 1;
+        self.take_over()?;
         self.act();
         Ok(left)
     }
@@ -234,6 +255,7 @@ impl Turns {
             Command::Frame { link, bytes } => self.link_input(link, Input::Frame { link, bytes }),
             Command::Ping { link } => self.link_input(link, Input::Ping { link }),
             Command::Pong { link } => self.link_input(link, Input::Pong { link }),
+            Command::DialFailed => self.input(Input::DialFailed),
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())
@@ -263,6 +285,27 @@ impl Turns {
     fn input(&mut self, input: Input) -> Result<(), Failure> {
         debug!(input = %describe_input(&input));
         self.replica.handle(now(), input, &mut self.effects)
+    }
+
+    /// Where this node goes on with its successor's key, notes that in the store, and then changes the key files.
+    fn take_over(&mut self) -> Result<(), HostError> {
+        let succeeded = |effect: &Effect| match effect {
+            Effect::Succeeded { old, new } => Some((*old, *new)),
+            _ => None,
+        };
+        let Some((old, new)) = self.effects.iter().find_map(succeeded) else { return Ok(()) };
+        let store = self.replica.store_mut();
+        store.set_node(&new).map_err(Failure::Store)?;
+        let former = store.as_reader().former_nodes().map_err(Failure::Store)?;
+        self.keys.succeed()?;
+        self.identity.set(new, former);
+        warn!(
+            "two blocks of one height carry the signature of this node, {old}: most likely a backup of it was restored \
+             while the network was not reachable, or a copy of its data directory is in use. That lane is frozen. Nothing \
+             that was acknowledged is lost. This node goes on as {new}"
+        );
+        self.tell(Event::Succeeded { old, new });
+        Ok(())
     }
 
     /// Performs the effects of a turn that is durable.
@@ -313,7 +356,7 @@ impl Turns {
                     warn!("node {author} signed two blocks of height {height}; its lane is frozen there");
                     self.tell(Event::ForkDetected(evidence));
                 }
-                // Never without a successor.
+                // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
                 Effect::Progress { link: _, done, total } => self.tell(Event::Progress { done, total }),

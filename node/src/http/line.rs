@@ -1,4 +1,5 @@
-//! One accepted TCP connection: tells whether its other side takes data, and ends when it takes none for too long.
+//! One accepted TCP connection: tells whether its other side takes data, and ends with a reason when it takes none for too
+//! long.
 
 use std::{
     future::Future,
@@ -6,19 +7,31 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use shared::limits::CLIENT_STALL;
+use shared::{
+    CloseReason,
+    limits::{CLIENT_SEND_BUFFER, CLIENT_STALL},
+};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     sync::{Notify, OwnedSemaphorePermit},
     time::{Sleep, sleep},
 };
+
+use super::frames::{Frames, frame};
+
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+/// Bytes that the operating system may keep of a connection that is given up. It is what most systems allow at most, and
+/// more than [`CLIENT_SEND_BUFFER`], so that there is room for the reason where everything else is full.
+const LAST_BUFFER: usize = 208 * 1024;
 
 /// Whether the other side of a connection takes data. Socket.IO has a buffer of packets behind it that tells nobody when
 /// it has room again, so a writer looks here instead and keeps that buffer short.
@@ -29,6 +42,14 @@ pub(crate) struct Line(Arc<State>);
 struct State {
     blocked: AtomicBool,
     freed: Notify,
+    /// The next response makes this a WebSocket.
+    upgrading: AtomicBool,
+    /// Bytes that the operating system took.
+    written: AtomicU64,
+    /// Somebody waits until more are written.
+    awaited: AtomicBool,
+    moved: Notify,
+    gone: AtomicBool,
 }
 
 impl Line {
@@ -44,9 +65,43 @@ impl Line {
         }
     }
 
+    /// Bytes that were written so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Acquire)
+    }
+
+    /// Waits until so many bytes were written in all, or the connection is gone.
+    pub(crate) async fn reaches(&self, bytes: u64) {
+        loop {
+            let moved = self.0.moved.notified();
+            // Set before the look at the count: whoever adds to it after that sees it.
+            self.0.awaited.store(true, Ordering::SeqCst);
+            if self.0.written.load(Ordering::SeqCst) >= bytes || self.0.gone.load(Ordering::SeqCst) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// The response that comes next makes this connection a WebSocket.
+    pub(crate) fn upgrades(&self) {
+        self.0.upgrading.store(true, Ordering::Release);
+    }
+
     fn set(&self, blocked: bool) {
         if self.0.blocked.swap(blocked, Ordering::AcqRel) && !blocked {
             self.0.freed.notify_waiters();
+        }
+    }
+
+    fn wrote(&self, bytes: usize) {
+        self.0.written.fetch_add(bytes as u64, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.0.awaited.swap(false, Ordering::SeqCst) {
+            self.0.moved.notify_waiters();
         }
     }
 }
@@ -56,6 +111,8 @@ impl Line {
 pub(crate) struct Connection {
     stream: TcpStream,
     line: Line,
+    /// Where a WebSocket is in its frames. None: it is no WebSocket yet.
+    frames: Option<Frames>,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
     /// The other side took no data for too long.
@@ -66,8 +123,16 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Takes up an accepted connection; `place` is free again when it is gone.
-    pub(crate) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
-        Self { stream, line: Line::default(), stall: None, stalled: false, reader: None, _place: place }
+    ///
+    /// # Errors
+    /// When the connection is gone already.
+    pub(crate) fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> io::Result<Self> {
+        // Without it small messages wait for the acknowledgement of the one before.
+        stream.set_nodelay(true)?;
+        // Left to itself, the operating system keeps megabytes for a client that does not read.
+        SockRef::from(&stream).set_send_buffer_size(CLIENT_SEND_BUFFER)?;
+        let (line, reader) = (Line::default(), None);
+        Ok(Self { stream, line, frames: None, stall: None, stalled: false, reader, _place: place })
     }
 
     /// The connection's state, for whoever writes to it.
@@ -75,18 +140,32 @@ impl Connection {
         self.line.clone()
     }
 
-    fn note_write<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+    /// Notes how a write ended. `parts`: what was to be written.
+    fn note_write(
+        &mut self,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = written {
             self.stall = None;
             self.line.set(false);
-            return written;
+            if let Ok(len) = &written {
+                self.note_sent(parts, *len);
+            }
+            return Poll::Ready(written);
         }
         self.line.set(true);
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(Duration::from_micros(CLIENT_STALL))));
         if stall.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
-        tracing::debug!("a client took no data for {} s, its connection is closed", CLIENT_STALL / 1_000_000);
+        let told = self.tell_reason(parts);
+        tracing::info!(
+            "a client took no data for {} s, its connection is closed{}",
+            CLIENT_STALL / 1_000_000,
+            if told { "" } else { " without room for the reason" }
+        );
         self.stalled = true;
         self.line.set(false);
         if let Some(reader) = self.reader.take() {
@@ -94,6 +173,41 @@ impl Connection {
         }
         Poll::Ready(Err(stalled()))
     }
+
+    fn note_sent(&mut self, parts: &[io::IoSlice<'_>], mut len: usize) {
+        self.line.wrote(len);
+        if self.frames.is_none() && self.line.0.upgrading.load(Ordering::Acquire) {
+            self.frames = Some(Frames::after_head());
+        }
+        let Some(frames) = &mut self.frames else { return };
+        for part in parts {
+            let sent = &part[..len.min(part.len())];
+            frames.sent(sent);
+            len -= sent.len();
+        }
+    }
+
+    /// Finishes the frame that has begun and says why this is the last one. A client that reads again some day finds it
+    /// behind what it had not read. Whether there was room for it.
+    fn tell_reason(&mut self, parts: &[io::IoSlice<'_>]) -> bool {
+        let Some(frames) = &self.frames else { return false };
+        let pending: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let Some(rest) = frames.unfinished(&pending) else { return false };
+        let last = [&pending[..rest], &farewell()].concat();
+        let larger = SockRef::from(&self.stream).set_send_buffer_size(LAST_BUFFER.max(CLIENT_SEND_BUFFER + last.len()));
+        // What does not fit now never will.
+        larger.is_ok() && matches!(SockRef::from(&self.stream).send(&last), Ok(sent) if sent == last.len())
+    }
+}
+
+/// An event for the client, and the close frame of RFC 6455 §5.5.1. Not a packet that ends the Socket.IO session: the
+/// official client would not connect again after that.
+fn farewell() -> Vec<u8> {
+    let error = format!("this client took no data for {} s, connect again to resume", CLIENT_STALL / 1_000_000);
+    let event = format!("42[\"error\",{{\"error\":\"{error}\",\"code\":\"stalled\",\"event\":null}}]");
+    let mut reason = CloseReason::Stalled.code().to_be_bytes().to_vec();
+    reason.extend_from_slice(error.as_bytes());
+    [frame(TEXT, event.as_bytes()), frame(CLOSE, &reason)].concat()
 }
 
 fn stalled() -> io::Error {
@@ -103,6 +217,8 @@ fn stalled() -> io::Error {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.line.set(false);
+        self.line.0.gone.store(true, Ordering::SeqCst);
+        self.line.wake();
     }
 }
 
@@ -129,19 +245,19 @@ impl AsyncWrite for Connection {
             return Poll::Ready(Err(stalled()));
         }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note_write(context, written)
+        self.note_write(context, &[io::IoSlice::new(bytes)], written)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
+        parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         if self.stalled {
             return Poll::Ready(Err(stalled()));
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.note_write(context, written)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.note_write(context, parts, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -175,7 +291,7 @@ mod tests {
         let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        (Connection::new(stream, place), other)
+        (Connection::new(stream, place).unwrap(), other)
     }
 
     /// Writes until the other side takes no more.
@@ -217,6 +333,44 @@ mod tests {
         drop((reader.await.unwrap().unwrap(), writer.await.unwrap()));
         // The connection is gone, and nobody waits for it any more.
         line.free().await;
+    }
+
+    #[tokio::test]
+    async fn a_writer_learns_when_so_many_bytes_were_taken() {
+        let (mut connection, _other) = pair().await;
+        let line = connection.line();
+        let mut reached = pin!(line.reaches(1_000));
+        assert!(poll_once(reached.as_mut()).await.is_pending());
+        connection.write_all(&[0; 999]).await.unwrap();
+        assert!(poll_once(reached.as_mut()).await.is_pending());
+        connection.write_all(&[0; 1]).await.unwrap();
+        reached.await;
+        let mut never = pin!(line.reaches(1_001));
+        assert!(poll_once(never.as_mut()).await.is_pending());
+        drop(connection);
+        never.await;
+    }
+
+    // The clock stands still while something runs, and jumps to the next timer when nothing can.
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_again_after_being_given_up_finds_whole_frames_and_the_reason() {
+        let (mut connection, mut other) = pair().await;
+        connection.line().upgrades();
+        connection.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+        let text = frame(TEXT, &[b'x'; 30_011]);
+        let error = loop {
+            // Several frames at once, as a WebSocket library hands them over.
+            if let Err(error) = connection.write_all(&text.repeat(3)).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(connection);
+        let mut bytes = Vec::new();
+        other.read_to_end(&mut bytes).await.unwrap();
+        let frames = bytes.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
+        let sent = frames.strip_suffix(farewell().as_slice()).expect("the last words are not at the end");
+        assert!(sent.len() > text.len() && sent.chunks(text.len()).all(|chunk| chunk == text));
     }
 
     async fn poll_once<F: Future<Output = ()>>(mut future: Pin<&mut F>) -> Poll<()> {

@@ -36,6 +36,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a socket may take no data. The replica closes a stalled link itself, but its close frame needs the socket too.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes that are read at once. The library makes this buffer before the relay has proved its key; a frame that announces a
+/// greater length makes it grow, up to the limit of a frame.
+const READ_BUFFER: usize = 32 * 1024;
 /// Bytes that gather before they are written to the socket, however many messages they are.
 const WRITE_BUFFER: usize = 128 * 1024;
 
@@ -63,6 +66,7 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
     let room = relay.room(&host.ledger());
     let mut backoff = Backoff::default();
     let mut before = None;
+    let mut first = true;
     loop {
         host.relays().set(&url, RelayState::Dialling);
         let dialled = tokio::select! {
@@ -74,8 +78,14 @@ pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool
                 before = None;
                 exchange(&host, &url, socket, &mut backoff, &mut shutdown).await
             }
-            Err(reason) => End::Lost(reason),
+            Err(reason) => {
+                if first {
+                    host.dial_failed();
+                }
+                End::Lost(reason)
+            }
         };
+        first = false;
         let End::Lost(reason) = end else { return };
         let wait = Duration::from_micros(backoff.wait(random()));
         // That a relay cannot be reached is told once, not with every try.
@@ -108,6 +118,7 @@ fn random() -> u64 {
 
 async fn dial(room: &str) -> Result<Socket, String> {
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         .max_write_buffer_size(WRITE_BUFFER + 2 * limits::FRAME_BYTES)
         .max_message_size(Some(limits::FRAME_BYTES))

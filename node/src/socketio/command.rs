@@ -52,6 +52,15 @@ pub(super) enum Page {
     After(Option<EntryId>, usize),
 }
 
+impl Page {
+    /// How many entries it has at most.
+    pub(super) fn limit(&self) -> usize {
+        match self {
+            Self::Newest(limit) | Self::After(_, limit) => *limit,
+        }
+    }
+}
+
 impl Command {
     /// Whether it shows what is in the ledger, and so has to wait for the appends that were sent before it.
     pub(super) fn reads(&self) -> bool {

@@ -40,11 +40,12 @@ pub(super) struct Refused {
     pub(super) error: ClientError,
 }
 
-/// What waits for a session: events in order, and the refusals of others.
+/// What waits for a session: events in order, and the refusals of others. In boxes, because a queue of tokio's has room
+/// for 32 of what it holds from the start, and nearly every client of thousands is silent.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    pub(super) commands: mpsc::Receiver<Inbound>,
-    pub(super) refused: mpsc::Receiver<Refused>,
+    pub(super) commands: mpsc::Receiver<Box<Inbound>>,
+    pub(super) refused: mpsc::Receiver<Box<Refused>>,
 }
 
 /// Bytes of commands that wait, of all clients.
@@ -60,8 +61,8 @@ impl Default for QueueBytes {
 /// The handler of every event of one client. socketioxide calls it inline, in the order in which the events came; a
 /// closure would run in a task of its own for each event, and one event could overtake another.
 pub(super) struct Inbox {
-    queue: mpsc::Sender<Inbound>,
-    refusals: mpsc::Sender<Refused>,
+    queue: mpsc::Sender<Box<Inbound>>,
+    refusals: mpsc::Sender<Box<Refused>>,
     bytes: Arc<Semaphore>,
     all_bytes: QueueBytes,
     life: watch::Sender<Life>,
@@ -80,7 +81,7 @@ impl Inbox {
         let len = text(&value)?.len();
         let place = |bytes: &Arc<Semaphore>| bytes.clone().try_acquire_many_owned(len as u32).map_err(|_| busy());
         let places = [place(&self.bytes)?, place(&self.all_bytes.0)?];
-        match self.queue.try_send(Inbound { value, ack, _places: places }) {
+        match self.queue.try_send(Box::new(Inbound { value, ack, _places: places })) {
             // Closed: the session has ended, and nobody is left to be told.
             Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
             Err(TrySendError::Full(_)) => Err(busy()),
@@ -112,7 +113,7 @@ impl MessageHandler<LocalAdapter, ()> for Inbox {
         self.metrics.client_event();
         let Err(error) = self.put(value, ack) else { return };
         // The session tells the client: here nothing can wait until there is room for the answer.
-        if let Err(TrySendError::Full(_)) = self.refusals.try_send(Refused { ack, error }) {
+        if let Err(TrySendError::Full(_)) = self.refusals.try_send(Box::new(Refused { ack, error })) {
             self.life.send_if_modified(|life| {
                 let open = *life == Life::Open;
                 *life = if open { Life::Flooding } else { *life };

@@ -101,6 +101,7 @@ impl Lobby {
         if !peers.queues.contains_key(&link) {
             return;
         }
+        peers.room.rename(self.clients.host.node());
         let mut effects = Vec::new();
         match peers.room.on_text(link, text, None::<&Replica<MemoryStore>>, &mut effects) {
             Ok(()) => peers.perform(effects),

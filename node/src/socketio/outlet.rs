@@ -9,7 +9,7 @@ use std::{
 use axum::body::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::limits::{CLIENT_RETRY, CLIENTS};
+use shared::limits::{CLIENT_RETRY, CLIENT_UNSENT_BYTES, CLIENTS};
 use socketioxide::{
     SendError, SocketError, TransportType,
     extract::AckSender,
@@ -48,6 +48,10 @@ pub(super) struct Outlet {
     lines: Arc<Lines>,
     line: Option<Line>,
     sent: u32,
+    /// Bytes of entries that were handed to the connection, and what it had written before the first of them. What
+    /// surrounds entries is not counted, so what is on its way is never taken for more than it is.
+    bytes: u64,
+    before: u64,
 }
 
 impl Outlet {
@@ -57,12 +61,24 @@ impl Outlet {
             TransportType::Websocket => socket.req_parts().extensions.get::<Line>().cloned(),
             TransportType::Polling => None,
         };
-        Self { socket, life, lines, line, sent: 0 }
+        let before = line.as_ref().map_or(0, Line::written);
+        Self { socket, life, lines, line, sent: 0, bytes: 0, before }
     }
 
     /// Sends an event with one argument, when there is room.
     pub(super) async fn emit<T: Serialize + ?Sized + Sync>(&mut self, event: &str, argument: &T) -> Result<(), Gone> {
         self.send(|socket| socket.emit(event, &(argument,))).await
+    }
+
+    /// Notes that what was just sent had so many bytes of entries.
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// Waits until everything that was counted is written to the connection. Where there is none, as for a client that
+    /// polls, it is its buffer's affair.
+    pub(super) async fn drained(&mut self) -> Result<(), Gone> {
+        self.unsent_below(0).await
     }
 
     /// Answers the ack of this number, when there is room.
@@ -115,11 +131,26 @@ impl Outlet {
     async fn free(&mut self) -> Result<(), Gone> {
         if self.line.is_none() && self.socket.transport_type() == TransportType::Websocket {
             self.line = self.lines.take(self.socket.id);
+            self.before = self.line.as_ref().map_or(0, Line::written).saturating_sub(self.bytes);
         }
         let Some(line) = &self.line else { return Ok(()) };
         tokio::select! {
             biased;
-            () = line.free() => Ok(()),
+            () = line.free() => {}
+            _ = self.life.wait_for(|life| *life == Life::Gone) => return Err(Gone),
+        }
+        self.unsent_below(CLIENT_UNSENT_BYTES as u64).await
+    }
+
+    /// Waits until at most so many bytes of those that were counted are not written yet.
+    async fn unsent_below(&mut self, most: u64) -> Result<(), Gone> {
+        let Some(line) = &self.line else { return Ok(()) };
+        // Beside entries other things were written: where that is more than all of them, nothing is on its way.
+        self.before = self.before.max(line.written().saturating_sub(self.bytes));
+        let goal = (self.before + self.bytes).saturating_sub(most);
+        tokio::select! {
+            biased;
+            () = line.reaches(goal) => Ok(()),
             _ = self.life.wait_for(|life| *life == Life::Gone) => Err(Gone),
         }
     }

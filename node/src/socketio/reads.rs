@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::{
     EntryId,
-    limits::{LEDGER_BYTES, TEXT_PAGE_ENTRIES},
+    limits::{CLIENT_PAGE_BYTES, CLIENT_PAGE_ENTRIES, LEDGER_BYTES},
     view::{self, Cursor, EntryView, ViewError},
 };
 
@@ -36,7 +36,7 @@ pub(super) async fn entry(host: &Host, id: EntryId) -> Result<Box<RawValue>, Cli
 /// Some entries that arrived behind a place, each by itself, and the place behind them. None: there is nothing.
 pub(super) async fn arrived(host: &Host, from: Cursor) -> Result<(Vec<Box<RawValue>>, Cursor), ClientError> {
     let (entries, reached) = read(host, move |store| {
-        let (entries, reached) = view::arrived(store, from, TEXT_PAGE_ENTRIES)?;
+        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES)?;
         Ok((entries.iter().map(json::<EntryView>).collect::<Result<Vec<_>, _>>(), reached))
     })
     .await?;
@@ -55,7 +55,7 @@ pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor,
         });
     }
     let place: Cursor = text.parse()?;
-    if place.node != node || place.seq > host.last_seq() {
+    if !host.is_or_was(&place.node) || place.seq > host.last_seq() {
         return Err(ClientError::UnknownCursor(text));
     }
     Ok(place)

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, 
 
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
-use shared::{AppendError, Evidence, limits::CLIENT_QUEUE, view::Cursor};
+use shared::{AppendError, Evidence, limits::CLIENT_APPENDS, view::Cursor};
 use tokio::sync::broadcast::{
     self,
     error::{RecvError, TryRecvError},
@@ -58,6 +58,7 @@ type Appended = Result<Vec<EntryJson>, AppendError>;
 /// An append that is not durable yet.
 struct Append {
     pending: Pending<Appended>,
+    entries: usize,
     many: Many,
     reply: Reply,
     since: Instant,
@@ -69,8 +70,8 @@ enum Step {
     /// Events were missed.
     Lagged,
     Appended(Appended),
-    Inbound(Inbound),
-    Refused(Refused),
+    Inbound(Box<Inbound>),
+    Refused(Box<Refused>),
     /// There is something to read from the store.
     Read,
 }
@@ -86,6 +87,8 @@ pub(super) struct Session {
     missed: bool,
     /// In the order in which they were sent, which is that in which they become durable.
     appends: VecDeque<Append>,
+    /// The entries in them.
+    appending: usize,
     statuses: Statuses,
     /// A command that reads, and waits for the appends before it.
     waiting: Option<(Command, Reply)>,
@@ -107,6 +110,7 @@ impl Session {
             feed: Feed::new(position),
             missed: false,
             appends: VecDeque::new(),
+            appending: 0,
             statuses: Statuses::default(),
             waiting: None,
         }
@@ -141,7 +145,10 @@ impl Session {
                 Step::Lagged => self.on_lagged(),
                 Step::Appended(result) => self.on_appended(result).await?,
                 Step::Inbound(inbound) => self.on_inbound(&inbound).await?,
-                Step::Refused(Refused { ack, error }) => self.refuse(&Reply { event: None, ack }, &error).await?,
+                Step::Refused(refused) => {
+                    let Refused { ack, error } = *refused;
+                    self.refuse(&Reply { event: None, ack }, &error).await?;
+                }
                 Step::Read => self.on_read().await?,
             }
             self.after_step().await?;
@@ -149,7 +156,7 @@ impl Session {
     }
 
     async fn next(&mut self) -> Result<Step, End> {
-        let takes_commands = self.waiting.is_none() && self.appends.len() < CLIENT_QUEUE;
+        let takes_commands = self.waiting.is_none() && self.appending < CLIENT_APPENDS;
         let reads = self.feed.work().is_some();
         tokio::select! {
             life = self.outlet.ended() => Err(if life == Life::Flooding { End::Flooding } else { End::Gone }),
@@ -170,7 +177,7 @@ impl Session {
             Event::Added { seq, entries } => {
                 if self.feed.takes(seq) {
                     for entry in entries.iter() {
-                        self.outlet.emit("ledger_entry_added", entry).await?;
+                        self.added(&entry.json).await?;
                     }
                     self.feed.took(seq, entries.len());
                     self.finish().await?;
@@ -181,6 +188,12 @@ impl Session {
                 self.outlet.emit("order_changed", &json!({ "from_cursor": from })).await?;
             }
             Event::ForkDetected(evidence) => self.outlet.emit("fork_detected", &fork(&evidence)).await?,
+            Event::Succeeded { old, new } => {
+                // Of the old lane nothing more is heard.
+                self.statuses = Statuses::default();
+                let ids = json!({ "old": old.to_string(), "new": new.to_string() });
+                self.outlet.emit("node_changed", &ids).await?;
+            }
             Event::Held { height, nodes } => self.held(height, nodes).await?,
             Event::Progress { done, total } => {
                 self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
@@ -235,7 +248,7 @@ impl Session {
         match work {
             Work::Missed(_) => {
                 for entry in &entries {
-                    self.outlet.emit("ledger_entry_added", entry).await?;
+                    self.added(entry).await?;
                 }
                 self.feed.read_missed(reached, entries.is_empty());
             }
@@ -243,11 +256,18 @@ impl Session {
                 if !entries.is_empty() {
                     let batch = Batch { entries: &entries, cursor: reached.to_string(), done: false };
                     self.outlet.emit("entries", &batch).await?;
+                    self.outlet.count(entries.iter().map(|entry| entry.get().len()).sum());
                 }
                 self.feed.read_batch(reached, entries.is_empty());
             }
         }
         self.finish().await
+    }
+
+    async fn added(&mut self, entry: &RawValue) -> Result<(), Gone> {
+        self.outlet.emit("ledger_entry_added", entry).await?;
+        self.outlet.count(entry.get().len());
+        Ok(())
     }
 
     /// Tells the client when its subscription has caught up.
@@ -280,9 +300,10 @@ impl Session {
         match command {
             Command::Echo { reply: event, value } => Ok(self.echo(event, &value, &reply).await?),
             Command::Append { payloads, many } => {
-                let since = Instant::now();
+                let (since, entries) = (Instant::now(), payloads.len());
                 let pending = self.clients.host.append(payloads).await?;
-                self.appends.push_back(Append { pending, many, reply, since });
+                self.appends.push_back(Append { pending, entries, many, reply, since });
+                self.appending += entries;
                 Ok(())
             }
             Command::Ledger(page) => self.ledger(page, &reply).await,
@@ -318,8 +339,19 @@ impl Session {
     }
 
     async fn ledger(&mut self, page: Page, reply: &Reply) -> Result<(), End> {
+        // An answer may have megabytes, so it keeps its share of all that may be on their way until it is gone.
+        let share = self.clients.answers.clone().acquire_many_owned(page.limit() as u32);
+        let _share = tokio::select! {
+            share = share => share.ok(),
+            life = self.outlet.ended() => return Err(if life == Life::Flooding { End::Flooding } else { End::Gone }),
+        };
         match reads::ledger(&self.clients.host, page).await {
-            Ok(entries) => Ok(self.answer(reply, "ledger_entries", "entries", &entries, &entries).await?),
+            Ok(entries) => {
+                self.answer(reply, "ledger_entries", "entries", &entries, &entries).await?;
+                self.outlet.count(entries.get().len());
+                drop(entries);
+                Ok(self.outlet.drained().await?)
+            }
             Err(error) => self.refuse(reply, &error).await,
         }
     }
@@ -339,6 +371,7 @@ impl Session {
 
     async fn on_appended(&mut self, result: Appended) -> Result<(), End> {
         let Some(append) = self.appends.pop_front() else { return Ok(()) };
+        self.appending -= append.entries;
         let entries = match result {
             Ok(entries) => entries,
             Err(error) => return self.refuse(&append.reply, &error.into()).await,

@@ -1,6 +1,10 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{Replica, Timer, Turn};
 use crate::{
@@ -179,6 +183,7 @@ impl<S: Store> Replica<S> {
 
     /// Places blocks whose time has come.
     pub(super) fn place_due(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        self.vouchers |= self.early.is_some_and(|time| time <= self.now.plus(CLOCK_WINDOW));
         while let Some(parked) = self.pool.pop_due(self.now.plus(CLOCK_WINDOW)) {
             let hash = parked.block.hash();
             if self.place(parked.block, parked.source, effects)? == Outcome::Added {
@@ -264,7 +269,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Writes blocks that say nothing until every tip is in their past.
-    pub(super) fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+    fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let seen: Vec<BlockHash> = self.ledger.tips().keys().copied().collect();
         while seen.iter().any(|tip| self.ledger.tips().get(tip).is_some_and(|tip| tip.author != self.me)) {
             let entry = Entry::new(Kind::VOUCHER, self.random.bytes16(), Vec::new());
@@ -285,7 +290,7 @@ impl<S: Store> Replica<S> {
             }
         }
         let Some(start) = start else { return Ok(Vec::new()) };
-        let mut candidates = Vec::new();
+        let (mut candidates, mut parents) = (Vec::new(), BTreeSet::new());
         let mut key = key_before(start.min(self.ledger.first_carrier()));
         loop {
             let page = self.store.after(key.as_ref(), SCAN)?;
@@ -293,6 +298,11 @@ impl<S: Store> Replica<S> {
             key = Some(last.summary.key());
             for record in &page {
                 let block = decode(record.summary.hash, &record.bytes)?;
+                // The order is what the store says it is. Where a child comes before its parent, a row was changed.
+                if parents.contains(&block.hash()) {
+                    return Err(ReplicaError::Damaged(block.hash()));
+                }
+                parents.extend(block.header().parents.iter().copied());
                 let records = self.proofs.recorded(&block);
                 candidates.push(Candidate::new(&block, records));
             }
@@ -350,6 +360,7 @@ impl<S: Store> Replica<S> {
     /// The waiting blocks all of whose ancestors are here, in ledger order, each with its parents.
     fn connected(&mut self) -> Result<Vec<Connected>, ReplicaError<S::Error>> {
         let mut included: BTreeMap<BlockHash, Summary> = BTreeMap::new();
+        self.early = None;
         let mut connected = Vec::new();
         for block in self.pool.in_order() {
             let header = block.header();
@@ -361,7 +372,11 @@ impl<S: Store> Replica<S> {
                 };
                 parents.extend(parent);
             }
-            if parents.len() < header.parents.len() || header.timestamp > self.now.plus(CLOCK_WINDOW) {
+            if parents.len() < header.parents.len() {
+                continue;
+            }
+            if header.timestamp > self.now.plus(CLOCK_WINDOW) {
+                self.early = self.early.into_iter().chain([header.timestamp]).min();
                 continue;
             }
             if self.ledger.check_rules(&block, &parents).is_err() {

@@ -316,8 +316,10 @@ impl<S: Store> Replica<S> {
             return;
         }
         let done = if done == total { count } else { done + count };
-        link.progress = (done, done + remaining);
-        effects.push(Effect::Progress { link: id, done, total: done + remaining });
+        // The number is the peer's word, and may be any.
+        let total = done.saturating_add(remaining);
+        link.progress = (done, total);
+        effects.push(Effect::Progress { link: id, done, total });
     }
 
     fn on_have(&mut self, id: LinkId, lanes: &[(NodeId, u64)], effects: &mut Vec<Effect>) {

@@ -28,7 +28,7 @@ impl<S: Store> Replica<S> {
             self.acknowledge(id);
             self.serve(id, effects)?;
             if let Some(link) = self.links.get_mut(&id) {
-                let state = link.save();
+                let state = link.save(self.pool.holds_from(id));
                 if state != link.remembered {
                     link.remembered.clone_from(&state);
                     effects.push(Effect::Remember { link: id, state });

@@ -376,3 +376,24 @@ fn every_client_hears_of_every_new_entry() {
     let expect = [(A, 0), (B, 0), (A, 1), (B, 1)];
     assert_eq!(told, expect.map(|(link, n)| (link, "EntryAnnounce".into(), json!(n))));
 }
+
+#[test]
+fn a_client_comes_back_within_its_limits_whatever_was_kept_of_it() {
+    let mut kept = Vec::new();
+    let mut encoder = Encoder::new(&mut kept);
+    encoder.array(2).and_then(|e| e.u32(u32::MAX)).and_then(|e| e.array(2)).unwrap();
+    encoder.str(&"x".repeat(TEXT_ID_BYTES + 1)).and_then(|e| e.str("short")).unwrap();
+    let mut scene = Scene::lobby();
+    scene.room.restore(A, &kept);
+    scene.room.restore(B, &[]);
+    let effects = scene.frame(B, "x", "short", json!({}));
+    assert!(effects.iter().any(|effect| matches!(effect, RoomEffect::Send { link: A, .. })));
+    let effects = scene.frame(A, "NodeAnnounce", "", json!({ "node_id": "more" }));
+    let states = effects.iter().filter_map(|effect| match effect {
+        RoomEffect::Remember { state, .. } => Some(state.len()),
+        _ => None,
+    });
+    assert!(states.max().is_some_and(|len| len < 100));
+    let effects = scene.text(A, "nonsense");
+    assert!(effects.contains(&RoomEffect::Close { link: A, reason: CloseReason::TooManyFaults }));
+}

@@ -75,7 +75,7 @@ impl World {
             Fault::BitFlip => self.flip_bit(anyone),
             Fault::RestoreOld => self.restore_old(member),
             Fault::ClockOff | Fault::ClockBack => self.clock_steps(member, fault),
-            Fault::RelaySleep => relay.is_some_and(|relay| self.relay_sleeps(relay)),
+            Fault::RelaySleep => relay.is_some_and(|relay| self.sleep(relay)),
             Fault::RelayRestart | Fault::RelayAmnesia | Fault::RelayRollback => {
                 relay.is_some_and(|relay| self.relay_restarts(relay, fault))
             }
@@ -195,12 +195,6 @@ impl World {
         true
     }
 
-    fn relay_sleeps(&mut self, number: usize) -> bool {
-        let awake = self.machines[number].replica.is_some();
-        self.sleep(number);
-        awake
-    }
-
     fn relay_restarts(&mut self, number: usize, fault: Fault) -> bool {
         match fault {
             Fault::RelayRollback => return self.restore_old(number),
@@ -218,6 +212,15 @@ impl World {
         }
     }
 
+    /// A machine is switched off for good. What only it had is lost.
+    fn retire(&mut self, number: usize) {
+        self.down(number, true);
+        self.machines[number].retired = true;
+        for hash in self.machines[number].disk.hashes() {
+            self.check_lost_block(number, hash);
+        }
+    }
+
     /// Somebody looks after a damaged disk. What nobody can give any more cannot be repaired: then the machine begins anew, a
     /// member with a new key.
     fn look_after(&mut self, number: usize) {
@@ -225,7 +228,7 @@ impl World {
         if self.machines[number].retired || damaged.is_empty() {
             return;
         }
-        if !damaged.iter().any(|hash| self.truth.is_lost(hash)) {
+        if damaged.iter().all(|hash| self.is_whole_elsewhere(number, hash)) {
             return self.damaged(number);
         }
         self.replace_disk(number, MemoryStore::default());
@@ -251,12 +254,10 @@ impl World {
             let lied = machine.twin.is_some() || machine.withholds.is_some();
             let is_twin = number >= self.plan.honest + self.plan.liars + self.plan.relays;
             if machine.kind == Kind::Liar || is_twin {
-                self.down(number, true);
-                self.machines[number].retired = true;
+                self.retire(number);
             } else if lied {
                 self.down(number, true);
             }
-            self.look_after(number);
             let machine = &mut self.machines[number];
             machine.twin = None;
             machine.withholds = None;
@@ -265,6 +266,7 @@ impl World {
             }
         }
         for number in 0..self.machines.len() {
+            self.look_after(number);
             self.catch_up(number);
         }
         for number in 0..self.connections.len() {

@@ -114,6 +114,8 @@ impl Disk {
     pub(super) fn crash(&self) {
         let inner = &mut *self.0.borrow_mut();
         inner.failure = None;
+        inner.work = Work::default();
+        inner.removed.clear();
         if !inner.pending.is_empty() {
             inner.pending.clear();
             inner.seen = inner.durable.clone();

@@ -226,21 +226,22 @@ impl World {
         }
     }
 
-    /// A Durable Object goes to sleep and wakes up: disk and connections stay, memory does not.
-    pub(super) fn sleep(&mut self, number: usize) {
+    /// A Durable Object that has nothing to do goes to sleep and wakes up: disk and connections stay, memory does not.
+    pub(super) fn sleep(&mut self, number: usize) -> bool {
         let machine = &mut self.machines[number];
-        if machine.replica.take().is_none() {
-            return;
+        if !machine.inbox.is_empty() || machine.replica.take().is_none() {
+            return false;
         }
         let states = &machine.remembered;
         let open = self.connections.iter().enumerate().flat_map(|(number, connection)| {
             connection.ends.iter().enumerate().map(move |(side, end)| (link(number, side), end))
         });
         let links: Vec<(LinkId, Vec<u8>)> = open
-            .filter(|(_, end)| end.machine == number && end.open)
+            .filter(|(_, end)| end.machine == number && end.open && end.told)
             .map(|(link, _)| (link, states.get(&link).cloned().unwrap_or_default()))
             .collect();
         self.start(number, &links);
+        true
     }
 
     pub(super) fn take_in(&mut self, number: usize, connection: usize, side: usize, packet: Packet) {
@@ -419,7 +420,10 @@ impl World {
                     self.check_evidence(number, &evidence);
                 }
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
-                Effect::Repaired { .. } => self.report.repaired += 1,
+                Effect::Repaired { hash } => {
+                    self.report.repaired += 1;
+                    self.machines[number].damaged.remove(&hash);
+                }
                 Effect::Succeeded { old, new } => self.succeeded(number, old, new),
                 Effect::Imported { .. } | Effect::Progress { .. } => {}
             }

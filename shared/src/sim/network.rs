@@ -47,6 +47,8 @@ pub(super) struct Path {
 pub(super) struct End {
     pub(super) machine: usize,
     pub(super) open: bool,
+    /// Its machine has heard that the connection stands.
+    pub(super) told: bool,
     /// When the path to this side is free again, and when the last packet arrives.
     free: u64,
     last: u64,
@@ -88,7 +90,8 @@ impl World {
             self.dial_failed(dialler, slot, wait);
             return;
         }
-        let end = |machine| End { machine, open: true, free: self.now, last: self.now, held: VecDeque::new() };
+        let end =
+            |machine| End { machine, open: true, told: false, free: self.now, last: self.now, held: VecDeque::new() };
         let ends = [end(dialler), end(acceptor)];
         let number = self.connections.len();
         self.connections.push(Connection { ends, slot, broken: false });
@@ -220,8 +223,10 @@ impl World {
             }
             return;
         }
-        if matches!(packet, Packet::Close) {
-            self.connections[number].ends[side].open = false;
+        match packet {
+            Packet::Close => self.connections[number].ends[side].open = false,
+            Packet::Opened(_) => self.connections[number].ends[side].told = true,
+            Packet::Frame { .. } | Packet::Ping | Packet::Pong => {}
         }
         self.take_in(machine, number, side, packet);
     }

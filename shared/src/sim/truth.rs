@@ -94,10 +94,6 @@ impl Truth {
         self.forked.contains_key(node)
     }
 
-    pub(super) fn is_lost(&self, hash: &BlockHash) -> bool {
-        self.lost.contains(hash)
-    }
-
     /// A block that may be missing in the end, though it was acknowledged.
     fn is_excused(&self, hash: &BlockHash) -> bool {
         let Some(signed) = self.blocks.get(hash) else { return true };
@@ -255,11 +251,23 @@ impl World {
         }
     }
 
+    /// Whether a machine with a sound disk has a block.
+    pub(super) fn is_whole_elsewhere(&self, number: usize, hash: &BlockHash) -> bool {
+        self.machines.iter().enumerate().any(|(other, machine)| {
+            other != number
+                && machine.kind != Kind::Liar
+                && !machine.retired
+                && machine.damaged.is_empty()
+                && machine.disk.durable().summary(hash).is_ok_and(|s| s.is_some())
+        })
+    }
+
     /// A block is not on a disk any more, or not as it was.
     pub(super) fn check_lost_block(&mut self, number: usize, hash: BlockHash) {
         let has = |(other, machine): (usize, &Machine)| {
             other != number
                 && machine.kind != Kind::Liar
+                && !machine.retired
                 && !machine.damaged.contains(&hash)
                 && machine.disk.durable().summary(&hash).is_ok_and(|s| s.is_some())
         };
