@@ -41,7 +41,7 @@ pub const KNOWN_PROOFS: usize = 16_384;
 /// Blocks of which a replica remembers the freezes in their past.
 pub const KNOWN_PASTS: usize = 16_384;
 /// Waiting blocks that are gone through at every chance to find a voucher; where more wait, once in [`ZONE_EVERY`].
-pub const ZONE_AT_ONCE: usize = 256;
+pub const ZONE_AT_ONCE: usize = 64;
 /// µs between two looks through many blocks that wait for a voucher.
 pub const ZONE_EVERY: u64 = SECOND;
 /// Authors that a replica knows.

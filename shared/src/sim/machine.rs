@@ -345,14 +345,14 @@ impl World {
         let inputs = core::mem::take(&mut machine.inbox);
         let clock = machine.clock(self.now);
         let sole_refusable = matches!(inputs[..], [(_, true)]);
-        let mut bytes = 0;
+        let mut taken = (inputs.len() as u64, 0);
         let mut effects = Vec::new();
         let mut handled = Ok(());
         for (input, _) in inputs {
             self.report.inputs += 1;
             if let Input::Frame { bytes: frame, .. } = &input {
                 self.trace.note_bytes(frame);
-                bytes += frame.len() as u64;
+                taken.1 += frame.len() as u64;
             }
             handled = replica.handle(clock, input, &mut effects);
             if handled.is_err() {
@@ -367,7 +367,7 @@ impl World {
         match handled {
             Ok(()) => {
                 self.machines[number].replica = Some(replica);
-                self.check_turn(number, bytes, sole_refusable, &effects);
+                self.check_turn(number, taken, sole_refusable, &effects);
                 self.perform(number, effects);
                 self.plan_wake(number);
             }

@@ -47,11 +47,13 @@ pub(super) const INVARIANTS: &[&str] = &[
     "no_panic",
 ];
 
-/// Reads of the store that one turn may cost: a few for each input, and by the bytes that came and went.
-const READS_PER_TURN: u64 = 700;
+/// Reads of the store that one input may cost, and how many more by the bytes that came and went.
+const READS_PER_INPUT: u64 = 400;
 const BYTES_PER_READ: u64 = 24;
 /// A new freeze or voucher has stored blocks looked at once more for each.
 const READS_PER_BLOCK: u64 = 4;
+/// For a waiting block its parents are looked up.
+const READS_PER_WAITING: u64 = 6;
 
 /// µs after which an unhindered peer has told what it knows of a lane.
 const PATIENCE: u64 = 2 * SECOND;
@@ -181,7 +183,8 @@ impl World {
     }
 
     /// Checks of a turn that is committed, before its effects are performed.
-    pub(super) fn check_turn(&mut self, number: usize, bytes: u64, refusable: bool, effects: &[Effect]) {
+    /// It took in so many inputs and bytes.
+    pub(super) fn check_turn(&mut self, number: usize, taken: (u64, u64), refusable: bool, effects: &[Effect]) {
         let (work, removed) = self.machines[number].disk.take_work();
         if refusable {
             self.check("refused_leaves_no_trace", work.foreign == 0, |_| {
@@ -190,22 +193,25 @@ impl World {
         }
         let over = self.machines[number].replica.as_ref().and_then(Replica::over_limit);
         self.check("queues_keep_their_caps", over.is_none(), |_| format!("machine {number}: {over:?}"));
-        self.check_work(number, bytes, work, effects);
+        self.check_work(number, taken, work, effects);
         if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
             self.check_removed(number, &removed);
         }
     }
 
-    fn check_work(&mut self, number: usize, bytes_in: u64, work: Work, effects: &[Effect]) {
+    fn check_work(&mut self, number: usize, (inputs, bytes_in): (u64, u64), work: Work, effects: &[Effect]) {
         let sent: usize =
             effects.iter().map(|effect| if let Effect::Send { bytes, .. } = effect { bytes.len() } else { 0 }).sum();
         let news = effects.iter().filter(|effect| matches!(effect, Effect::ForkDetected(_))).count() as u64;
         let frozen = self.machines[number].replica.as_ref().is_some_and(|replica| !replica.frozen().is_empty());
         let stored = self.machines[number].replica.as_ref().map_or(0, |replica| replica.totals().blocks);
         let again = if frozen { (1 + news) * READS_PER_BLOCK * (stored + 64) } else { 0 };
-        let allowed = READS_PER_TURN + (bytes_in + sent as u64) / BYTES_PER_READ + again;
+        // Once a second, all that waits is gone through.
+        let waiting = self.machines[number].replica.as_ref().map_or(0, |replica| replica.parked().0 as u64);
+        let waiting = waiting * READS_PER_WAITING;
+        let allowed = READS_PER_INPUT * (1 + inputs) + (bytes_in + sent as u64) / BYTES_PER_READ + again + waiting;
         self.report.reads = self.report.reads.max(work.reads);
-        self.check("work_is_bounded", work.reads <= allowed * 100, |_| {
+        self.check("work_is_bounded", work.reads <= allowed, |_| {
             format!(
                 "machine {number} read {} rows for {bytes_in} bytes in and {sent} out, {allowed} are allowed",
                 work.reads
