@@ -155,8 +155,7 @@ impl World {
             _ => 60,
         };
         let end = &mut self.connections[number].ends[side];
-        end.free =
-            end.free.max(self.now) + if path.bytes_per_second > 0 { size * SECOND / path.bytes_per_second } else { 0 };
+        end.free = end.free.max(self.now) + (size * SECOND).checked_div(path.bytes_per_second).unwrap_or(0);
         let mut at = end.free + path.delay + self.random.below(path.jitter + 1);
         let frame = matches!(packet, Packet::Frame { .. }) && !healthy;
         if frame && self.random.per_mille(path.loss) {
