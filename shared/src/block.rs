@@ -273,7 +273,9 @@ impl Block {
     /// # Errors
     /// When the key is weak or the signature is not the author's.
     pub fn verify(self) -> Result<VerifiedBlock, BlockError> {
-        key::verify(&self.header.author, &signed_message(&self.hash()), &self.signature)?;
+        if !mutant!(SignatureUnchecked) {
+            key::verify(&self.header.author, &signed_message(&self.hash()), &self.signature)?;
+        }
         Ok(VerifiedBlock(self))
     }
 

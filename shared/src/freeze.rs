@@ -76,7 +76,8 @@ pub(crate) fn counting<E>(
             match index.get(parent) {
                 Some(&i) => {
                     merge(&mut past.freezes, &pasts[i].freezes);
-                    candidates[i].records.iter().for_each(|(lane, height)| lower(&mut past.freezes, *lane, *height));
+                    let records = candidates[i].records.iter().filter(|_| !mutant!(RecordForgotten));
+                    records.for_each(|(lane, height)| lower(&mut past.freezes, *lane, *height));
                     pasts[i].zones.values().for_each(|z| raise(&mut past.zones, &zone, candidates, *z));
                     if zone.branch.contains_key(&i) {
                         raise(&mut past.zones, &zone, candidates, i);
@@ -146,7 +147,7 @@ fn vouched(candidates: &[Candidate], pasts: &[Past], zone: &Zone, counts: &[bool
             let covered = past.freezes.get(&candidates[*top].author).copied().unwrap_or(u64::MAX);
             let mut next = Some(*top);
             while let Some(z) = next {
-                if candidates[z].height < covered && !vouched.insert(z) {
+                if (candidates[z].height < covered || mutant!(CoveredVoucher)) && !vouched.insert(z) {
                     break;
                 }
                 next = zone.before.get(&z).copied();

@@ -94,7 +94,7 @@ impl Evidence {
     /// When the bytes are not canonical, a signature is wrong, or the blocks are no fork.
     pub fn decode(bytes: &[u8]) -> Result<Self, EvidenceError> {
         let evidence = Self::parse(bytes)?;
-        for block in &evidence.blocks {
+        for block in evidence.blocks.iter().filter(|_| !mutant!(EvidenceUnchecked)) {
             block.clone().verify()?;
         }
         Ok(evidence)
@@ -293,10 +293,13 @@ impl Ledger {
         if let Err(error) = self.check_rules(block, &parents) {
             return Ok(Standing::Broken(error));
         }
-        if header.timestamp > now.plus(CLOCK_WINDOW) {
+        if header.timestamp > now.plus(CLOCK_WINDOW) && !mutant!(FutureAdded) {
+            if mutant!(FutureRefused) {
+                return Ok(Standing::Broken(RuleError::TimeBeforeParent));
+            }
             return Ok(Standing::Early);
         }
-        if self.in_zone(&header.author, header.height) {
+        if self.in_zone(&header.author, header.height) && !mutant!(ZoneUnvouched) {
             return Ok(Standing::Zone);
         }
         Ok(Standing::Ready { previous: self.latest(&parents) })
@@ -306,10 +309,10 @@ impl Ledger {
     pub(crate) fn check_rules(&self, block: &Block, parents: &[Summary]) -> Result<(), RuleError> {
         let header = block.header();
         let own = || parents.first().is_some_and(|p| p.author == header.author && p.height == header.height - 1);
-        if header.height > 1 && !own() {
+        if header.height > 1 && !own() && !mutant!(OwnParentUnchecked) {
             return Err(RuleError::NotOwnParent);
         }
-        if parents.iter().any(|parent| parent.end() > header.timestamp) {
+        if parents.iter().any(|parent| parent.end() > header.timestamp) && !mutant!(TimeUnchecked) {
             return Err(RuleError::TimeBeforeParent);
         }
         if self.lanes.len() >= AUTHORS && !self.lanes.contains_key(&header.author) {
@@ -321,6 +324,7 @@ impl Ledger {
     /// The latest of these parents in ledger order; the genesis, if there is none.
     pub(crate) fn latest(&self, parents: &[Summary]) -> BlockHash {
         let latest = parents.iter().map(Summary::key).max();
+        let latest = if mutant!(PreviousEarliest) { parents.iter().map(Summary::key).min() } else { latest };
         latest.map_or(BlockHash::from_bytes(*self.id.as_bytes()), |key| key.hash)
     }
 
@@ -335,9 +339,11 @@ impl Ledger {
         let header = block.header();
         let summary = Summary { seq: self.last_seq + 1, ..summarise(block) };
         let late = self.last.is_some_and(|last| summary.key() < last);
+        let last = self.last.filter(|_| late && mutant!(ArrivalOrder));
+        let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
         self.note(&summary, &header.parents, block.bytes().len());
-        for (lane, _) in records {
+        for (lane, _) in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
             self.note_carrier(store, *lane, header.timestamp)?;
         }
         if self.unsaved >= CHECKPOINT_BLOCKS {
@@ -362,6 +368,9 @@ impl Ledger {
         let since = self.frozen.get(&lane).map_or(Timestamp::MAX, |freeze| freeze.since);
         self.frozen.insert(lane, Freeze { height, since });
         store.set_meta(&evidence_key(&lane), &evidence.encode())?;
+        if mutant!(FreezeUnsaved) {
+            return Ok(());
+        }
         store.set_meta(META_FROZEN, &self.encode_frozen())
     }
 
@@ -369,6 +378,9 @@ impl Ledger {
     pub(crate) fn remove<S: Store>(&mut self, store: &mut S, void: &[BlockHash]) -> Result<(), ReplicaError<S::Error>> {
         for hash in void {
             store.remove(hash)?;
+        }
+        if mutant!(VoidStillKept) {
+            return Ok(());
         }
         self.rebuild(store)
     }
@@ -420,7 +432,7 @@ impl Ledger {
     }
 
     pub(crate) fn in_zone(&self, author: &NodeId, height: u64) -> bool {
-        self.frozen.get(author).is_some_and(|freeze| freeze.height <= height)
+        self.frozen.get(author).is_some_and(|freeze| freeze.height + u64::from(mutant!(ZoneTooHigh)) <= height)
     }
 
     pub(crate) fn freezes(&self) -> Freezes {
@@ -477,7 +489,9 @@ impl Ledger {
         let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
         for (author, lane) in &self.lanes {
             let mut tips: Vec<(u64, BlockHash)> = lane.iter().map(|(hash, height)| (*height, *hash)).collect();
-            tips.sort_unstable();
+            if !mutant!(TipsUnsorted) {
+                tips.sort_unstable();
+            }
             heads.insert(*author, Head { author: *author, tips, frozen: 0 });
         }
         for (author, freeze) in &self.frozen {
@@ -496,7 +510,9 @@ impl Ledger {
             digest.update((head.tips.len() as u64).to_be_bytes());
             for (height, hash) in &head.tips {
                 digest.update(height.to_be_bytes());
-                digest.update(hash.as_bytes());
+                if !mutant!(DigestOfHeights) {
+                    digest.update(hash.as_bytes());
+                }
             }
         }
         digest.finalize().into()
@@ -506,7 +522,7 @@ impl Ledger {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes);
         infallible((|| {
-            encoder.array(7)?.u64(self.last_seq)?;
+            encoder.array(7)?.u64(self.last_seq + u64::from(mutant!(CheckpointAhead)))?;
             encoder.u64(self.totals.blocks)?.u64(self.totals.entries)?.u64(self.totals.bytes)?;
             match self.last {
                 Some(key) => encoder.array(2)?.u64(key.timestamp.micros())?.bytes(key.hash.as_bytes())?,
@@ -518,8 +534,9 @@ impl Ledger {
                     encoder.array(3)?.bytes(author.as_bytes())?.bytes(hash.as_bytes())?.u64(*height)?;
                 }
             }
-            encoder.array(self.tips.len() as u64)?;
-            for tip in self.tips.values() {
+            let tips = if mutant!(CheckpointTipless) { 0 } else { self.tips.len() };
+            encoder.array(tips as u64)?;
+            for tip in self.tips.values().take(tips) {
                 encoder.array(6)?.u64(tip.seq)?.bytes(tip.hash.as_bytes())?.bytes(tip.author.as_bytes())?;
                 encoder.u64(tip.height)?.u64(tip.timestamp.micros())?.u32(tip.entries)?;
             }
@@ -586,7 +603,7 @@ fn evidence_key(lane: &NodeId) -> String {
 /// Reads a block of this replica's own store.
 pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaError<E>> {
     match Block::decode(bytes) {
-        Ok(block) if block.hash() == hash => Ok(block),
+        Ok(block) if block.hash() == hash || mutant!(DamageUnnoticed) => Ok(block),
         _ => Err(ReplicaError::Damaged(hash)),
     }
 }
@@ -596,7 +613,7 @@ pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaE
 pub(crate) fn checked<E>(record: &Record) -> Result<Block, ReplicaError<E>> {
     let block = decode(record.summary.hash, &record.bytes)?;
     let seq = record.summary.seq;
-    if seq <= COUNT && (Summary { seq, ..summarise(&block) }) == record.summary {
+    if seq <= COUNT && (Summary { seq, ..summarise(&block) }) == record.summary || mutant!(DamageUnnoticed) {
         Ok(block)
     } else {
         Err(ReplicaError::Damaged(record.summary.hash))

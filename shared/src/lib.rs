@@ -6,6 +6,9 @@
 
 extern crate alloc;
 
+#[macro_use]
+pub mod mutants;
+
 pub mod block;
 pub mod effect;
 mod freeze;

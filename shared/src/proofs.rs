@@ -80,7 +80,8 @@ impl Proofs {
         let largest = parents.clone().max_by_key(|freezes| freezes.len()).cloned().unwrap_or_default();
         let mut freezes = Freezes::clone(&largest);
         parents.flat_map(|freezes| freezes.iter()).for_each(|(lane, height)| lower(&mut freezes, *lane, *height));
-        self.recorded(block).into_iter().for_each(|(lane, height)| lower(&mut freezes, lane, height));
+        let records = if mutant!(RecordForgotten) { Vec::new() } else { self.recorded(block) };
+        records.into_iter().for_each(|(lane, height)| lower(&mut freezes, lane, height));
         // Most blocks know what one of their parents knew.
         let shared = if freezes == *largest { largest } else { Arc::new(freezes) };
         if Arc::strong_count(&shared) == 1 {

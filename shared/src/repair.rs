@@ -186,6 +186,9 @@ pub fn is_remade(key: &str) -> bool {
 
 /// Remembers which blocks are still to come.
 pub(crate) fn note_wanted<S: Store>(store: &mut S, wanted: &BTreeSet<BlockHash>) -> Result<(), S::Error> {
+    if mutant!(RepairUnnoted) {
+        return Ok(());
+    }
     let bytes: Vec<u8> = wanted.iter().flat_map(|hash| *hash.as_bytes()).collect();
     store.set_meta(META_WANTED, &bytes)
 }

@@ -284,6 +284,9 @@ impl<S: Store> Replica<S> {
         self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
+        if mutant!(CommitBeforeSeal) {
+            self.store.commit()?;
+        }
         self.seal(effects)?;
         if let Some(key) = self.reordered.take() {
             let before = self.store.before(Some(&key), Page::ONE)?;
@@ -295,7 +298,9 @@ impl<S: Store> Replica<S> {
             effects.push(Effect::OrderChanged { from });
         }
         self.serve_links(effects)?;
-        self.store.commit()?;
+        if !mutant!(CommitSkipped) && !mutant!(CommitBeforeSeal) {
+            self.store.commit()?;
+        }
         Ok(())
     }
 
@@ -471,7 +476,8 @@ impl<S: Store> Replica<S> {
             counts.push((token, payloads.len()));
             for payload in payloads {
                 let size = ENTRY_OVERHEAD + payload.len();
-                if entries.len() == BLOCK_ENTRIES || bytes + size > BLOCK_BYTES {
+                let most = BLOCK_ENTRIES + usize::from(mutant!(OneEntryTooMany));
+                if entries.len() == most || bytes + size > BLOCK_BYTES {
                     let block = self.write(core::mem::take(&mut entries), effects)?;
                     ids.extend((0..block.entries().len()).map(|index| block.entry_id(index)));
                     bytes = BLOCK_OVERHEAD;
@@ -508,9 +514,11 @@ impl<S: Store> Replica<S> {
             }
             None => None,
         };
-        let others = self.ledger.tips().values().filter(|tip| own.is_none_or(|own| own.hash != tip.hash));
+        let is_other = |tip: &&Summary| own.is_none_or(|own| own.hash != tip.hash);
+        let others = self.ledger.tips().values().filter(is_other);
         let parents: Vec<Summary> = own.into_iter().chain(others.copied()).take(BLOCK_PARENTS).collect();
-        let timestamp = parents.iter().map(Summary::end).fold(self.now, Timestamp::max);
+        let bounds = parents.iter().filter(|_| !mutant!(OwnTimeByClock));
+        let timestamp = bounds.map(Summary::end).fold(self.now, Timestamp::max);
         let header = Header {
             ledger: self.config.ledger,
             author: self.me,
@@ -534,14 +542,16 @@ impl<S: Store> Replica<S> {
     ) -> Turn<S> {
         let records = self.proofs.recorded(&block);
         let (seq, late) = self.ledger.add(&mut self.store, &block, &records)?;
-        if late {
+        if late && !mutant!(LateUntold) {
             let key = block.key();
             self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
         }
         let summary = Summary { seq, ..crate::ledger::summarise(&block) };
         if !self.links.is_empty() {
             self.recent.insert(Record { summary, bytes: block.bytes().to_vec() });
-            self.spread(&summary, source);
+            if source.is_none() || !mutant!(NotForwarded) {
+                self.spread(&summary, source);
+            }
         }
         if summary.author == self.me && (source.is_some() || self.own.waits) {
             self.on_own_block(&summary.hash);

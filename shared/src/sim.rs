@@ -9,11 +9,13 @@ mod chaos;
 mod disk;
 mod lies;
 mod machine;
+mod masks;
 mod model;
 mod network;
 mod plan;
 mod random;
 mod report;
+mod rules;
 mod truth;
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -26,6 +28,7 @@ use self::{
     network::{Connection, Packet, Path},
     plan::Plan,
     random::{Random, Trace},
+    rules::Rules,
     truth::Truth,
 };
 use crate::{
@@ -77,6 +80,7 @@ struct World {
     healed: bool,
     liars: Liars,
     truth: Truth,
+    rules: Rules,
     trace: Trace,
     report: Report,
     seed: u64,
@@ -110,6 +114,7 @@ impl World {
             healed: false,
             liars: Liars::default(),
             truth: Truth::default(),
+            rules: Rules::default(),
             trace: Trace::default(),
             report: Report { seeds: 1, ..Report::new() },
             seed,
@@ -255,6 +260,7 @@ impl World {
         let machine = &mut self.machines[number];
         machine.next_token += 1;
         let token = machine.next_token;
+        self.note_asked(number, token);
         self.input(number, Input::Append { token, payloads }, false);
     }
 

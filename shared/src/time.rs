@@ -83,7 +83,9 @@ impl<K: Ord + Copy> Timers<K> {
     /// Time has gone on, or the wall clock was put back.
     pub fn tick(&mut self, now: Timestamp) {
         self.steady = self.steady.plus(now.since(self.wall));
-        self.wall = now;
+        if now > self.wall || !mutant!(ClockBackStops) {
+            self.wall = now;
+        }
     }
 
     /// The clock by which deadlines run. It only goes forward.

@@ -79,7 +79,10 @@ impl<S: Store> Replica<S> {
         if self.is_mending() {
             return self.offer_repair(block, effects);
         }
-        if self.ledger.contains(&self.store, &block)? {
+        if mutant!(HeldUnstored) {
+            self.note_source(&block, source);
+        }
+        if self.ledger.contains(&self.store, &block)? && !mutant!(KnownForgotten) {
             self.note_source(&block, source);
             return Ok(Outcome::Known);
         }
@@ -104,7 +107,7 @@ impl<S: Store> Replica<S> {
     fn check(&self, bytes: &[u8]) -> Result<Block, BlockError> {
         let block = Block::decode(bytes)?;
         let (came, here) = (block.header().ledger, self.config.ledger);
-        if came != here {
+        if came != here && !mutant!(LedgerUnchecked) {
             return Err(BlockError::WrongLedger { came, here });
         }
         match block.first_erased() {
@@ -143,7 +146,7 @@ impl<S: Store> Replica<S> {
                 let unknown: Vec<BlockHash> =
                     missing.into_iter().filter(|hash| self.pool.get(hash).is_none()).collect();
                 self.vouchers |= unknown.is_empty() && self.pool.has_zone();
-                if let Some(source) = source {
+                if let Some(source) = source.filter(|_| !mutant!(ParentsUnrequested)) {
                     self.request(source, &unknown);
                 }
                 let zone = self.ledger.in_zone(&block.header().author, block.header().height);
@@ -207,7 +210,7 @@ impl<S: Store> Replica<S> {
             }
         }
         let (author, height) = (block.header().author, block.header().height);
-        if self.ledger.in_zone(&author, height) {
+        if self.ledger.in_zone(&author, height) || mutant!(ForkOverlooked) {
             return Ok(true);
         }
         let parked = self.pool.sibling(author, height, &block.hash()).map(|other| Evidence::new(&other, block));
@@ -240,7 +243,7 @@ impl<S: Store> Replica<S> {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
         }
-        if lane == self.me && self.config.writes && self.config.successor.is_some() {
+        if lane == self.me && self.config.writes && self.config.successor.is_some() && !mutant!(SuccessorUnused) {
             self.on_own_fork(evidence, source)?;
             return Ok(true);
         }
@@ -252,7 +255,7 @@ impl<S: Store> Replica<S> {
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
         let mut void = self.void(&freezes)?;
-        if writes && !void.is_empty() {
+        if writes && !void.is_empty() && !mutant!(VouchForgotten) {
             self.vouch(effects)?;
             void = self.void(&freezes)?;
         }
@@ -260,7 +263,7 @@ impl<S: Store> Replica<S> {
         self.make_void(&void)?;
         self.pool.freeze(lane, height);
         effects.push(Effect::ForkDetected(Arc::new(evidence.clone())));
-        if writes {
+        if writes && !mutant!(FreezeUnrecorded) {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
             self.write(alloc::vec![entry], effects)?;
         }

@@ -120,7 +120,7 @@ impl<S: Store> Replica<S> {
             Message::EntryRequest { blocks } => {
                 if let Some(link) = self.links.get_mut(&id) {
                     let room = WANTED_PER_LINK.saturating_sub(link.answers.len());
-                    link.answers.extend(blocks.into_iter().take(room));
+                    link.answers.extend(blocks.into_iter().take(if mutant!(AnswersUnbounded) { 64 } else { room }));
                 }
             }
             Message::EntryResponse { blocks } => return self.on_blocks(id, blocks, effects),
@@ -242,6 +242,8 @@ impl<S: Store> Replica<S> {
                 // An unknown tip at or below ours is the other half of a fork: ours makes the proof.
                 if tip > height {
                     Ok(height)
+                } else if mutant!(HasOneTooMuch) {
+                    Ok(tip + 1)
                 } else if self.ledger.summary(&self.store, &hash)?.is_some_and(|own| own.author == head.author) {
                     Ok(tip)
                 } else {

@@ -1,7 +1,10 @@
 //! What the simulator looks at: whether every queue and list keeps its bound.
 
+use alloc::vec::Vec;
+
 use super::Replica;
 use crate::{
+    id::BlockHash,
     limits::{
         AUTHORS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES, TURN_ENTRIES,
         WANTED_PER_LINK, ZONE_BYTES,
@@ -16,6 +19,16 @@ impl<S: Store> Replica<S> {
     /// Whether blocks of the ledger are damaged or missing.
     pub fn is_repairing(&self) -> bool {
         !self.repairing.is_empty()
+    }
+
+    /// The blocks that no other block rests on.
+    pub fn tips(&self) -> Vec<BlockHash> {
+        self.ledger.tips().keys().copied().collect()
+    }
+
+    /// Whether this node may sign blocks now.
+    pub fn may_write(&self) -> bool {
+        self.config.writes && !self.own.waits && self.ledger.frozen_at(&self.me).is_none()
     }
 
     /// The first queue that is longer than its bound: its name, its length and the bound.

@@ -68,7 +68,7 @@ impl<S: Store> Replica<S> {
             }
             (None, Some(_)) => {}
         }
-        if self.config.dials > 0 || self.own.fork.is_some() {
+        if (self.config.dials > 0 && !mutant!(OwnLaneUnawaited)) || self.own.fork.is_some() {
             self.wait_for_own(self.config.dials);
         }
         Ok(())

@@ -44,7 +44,7 @@ impl<S: Store> Replica<S> {
         if !have.is_empty() {
             self.say(id, Message::Have { lanes: have.into_iter().collect() });
         }
-        if !taken.is_empty() {
+        if !taken.is_empty() && !mutant!(CreditKept) {
             self.say(id, Message::Credit { frames: taken.frames, bytes: taken.bytes });
         }
     }
@@ -134,6 +134,7 @@ impl<S: Store> Replica<S> {
             let page = self.store.lane(lane, from, FORKED)?;
             return Ok(page.iter().map(|record| record.summary).find(is_next));
         }
+        let height = height + u64::from(mutant!(RangeSkipsOne));
         let first = (*lane, height + 1, BlockHash::from_bytes([0; 32]));
         let at_hand =
             self.recent.blocks.range(first..).next().filter(|((author, at, _), _)| author == lane && *at == height + 1);
@@ -195,7 +196,9 @@ impl<S: Store> Replica<S> {
     pub(super) fn spread_freeze(&mut self, lane: NodeId, height: u64) -> Turn<S> {
         let next = self.next_in_lane(&lane, height.saturating_sub(1), None)?;
         for link in self.links.values_mut().filter(|link| link.peer().is_some()) {
-            link.proofs.insert(lane);
+            if !mutant!(FreezeUnspread) {
+                link.proofs.insert(lane);
+            }
             let has = link.has(&lane).min(height.saturating_sub(1));
             link.has.insert(lane, has);
             if let Some(next) = next.filter(|_| link.compared) {

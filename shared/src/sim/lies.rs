@@ -11,6 +11,7 @@ use crate::{
     block::{Block, Entry, Header, Kind, VerifiedBlock},
     effect::LinkId,
     id::{BlockHash, LedgerId, NodeId},
+    ledger::Evidence,
     limits::{ANSWER_BLOCKS, CLOCK_WINDOW, FRAME_BYTES, FRAME_TARGET_BYTES},
     time::Timestamp,
     wire::{Envelope, Head, Message, decode_frame},
@@ -105,8 +106,7 @@ impl World {
             }
             Lie::Withhold => self.withhold(number, link),
             Lie::FalseEvidence => {
-                let block = self.forge(number, |_| {});
-                let proof = [&[0x82][..], block.strip().bytes(), block.strip().bytes()].concat();
+                let proof = self.false_proof(number);
                 self.speak(number, link, Message::Evidence { proof }, true);
             }
             Lie::FalseHeads => self.false_heads(number, link),
@@ -227,6 +227,24 @@ impl World {
         for _ in 0..=self.random.below(20) {
             self.speak(number, link, message.clone(), false);
         }
+    }
+
+    /// One block twice; or two that an honest member never signed.
+    fn false_proof(&mut self, number: usize) -> Vec<u8> {
+        if self.random.per_mille(500) {
+            let victim = self.machines[self.random.index(self.plan.honest)].key.node();
+            let [a, b] = [(); 2].map(|()| {
+                self.forge(number, |header| {
+                    (header.author, header.height) = (victim, 1);
+                    header.parents.clear();
+                })
+            });
+            if let Ok(evidence) = Evidence::new(&a, &b) {
+                return evidence.encode();
+            }
+        }
+        let block = self.forge(number, |_| {});
+        [&[0x82][..], block.strip().bytes(), block.strip().bytes()].concat()
     }
 
     fn remember(&mut self, block: &VerifiedBlock) {

@@ -368,11 +368,17 @@ impl World {
             Ok(()) => {
                 self.machines[number].replica = Some(replica);
                 self.check_turn(number, taken, sole_refusable, &effects);
+                self.check_effects(number, &effects);
                 self.perform(number, effects);
                 self.plan_wake(number);
             }
             Err(ReplicaError::Damaged(_) | ReplicaError::Store(DiskError::Checksum)) => self.damaged(number),
-            Err(ReplicaError::Store(_)) => self.ended(number),
+            Err(ReplicaError::Store(_)) => {
+                if mutant!(ActsAfterFailure) {
+                    self.perform(number, effects);
+                }
+                self.ended(number);
+            }
         }
     }
 
@@ -382,6 +388,7 @@ impl World {
             match effect {
                 Effect::Send { link, bytes } => {
                     let bytes = self.withheld(number, bytes);
+                    let bytes = self.masked(number, link, bytes);
                     self.send(link, Packet::Frame { bytes, refusable: false });
                 }
                 Effect::Ping { link } => self.send(link, Packet::Ping),

@@ -43,6 +43,13 @@ pub(super) const INVARIANTS: &[&str] = &[
     "order_is_of_the_set",
     "what_counts_is_as_modelled",
     "frozen_lanes_are_equal",
+    "added_by_the_rules",
+    "late_blocks_are_told",
+    "restored_is_the_same",
+    "peers_prove_their_keys",
+    "members_can_write",
+    "appends_are_answered",
+    "freezes_are_recorded",
     "no_damage",
     "no_panic",
 ];
@@ -90,6 +97,10 @@ impl Truth {
 
     pub(super) fn keys_of(&self, machine: usize) -> Vec<NodeId> {
         self.owners.iter().filter(|(_, owner)| **owner == machine).map(|(key, _)| *key).collect()
+    }
+
+    pub(super) fn is_key_of(&self, machine: usize, key: &NodeId) -> bool {
+        self.owners.get(key) == Some(&machine)
     }
 
     pub(super) fn is_forked(&self, node: &NodeId) -> bool {
@@ -195,6 +206,7 @@ impl World {
         self.check("queues_keep_their_caps", over.is_none(), |_| format!("machine {number}: {over:?}"));
         self.check_work(number, taken, work, effects);
         if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
+            self.check_vouched(number, &removed, effects);
             self.check_removed(number, &removed);
         }
     }
@@ -372,6 +384,8 @@ impl World {
         let void = model::void(&blocks, &freezes);
         self.check("what_counts_is_as_modelled", void.is_empty(), |_| format!("{void:?} should be void"));
         self.check_rebuilt(&blocks, &order);
+        self.check_answered();
+        self.check_recorded();
     }
 
     /// The same blocks, given to a new replica in any order at any time, make the same ledger.
