@@ -7,6 +7,7 @@
 
 mod chaos;
 mod disk;
+mod large;
 mod lies;
 mod machine;
 mod masks;
@@ -20,6 +21,7 @@ mod truth;
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
+pub use large::large;
 pub use report::{Report, Violation};
 
 use self::{
@@ -100,6 +102,10 @@ impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::draw(seed, &mut random);
+        Self::of(seed, plan, random)
+    }
+
+    fn of(seed: u64, plan: Plan, random: Random) -> Self {
         let mut world = Self {
             plan,
             random,
@@ -257,6 +263,10 @@ impl World {
             alloc::vec![b'0' + random.below(10) as u8; len as usize]
         };
         let payloads = (0..entries).map(|_| payload(&mut self.random, self.plan.large && entries < 4)).collect();
+        self.write(number, payloads);
+    }
+
+    fn write(&mut self, number: usize, payloads: Vec<Vec<u8>>) {
         let machine = &mut self.machines[number];
         machine.next_token += 1;
         let token = machine.next_token;

@@ -14,36 +14,45 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shared::sim::{Report, Violation, run};
+use shared::sim::{Report, Violation, large, run};
 
 const USAGE: &str = "\
 usage: sim [FIRST [COUNT]] [--threads N] [--traces]
+       sim --large [MEMBERS]
 
   FIRST      the first seed (0)
   COUNT      how many seeds (1000)
   --threads  how many at once (the number of cores)
   --traces   prints each seed's trace: equal seeds give equal traces in every build
+  --large    instead: one network of so many members (1000) and a relay, each writes ten entries and all get in step
 
 Prints a line for each fault, lie and promise, and ends with 1 if a promise was broken, with 2 if the command line is wrong.";
 /// Broken promises that are shown; the rest is counted.
 const SHOWN: usize = 20;
+
+/// Members of a large network, and what it may cost.
+const MEMBERS: usize = 1000;
+const LARGE_TIME: Duration = Duration::from_secs(600);
+const LARGE_MEMORY_MIB: u64 = 8 * 1024;
 
 struct Options {
     first: u64,
     count: u64,
     threads: usize,
     traces: bool,
+    large: bool,
 }
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false };
+        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false, large: false };
         let mut place = 0;
         let number = |word: &str| word.parse::<u64>().map_err(|error: ParseIntError| format!("{word:?}: {error}"));
         while let Some(word) = words.next() {
             match (word.as_str(), place) {
                 ("--traces", _) => options.traces = true,
+                ("--large", _) => options.large = true,
                 ("--threads", _) => {
                     let word = words.next().ok_or("--threads needs a number")?;
                     options.threads = number(&word)?.clamp(1, 1024) as usize;
@@ -68,9 +77,48 @@ fn main() -> ExitCode {
     // A panic is caught and reported with its seed; its own lines would only stand between.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
+    if options.large {
+        let members = if options.first == 0 { MEMBERS } else { options.first as usize };
+        return large_network(members);
+    }
     let total = simulate(&options);
     print(&total, began.elapsed());
     if total.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One large network. Beside its promises, time and memory are bounded.
+fn large_network(members: usize) -> ExitCode {
+    let began = Instant::now();
+    let report = large(members, |written, total| {
+        if std::io::stderr().is_terminal() && written.is_multiple_of(100) {
+            eprint!("\r{written} of {total} entries written ");
+            _ = std::io::stderr().flush();
+        }
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let memory = peak_memory();
+    for Violation { invariant, what, .. } in &report.violations {
+        println!("the network breaks {invariant}: {what}");
+    }
+    let good = report.violations.is_empty()
+        && began.elapsed() <= LARGE_TIME
+        && memory.is_none_or(|mib| mib <= LARGE_MEMORY_MIB);
+    println!(
+        "sim.large {} nodes={members} entries={} seconds={seconds:.1} peak_memory_mib={} turns={} in_step={:.1}s",
+        verdict(good),
+        report.acked,
+        memory.map_or("unknown".to_owned(), |mib| mib.to_string()),
+        report.turns,
+        report.converged as f64 / 1e6,
+    );
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// MiB that the process had in memory at most, where the system tells (Linux).
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? / 1024)
 }
 
 fn simulate(options: &Options) -> Report {
