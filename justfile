@@ -3,8 +3,8 @@
 # Format, lints, types, licences, docs, and that `shared` builds without std.
 check:
     cargo fmt --all --check
-    cargo clippy --workspace --exclude relay-worker --exclude cairn-wasm --all-targets -- -D warnings
-    cargo clippy -p relay-worker -p cairn-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
+    cargo clippy --workspace --exclude relay-worker --exclude cairn-wasm --exclude sim-wasm --all-targets -- -D warnings
+    cargo clippy -p relay-worker -p cairn-wasm -p sim-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps -p shared -p node
     cargo build -p shared --target wasm32-unknown-unknown
     cargo build -p shared --target thumbv7em-none-eabi
@@ -41,6 +41,22 @@ power images="10000" seed="1":
 # Every operation on the disk fails once, in five ways.
 operations:
     cargo test -p faults --test operations -- --nocapture
+# Networks of real replicas and every fault, one for each seed: just sim 0 1000
+sim first="0" count="1000":
+    cargo run --release -p shared --features sim --bin sim -- {{first}} {{count}}
+
+# Planted bugs, and how soon the simulator notices each: just mutants, or some of them by name
+mutants *names:
+    cargo run --release -p shared --features mutants --bin mutants -- {{names}}
+
+# Whether seeds do the same in every build: release, debug and wasm.
+traces count="1000":
+    node scripts/traces.mjs {{count}}
+
+# One network of a thousand members and a relay: 10,000 entries reach all.
+large members="1000":
+    cargo run --release -p shared --features sim --bin sim -- --large {{members}}
+
 # Fuzz targets by libFuzzer on nightly: just fuzz session 600. On stable, without coverage: cargo run -p fuzz
 fuzz target="all" seconds="600":
     node scripts/fuzz.mjs {{target}} {{seconds}}

@@ -13,7 +13,14 @@ const WASM = "wasm32-unknown-unknown";
 const BARE = "thumbv7em-none-eabi";
 const DENY = ["--", "-D", "warnings"];
 /** The packages that only make sense in wasm. */
-const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm"];
+const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm", "-p", "sim-wasm"];
+/** The simulator, of the profile that the tests of shared are built with. */
+const SIM = ["run", "-p", "shared", "--features", "mutants"];
+/** Planted bugs of every part of the rules that do not live long; `just mutants` tries all. */
+const PLANTED = [
+  ["signature_unchecked", "ledger_unchecked", "future_refused", "known_forgotten", "held_unstored", "evidence_unchecked"],
+  ["freeze_unsaved", "zone_unvouched", "commit_before_seal", "own_time_by_clock", "proof_unchecked", "range_skips_one"],
+].flat();
 
 /** @type {[name: string, program: string, ...args: string[]]} */
 const swarm = ["load and slow readers, the short version", "cargo", "run", "-p", "node", "--example", "swarm", "--", "quick"];
@@ -33,6 +40,8 @@ const steps = [
     "relay-worker",
     "--exclude",
     "cairn-wasm",
+    "--exclude",
+    "sim-wasm",
     "--all-targets",
     ...DENY,
   ],
@@ -42,6 +51,8 @@ const steps = [
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],
+  ["simulator", "cargo", ...SIM, "--bin", "sim", "--", "0", "600"],
+  ["planted bugs", "cargo", ...SIM, "--bin", "mutants", "--", ...PLANTED],
   ["node builds", "cargo", "build", "-p", "node"],
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),
@@ -50,6 +61,7 @@ const steps = [
   ["fuzz, 10 s a target", "cargo", "run", "-p", "fuzz", "--", "run", "--seconds", "10"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
+  ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
   ["system tests", "vitest", "run", "--project", "system"],
 ];
 

@@ -489,9 +489,7 @@ impl Ledger {
         let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
         for (author, lane) in &self.lanes {
             let mut tips: Vec<(u64, BlockHash)> = lane.iter().map(|(hash, height)| (*height, *hash)).collect();
-            if !mutant!(TipsUnsorted) {
-                tips.sort_unstable();
-            }
+            tips.sort_unstable();
             heads.insert(*author, Head { author: *author, tips, frozen: 0 });
         }
         for (author, freeze) in &self.frozen {
@@ -510,9 +508,7 @@ impl Ledger {
             digest.update((head.tips.len() as u64).to_be_bytes());
             for (height, hash) in &head.tips {
                 digest.update(height.to_be_bytes());
-                if !mutant!(DigestOfHeights) {
-                    digest.update(hash.as_bytes());
-                }
+                digest.update(hash.as_bytes());
             }
         }
         digest.finalize().into()

@@ -77,12 +77,8 @@ mod planted {
         RangeSkipsOne "range_skips_one" "a lane's range begins one block too late",
         HasOneTooMuch "has_one_too_much" "a peer is believed to have one block more than it has",
         NotForwarded "not_forwarded" "a block that came over a link is not sent on",
-        ParentsUnrequested "parents_unrequested" "missing parents are not asked for",
-        AnswersUnbounded "answers_unbounded" "a peer may ask for any number of blocks at once",
         CreditKept "credit_kept" "credit is never given back",
-        DigestOfHeights "digest_of_heights" "two ledgers are equal when their lanes have equal heights",
-        TipsUnsorted "tips_unsorted" "the tips of a forked lane are told in order of the hashes",
-        SettledAlways "settled_always" "a link that outlived hibernation is never compared again",
+        HeadsUncompared "heads_uncompared" "two ledgers count as equal without a look at their heads",
         // Time and storage: `time`, `ledger`, `repair`, `mending`.
         ClockBackStops "clock_back_stops" "a clock that steps back stops all deadlines",
         ArrivalOrder "arrival_order" "a late block is put at the end of the order",

@@ -146,7 +146,7 @@ impl<S: Store> Replica<S> {
                 let unknown: Vec<BlockHash> =
                     missing.into_iter().filter(|hash| self.pool.get(hash).is_none()).collect();
                 self.vouchers |= unknown.is_empty() && self.pool.has_zone();
-                if let Some(source) = source.filter(|_| !mutant!(ParentsUnrequested)) {
+                if let Some(source) = source {
                     self.request(source, &unknown);
                 }
                 let zone = self.ledger.in_zone(&block.header().author, block.header().height);

@@ -10,6 +10,7 @@ use crate::{
         WANTED_PER_LINK, ZONE_BYTES,
     },
     store::Store,
+    time::Timestamp,
 };
 
 /// Frames of a turn that need no credit: heads of all authors in pages, and answers to what one turn brings.
@@ -24,6 +25,11 @@ impl<S: Store> Replica<S> {
     /// The blocks that no other block rests on.
     pub fn tips(&self) -> Vec<BlockHash> {
         self.ledger.tips().keys().copied().collect()
+    }
+
+    /// When the next deadline is, blocks that wait for their time left aside.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.next()
     }
 
     /// Whether this node may sign blocks now.

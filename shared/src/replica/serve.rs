@@ -25,11 +25,15 @@ impl<S: Store> Replica<S> {
     pub(super) fn serve_links(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         for id in ids {
-            self.acknowledge(id);
-            self.serve(id, effects)?;
+            // On a hub most links have nothing to say in most turns.
+            if self.links.get(&id).is_some_and(|link| !link.is_quiet()) {
+                self.acknowledge(id);
+                self.serve(id, effects)?;
+            }
             if let Some(link) = self.links.get_mut(&id) {
                 let state = link.save(self.pool.holds_from(id));
-                if state != link.remembered {
+                if state[..] != link.remembered {
+                    let state = state.to_vec();
                     link.remembered.clone_from(&state);
                     effects.push(Effect::Remember { link: id, state });
                 }

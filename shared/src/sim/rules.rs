@@ -13,11 +13,11 @@ use crate::{
     effect::{Added, AppendError, Effect},
     id::{BlockHash, EntryId, NodeId},
     key::Key,
-    limits::CLOCK_WINDOW,
+    limits::{CLOCK_WINDOW, OWN_LANE_MOST},
     proofs::Proofs,
     replica::{Config, Replica},
     store::{MemoryStore, Page, ReadStore, Summary},
-    time::Timestamp,
+    time::{SECOND, Timestamp},
 };
 
 /// Turns between two looks at whether the disk says what the replica says.
@@ -54,6 +54,12 @@ impl World {
             }
         }
         self.check_order_told(number, effects);
+        let machine = &self.machines[number];
+        let next = machine.replica.as_ref().and_then(Replica::next_deadline);
+        let wait = next.map_or(0, |next| next.since(machine.clock(self.now)));
+        self.check("deadlines_are_near", wait <= OWN_LANE_MOST, |_| {
+            format!("machine {number} has its next deadline in {} s", wait / SECOND)
+        });
         if self.report.turns.is_multiple_of(RESTORE_EVERY) {
             self.check_restored(number);
         }

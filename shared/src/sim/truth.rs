@@ -45,6 +45,7 @@ pub(super) const INVARIANTS: &[&str] = &[
     "frozen_lanes_are_equal",
     "added_by_the_rules",
     "late_blocks_are_told",
+    "deadlines_are_near",
     "restored_is_the_same",
     "peers_prove_their_keys",
     "members_can_write",
