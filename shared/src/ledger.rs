@@ -599,7 +599,7 @@ fn evidence_key(lane: &NodeId) -> String {
 /// Reads a block of this replica's own store.
 pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaError<E>> {
     match Block::decode(bytes) {
-        Ok(block) if block.hash() == hash || mutant!(DamageUnnoticed) => Ok(block),
+        Ok(block) if block.hash() == hash => Ok(block),
         _ => Err(ReplicaError::Damaged(hash)),
     }
 }
@@ -609,7 +609,7 @@ pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaE
 pub(crate) fn checked<E>(record: &Record) -> Result<Block, ReplicaError<E>> {
     let block = decode(record.summary.hash, &record.bytes)?;
     let seq = record.summary.seq;
-    if seq <= COUNT && (Summary { seq, ..summarise(&block) }) == record.summary || mutant!(DamageUnnoticed) {
+    if seq <= COUNT && (Summary { seq, ..summarise(&block) }) == record.summary {
         Ok(block)
     } else {
         Err(ReplicaError::Damaged(record.summary.hash))

@@ -84,7 +84,6 @@ mod planted {
         ArrivalOrder "arrival_order" "a late block is put at the end of the order",
         CheckpointTipless "checkpoint_tipless" "the checkpoint forgets the tips",
         CheckpointAhead "checkpoint_ahead" "the checkpoint counts one block that is still to come",
-        DamageUnnoticed "damage_unnoticed" "what is read from the store is handed on whatever became of it",
         RepairUnnoted "repair_unnoted" "a restart forgets which blocks are to be repaired",
     }
 

@@ -7,13 +7,13 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{World, disk::all, machine::Kind, network::side};
+use super::{Target, World, disk::all, machine::Kind, network::side};
 use crate::{
     block::{Block, VerifiedBlock},
     effect::{Added, AppendError, Effect},
     id::{BlockHash, EntryId, NodeId},
     key::Key,
-    limits::{CLOCK_WINDOW, OWN_LANE_MOST},
+    limits::{CLOCK_WINDOW, OWN_LANE, OWN_LANE_MOST},
     proofs::Proofs,
     replica::{Config, Replica},
     store::{MemoryStore, Page, ReadStore, Summary},
@@ -63,6 +63,24 @@ impl World {
         if self.report.turns.is_multiple_of(RESTORE_EVERY) {
             self.check_restored(number);
         }
+    }
+
+    /// An honest machine that has a block and is dialled at a start: soon after it, nothing is signed before it has answered.
+    pub(super) fn could_have_waited(&self, number: usize, hash: &BlockHash) -> Option<usize> {
+        let machine = &self.machines[number];
+        if self.now >= machine.started + OWN_LANE {
+            return None;
+        }
+        let answers = |target: &&Target| {
+            let peer = &self.machines[target.machine];
+            let connection = target.connection.map(|connection| &self.connections[connection]);
+            let dialled = connection.is_some_and(|c| !c.broken && c.ends.iter().all(|end| end.open));
+            let has = peer.disk.durable().summary(hash).is_ok_and(|summary| summary.is_some());
+            let awake = peer.replica.is_some() && !peer.paused(machine.started) && !peer.paused(self.now);
+            let reached = awake && !self.is_hindered(number, target.machine);
+            peer.is_honest() && reached && has && (dialled || !target.tried)
+        };
+        machine.targets.iter().find(answers).map(|target| target.machine)
     }
 
     /// Rules 1 to 6 for a block that a replica has added, by their wording.

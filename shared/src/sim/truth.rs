@@ -136,7 +136,7 @@ impl World {
         let before = self.truth.signed.insert((author, height), hash);
         if let Some(before) = before {
             let forgot = self.truth.unremembered.get(&author).is_some_and(|lost| lost.contains(&before));
-            let told = self.could_have_asked(number, &before);
+            let told = self.could_have_asked(number, &before).or_else(|| self.could_have_waited(number, &before));
             self.check("signed_once", forgot && told.is_none(), |_| match told {
                 Some(peer) => format!("machine {number} signed height {height} again, though {peer} could have told"),
                 None => format!("machine {number} signed height {height} twice"),
@@ -167,7 +167,7 @@ impl World {
     }
 
     /// Whether something is in the way between two machines.
-    fn is_hindered(&self, a: usize, b: usize) -> bool {
+    pub(super) fn is_hindered(&self, a: usize, b: usize) -> bool {
         [(a, b), (b, a)].iter().any(|way| {
             self.paths.get(way).is_some_and(|path| {
                 path.blocked || path.bytes_per_second > 0 || path.loss + path.duplicate + path.reorder > 0
