@@ -57,14 +57,38 @@ const SPARE_KEY: u64 = 2000;
 /// Something that happens at a time.
 #[derive(Debug, Clone)]
 enum Event {
-    Turn { machine: usize },
-    Wake { machine: usize },
-    Packet { connection: usize, side: usize, packet: Packet },
-    Dial { machine: usize, slot: usize },
-    Start { machine: usize },
-    Unblock { from: usize, to: usize },
-    Append { machine: usize },
-    Lie { machine: usize },
+    Turn {
+        machine: usize,
+    },
+    Wake {
+        machine: usize,
+    },
+    Packet {
+        connection: usize,
+        side: usize,
+        packet: Packet,
+    },
+    Dial {
+        machine: usize,
+        slot: usize,
+    },
+    Start {
+        machine: usize,
+    },
+    Unblock {
+        from: usize,
+        to: usize,
+    },
+    Append {
+        machine: usize,
+    },
+    /// Somebody writes as soon as the machine runs.
+    Write {
+        machine: usize,
+    },
+    Lie {
+        machine: usize,
+    },
     Fault,
 }
 
@@ -243,6 +267,7 @@ impl World {
                     self.later(self.plan.append_every * self.plan.honest as u64, Event::Append { machine });
                 }
             }
+            Event::Write { machine } => self.append(machine),
             Event::Lie { machine } if !self.healed => {
                 self.lie(machine);
                 self.later(self.plan.lie_every, Event::Lie { machine });

@@ -176,6 +176,10 @@ impl World {
             Err(ReplicaError::Store(_)) => return self.ended(number),
         }
         self.perform(number, effects);
+        if writes && !self.healed && self.random.per_mille(500) {
+            let wait = self.random.below(SECOND);
+            self.schedule(now + wait, Event::Write { machine: number });
+        }
         for slot in 0..self.machines[number].targets.len() {
             if self.machines[number].targets[slot].connection.is_none() {
                 let wait = self.random.below(SECOND / 10);
