@@ -298,7 +298,10 @@ impl<S: Store> Replica<S> {
             effects.push(Effect::OrderChanged { from });
         }
         self.serve_links(effects)?;
-        if !mutant!(CommitSkipped) && !mutant!(CommitBeforeSeal) {
+        if mutant!(CommitBeforeSeal) {
+            return Ok(());
+        }
+        if !mutant!(CommitSkipped) {
             self.store.commit()?;
         }
         Ok(())
