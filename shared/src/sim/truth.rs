@@ -20,6 +20,7 @@ use crate::{
     id::{BlockHash, EntryId, NodeId},
     key::Key,
     ledger::{Evidence, stored_evidence},
+    limits::CLOCK_WINDOW,
     replica::{Config, Replica},
     store::{MemoryStore, ReadStore},
     time::{MINUTE, SECOND, Timestamp},
@@ -71,6 +72,7 @@ const PATIENCE: u64 = 2 * SECOND;
 struct Signed {
     author: NodeId,
     height: u64,
+    timestamp: Timestamp,
 }
 
 /// What only an all-knowing observer knows.
@@ -147,7 +149,7 @@ impl World {
         } else {
             self.report.checked("signed_once");
         }
-        self.truth.blocks.insert(hash, Signed { author, height });
+        self.truth.blocks.insert(hash, Signed { author, height, timestamp: header.timestamp });
         self.truth.latest = self.truth.latest.max(block.end());
         self.liars.hear(block);
     }
@@ -155,6 +157,11 @@ impl World {
     /// An honest peer that has a block, has long been linked, and is reached without hindrance.
     fn could_have_asked(&self, number: usize, hash: &BlockHash) -> Option<usize> {
         let machine = &self.machines[number];
+        // By a clock that is behind, the block has not been written yet: the node cannot take it in.
+        let early = |signed: &Signed| signed.timestamp > machine.clock(self.now).plus(CLOCK_WINDOW);
+        if self.truth.blocks.get(hash).is_some_and(early) {
+            return None;
+        }
         machine.up.iter().find_map(|(link, (_, since))| {
             let (connection, side) = side(*link);
             let connection = &self.connections[connection];
