@@ -224,6 +224,13 @@ impl<S: Store> Replica<S> {
         }
         if last {
             self.queue_lanes(id)?;
+            // What the peer could not give before it may have by now.
+            if !self.repairing.is_empty()
+                && let Some(link) = self.links.get_mut(&id)
+            {
+                link.wanted.clear();
+                self.request_repairs(id);
+            }
             self.on_own_compared(id, effects)?;
         }
         Ok(())

@@ -242,6 +242,7 @@ impl World {
         self.healed = true;
         let blocked: Vec<_> = self.paths.iter().filter(|(_, path)| path.blocked).map(|(way, _)| *way).collect();
         blocked.into_iter().for_each(|(from, to)| self.unblock(from, to));
+        self.break_narrow();
         for path in self.paths.values_mut() {
             path.bytes_per_second = 0;
             path.delay = path.delay.min(SECOND / 10);

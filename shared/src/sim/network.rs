@@ -209,6 +209,21 @@ impl World {
         }
     }
 
+    /// What still squeezes through a narrow path would do so long after the path is wide: those connections end.
+    pub(super) fn break_narrow(&mut self) {
+        for connection in &mut self.connections {
+            let machines = [connection.ends[0].machine, connection.ends[1].machine];
+            for side in 0..2 {
+                let way = (machines[1 - side], machines[side]);
+                if self.paths.get(&way).is_some_and(|path| path.bytes_per_second > 0) {
+                    connection.broken = true;
+                    connection.ends[side].free = self.now;
+                    connection.ends[side].last = self.now;
+                }
+            }
+        }
+    }
+
     /// A packet has arrived.
     pub(super) fn arrive(&mut self, number: usize, side: usize, packet: Packet) {
         let connection = &self.connections[number];
