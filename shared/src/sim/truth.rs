@@ -228,7 +228,8 @@ impl World {
         let again = if frozen { (1 + news) * READS_PER_BLOCK * (stored + 64) } else { 0 };
         // Once a second, all that waits is gone through.
         let waiting = self.machines[number].replica.as_ref().map_or(0, |replica| replica.parked().0 as u64);
-        let waiting = waiting * READS_PER_WAITING;
+        let found = effects.iter().filter(|effect| matches!(effect, Effect::Added(_))).count() as u64;
+        let waiting = (waiting + found) * READS_PER_WAITING;
         let allowed = READS_PER_INPUT * (1 + inputs) + (bytes_in + sent as u64) / BYTES_PER_READ + again + waiting;
         self.report.reads = self.report.reads.max(work.reads);
         self.check("work_is_bounded", work.reads <= allowed, |_| {
