@@ -41,6 +41,7 @@ power images="10000" seed="1":
 # Every operation on the disk fails once, in five ways.
 operations:
     cargo test -p faults --test operations -- --nocapture
+
 # Networks of real replicas and every fault, one for each seed: just sim 0 1000
 sim first="0" count="1000":
     cargo run --release -p shared --features sim --bin sim -- {{first}} {{count}}

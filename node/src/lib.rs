@@ -13,3 +13,6 @@ pub mod metrics;
 pub mod salvage;
 pub mod socketio;
 pub mod store;
+
+/// Built together with the simulator, it would let in whoever calls itself simulated.
+const _: () = assert!(!shared::key::SIMULATED, "a node must be built without the feature `sim` of `shared`");

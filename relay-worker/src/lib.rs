@@ -15,6 +15,9 @@ use std::fmt;
 use shared::LedgerId;
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
 
+/// Built together with the simulator, it would let in whoever calls itself simulated.
+const _: () = assert!(!shared::key::SIMULATED, "a relay must be built without the feature `sim` of `shared`");
+
 /// The binding of wrangler.toml under which the rooms are found.
 const ROOMS: &str = "ROOMS";
 

@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::id::NodeId;
 
+/// Whether this build takes simulated keys for good ones. A node or a relay must not be built so.
+pub const SIMULATED: bool = cfg!(feature = "sim");
+
 /// Why a signature does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
