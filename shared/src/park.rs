@@ -136,14 +136,15 @@ impl Pool {
         Some(parked)
     }
 
-    /// Forgets what came over a link that is gone: its peer sends it again when it is back.
-    pub(crate) fn drop_link(&mut self, link: LinkId) {
+    /// Forgets what came over a link that is gone: its peer sends it again when it is back. Whether there was anything.
+    pub(crate) fn drop_link(&mut self, link: LinkId) -> bool {
         let from_link = |parked: &&Parked| parked.source == Some(link) && parked.wait != Wait::Voucher;
         let hashes: Vec<BlockHash> = self.blocks.values().filter(from_link).map(|parked| parked.block.hash()).collect();
         for hash in &hashes {
             self.remove(hash);
         }
         self.link_bytes.remove(&link);
+        !hashes.is_empty()
     }
 
     /// Blocks here that rest on this one.

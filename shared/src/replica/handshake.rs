@@ -7,7 +7,7 @@ use crate::{
     effect::{CloseReason, Effect, LinkId, Role},
     id::NodeId,
     key,
-    limits::{HANDSHAKE, LINKS, PING_EVERY},
+    limits::{HANDSHAKE, LINKS, PING_EVERY, RESYNC_EVERY},
     store::Store,
     sync::{Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
@@ -56,12 +56,25 @@ impl<S: Store> Replica<S> {
         for timer in [Timer::Handshake(id), Timer::Ping(id), Timer::Pong(id), Timer::Stall(id), Timer::Resync(id)] {
             self.timers.stop(timer);
         }
-        self.pool.drop_link(id);
+        if self.pool.drop_link(id) {
+            self.resync_all();
+        }
         self.on_own_link_gone(link.role, &link.own);
         if let Some(node) = link.peer() {
             effects.push(Effect::PeerDown { link: id, node });
             if link.holds > 0 {
                 effects.push(self.held());
+            }
+        }
+    }
+
+    /// Compares heads again on every link: what was forgotten may have come over them too, and their peers think that it is
+    /// here.
+    fn resync_all(&mut self) {
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.peer().is_some()) {
+            link.resync = true;
+            if !self.timers.is_set(Timer::Resync(*id)) {
+                self.timers.set(Timer::Resync(*id), RESYNC_EVERY);
             }
         }
     }
