@@ -83,6 +83,8 @@ pub(super) struct Truth {
     signed: BTreeMap<(NodeId, u64), BlockHash>,
     blocks: BTreeMap<BlockHash, Signed>,
     acked: BTreeSet<BlockHash>,
+    /// A disk was exchanged: what a machine says that it has may be of the time before.
+    exchanged: bool,
     /// Everybody honest who had these lost them.
     lost: BTreeSet<BlockHash>,
     /// Blocks that a disk lost whose owner wrote them.
@@ -267,6 +269,7 @@ impl World {
 
     /// A disk was exchanged: what nobody else has is lost.
     pub(super) fn check_lost(&mut self, number: usize, before: &BTreeSet<BlockHash>) {
+        self.truth.exchanged = true;
         let after = self.machines[number].disk.hashes();
         for hash in before.difference(&after) {
             self.check_lost_block(number, *hash);
@@ -304,7 +307,7 @@ impl World {
     }
 
     pub(super) fn check_held(&mut self, number: usize, height: u64, nodes: u32) {
-        if nodes == 0 || !self.truth.unremembered.is_empty() || !self.truth.lost.is_empty() {
+        if nodes == 0 || self.truth.exchanged {
             return;
         }
         let author = self.machines[number].node();
