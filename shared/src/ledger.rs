@@ -225,6 +225,9 @@ impl Ledger {
             key = Some(last.summary.key());
             for record in &page {
                 let block = checked(record)?;
+                if self.last.is_some_and(|last| record.summary.key() <= last) {
+                    return Err(ReplicaError::Damaged(record.summary.hash));
+                }
                 self.note(&record.summary, &block.header().parents, record.bytes.len());
                 // The list of frozen lanes may be among what was lost.
                 for evidence in proofs.evidence(&block) {
@@ -248,6 +251,10 @@ impl Ledger {
                 return Ok(());
             }
             for record in &page {
+                // Exchanged pages give the rows in another order, and a tip that is none would stay.
+                if record.summary.seq <= self.last_seq {
+                    return Err(ReplicaError::Damaged(record.summary.hash));
+                }
                 self.note(&record.summary, &checked(record)?.header().parents, record.bytes.len());
             }
         }
