@@ -119,13 +119,16 @@ impl World {
     }
 
     pub(super) fn path(&mut self, from: usize, to: usize) -> &Path {
-        let plan = &self.plan;
+        let (plan, healed) = (&self.plan, self.healed);
         let random = &mut self.random;
         let counts = &mut self.report;
         self.paths.entry((from, to)).or_insert_with(|| {
             let mut path = Path { delay: random.between(50, plan.delay), ..Path::default() };
             path.jitter = if plan.jitter > 0 { random.below(plan.jitter) } else { 0 };
             counts.fault(Fault::Latency);
+            if healed {
+                return Path { delay: path.delay.min(SECOND / 10), ..Path::default() };
+            }
             if plan.has(Fault::Narrow) && random.per_mille(300) {
                 path.bytes_per_second = random.between(2_000, 100_000);
                 counts.fault(Fault::Narrow);
