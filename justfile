@@ -4,7 +4,9 @@
 check:
     cargo fmt --all --check
     cargo clippy --workspace --exclude relay-worker --exclude cairn-wasm --exclude sim-wasm --all-targets -- -D warnings
-    cargo clippy -p relay-worker -p cairn-wasm -p sim-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
+    cargo clippy -p relay-worker -p cairn-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
+    cargo clippy -p sim-wasm --all-targets --target wasm32-unknown-unknown -- -D warnings
+    cargo clippy -p shared --features mutants --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps -p shared -p node
     cargo build -p shared --target wasm32-unknown-unknown
     cargo build -p shared --target thumbv7em-none-eabi
