@@ -255,7 +255,7 @@ impl World {
         let is_loss = |hash: &&BlockHash| {
             let forked = |signed: &Signed| self.truth.forked.get(&signed.author).is_some_and(|at| *at <= signed.height);
             let signed = self.truth.blocks.get(*hash);
-            signed.is_some_and(|signed| !self.truth.is_excused(hash) && !(relay && forked(signed)))
+            signed.is_some_and(|signed| !(self.truth.is_excused(hash) || relay && forked(signed)))
         };
         let honest = gone.iter().find(is_loss);
         let honest = honest.copied();
