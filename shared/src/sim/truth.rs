@@ -280,11 +280,6 @@ impl World {
         let after = self.machines[number].disk.hashes();
         for hash in before.difference(&after) {
             self.check_lost_block(number, *hash);
-            if let Some(signed) = self.truth.blocks.get(hash)
-                && self.truth.owners.get(&signed.author) == Some(&number)
-            {
-                self.truth.unremembered.entry(signed.author).or_default().insert(*hash);
-            }
         }
     }
 
@@ -310,6 +305,11 @@ impl World {
         };
         if !self.machines.iter().enumerate().any(has) {
             self.truth.lost.insert(hash);
+        }
+        if let Some(signed) = self.truth.blocks.get(&hash)
+            && self.truth.owners.get(&signed.author) == Some(&number)
+        {
+            self.truth.unremembered.entry(signed.author).or_default().insert(hash);
         }
     }
 
