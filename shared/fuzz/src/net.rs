@@ -223,7 +223,13 @@ impl Net {
 
     /// Ends all faults: clocks agree again and nothing is ahead of them, every node meets every other.
     pub(crate) fn heal(&mut self) {
-        let latest = self.nodes.iter().map(|node| node.clock).max().unwrap_or(START) + limits::CLOCK_WINDOW;
+        // The time of every block has come, also of one that was written by a clock which was put back since.
+        let written = |node: &Node| {
+            let Ok(last) = node.replica.store().before(None, Page::ONE);
+            last.first().map_or(START, |record| record.summary.timestamp.micros())
+        };
+        let times = self.nodes.iter().map(|node| node.clock.max(written(node)));
+        let latest = times.max().unwrap_or(START) + limits::CLOCK_WINDOW;
         for _ in 0..2 {
             self.ends().into_iter().for_each(|end| self.cut(end));
             for node in 0..self.nodes.len() {
