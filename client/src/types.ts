@@ -142,6 +142,8 @@ export interface NodeStatus {
   readonly frozen: readonly { readonly author: string; readonly height: number }[];
   /** How many linked nodes hold this node's own blocks, up to which height. */
   readonly held: { readonly height: number; readonly nodes: number };
+  /** Damaged or missing blocks that are still to come; until they are there, nothing is appended. */
+  readonly repairing: number;
   /** Blocks that wait for a parent or for their time. */
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */

@@ -27,6 +27,7 @@ const statusKeys: Keys<NodeStatus> = {
   version: true,
   node: true,
   former_nodes: true,
+  repairing: true,
   ledger: true,
   name: true,
   uptime_seconds: true,
