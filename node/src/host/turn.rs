@@ -301,8 +301,8 @@ impl Turns {
         self.identity.set(new, former);
         warn!(
             "two blocks of one height carry the signature of this node, {old}: most likely a backup of it was restored \
-             while the network was not reachable, or a copy of its data directory is in use. That lane is frozen. Nothing \
-             that was acknowledged is lost. This node goes on as {new}"
+             while the network was not reachable, or a copy of its data directory is in use. That lane is frozen. What \
+             this node has of both stays. It goes on as {new}"
         );
         self.tell(Event::Succeeded { old, new });
         Ok(())
