@@ -33,8 +33,8 @@ restart entries="1000000" starts="100":
     target/release/crash restart {{entries}} {{starts}}
 
 # Single bits of a closed store are flipped, then pages cut, exchanged and emptied: the truth or an error, never a wrong answer.
-flips count="20000" seed="1":
-    cargo run --release -p faults --bin flips -- {{count}} {{seed}}
+flips count="20000" seed="1" *kind:
+    cargo run --release -p faults --bin flips -- {{count}} {{seed}} {{kind}}
 
 # Power is lost at so many moments; nothing acknowledged may be lost.
 power images="10000" seed="1":

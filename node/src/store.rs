@@ -368,9 +368,9 @@ impl ReadStore for SqliteStore {
         self.reader.block(hash)
     }
 
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>> {
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page) -> Result<Vec<Record>> {
         self.flush()?;
-        self.reader.lane(author, from, page)
+        self.reader.lane_from(author, height, hash, page)
     }
 
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {

@@ -143,10 +143,11 @@ impl ReadStore for DurableObjectStore {
         Ok(self.page("WHERE hash = ?", vec![blob(hash.as_bytes())], Page::ONE)?.pop())
     }
 
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>> {
-        let Ok(from) = integer(from) else { return Ok(Vec::new()) };
-        let filter = "WHERE author = (SELECT id FROM authors WHERE key = ?) AND height >= ? ORDER BY height, hash";
-        self.page(filter, vec![blob(author.as_bytes()), from], page)
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page) -> Result<Vec<Record>> {
+        let Ok(height) = integer(height) else { return Ok(Vec::new()) };
+        let filter = "WHERE author = (SELECT id FROM authors WHERE key = ?) AND (height, hash) >= (?, ?)
+            ORDER BY height, hash";
+        self.page(filter, vec![blob(author.as_bytes()), height, blob(hash.as_bytes())], page)
     }
 
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {

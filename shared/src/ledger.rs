@@ -150,6 +150,8 @@ struct Freeze {
     height: u64,
     /// Time of the earliest block that records a freeze of the lane.
     since: Timestamp,
+    /// A block records this freeze, at this height.
+    recorded: bool,
 }
 
 pub(crate) struct Ledger {
@@ -216,6 +218,7 @@ impl Ledger {
         self.tips.clear();
         self.last = None;
         self.totals = Totals::default();
+        self.frozen.values_mut().for_each(|freeze| freeze.recorded = false);
         // `note` leaves the last arrival number where it is: no row has a higher one.
         let mut proofs = Proofs::new(self.id);
         let mut key = None;
@@ -235,10 +238,11 @@ impl Ledger {
                     if self.frozen.get(&lane).is_none_or(|freeze| height < freeze.height) {
                         self.freeze(store, &evidence)?;
                     }
-                    self.note_carrier(store, lane, block.header().timestamp)?;
+                    self.note_carrier(store, (lane, height), block.header().timestamp)?;
                 }
             }
         }
+        store.set_meta(META_FROZEN, &self.encode_frozen())?;
         store.set_meta(META_REBUILD, &[])?;
         Ok(self.save(store)?)
     }
@@ -251,13 +255,25 @@ impl Ledger {
                 return Ok(());
             }
             for record in &page {
-                // Exchanged pages give the rows in another order, and a tip that is none would stay.
-                if record.summary.seq <= self.last_seq {
-                    return Err(ReplicaError::Damaged(record.summary.hash));
+                let (summary, block) = (&record.summary, checked(record)?);
+                let parents = &block.header().parents;
+                // Exchanged pages give the rows in another order, or hide some: a tip that is none would stay.
+                if summary.seq <= self.last_seq || !self.follows_own(store, summary, parents)? {
+                    return Err(ReplicaError::Damaged(summary.hash));
                 }
-                self.note(&record.summary, &checked(record)?.header().parents, record.bytes.len());
+                self.note(summary, parents, record.bytes.len());
             }
         }
+    }
+
+    /// Whether the block before this one in its lane came before it.
+    fn follows_own<S: ReadStore>(&self, store: &S, summary: &Summary, parents: &[BlockHash]) -> Result<bool, S::Error> {
+        let Some(own) = parents.first().filter(|_| summary.height > 1) else { return Ok(true) };
+        if self.lanes.get(&summary.author).is_some_and(|lane| lane.contains_key(own)) {
+            return Ok(true);
+        }
+        // In a forked lane it may have another child already.
+        Ok(store.summary(own)?.is_some_and(|before| before.seq < summary.seq))
     }
 
     /// What a new block changes in memory.
@@ -350,8 +366,8 @@ impl Ledger {
         let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
         self.note(&summary, &header.parents, block.bytes().len());
-        for (lane, _) in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
-            self.note_carrier(store, *lane, header.timestamp)?;
+        for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
+            self.note_carrier(store, *record, header.timestamp)?;
         }
         if self.unsaved >= CHECKPOINT_BLOCKS {
             self.save(store)?;
@@ -359,11 +375,16 @@ impl Ledger {
         Ok((summary.seq, late))
     }
 
-    fn note_carrier<S: Store>(&mut self, store: &mut S, lane: NodeId, time: Timestamp) -> Result<(), S::Error> {
-        if let Some(freeze) = self.frozen.get_mut(&lane)
-            && time < freeze.since
-        {
-            freeze.since = time;
+    fn note_carrier<S: Store>(
+        &mut self,
+        store: &mut S,
+        (lane, height): (NodeId, u64),
+        time: Timestamp,
+    ) -> Result<(), S::Error> {
+        let Some(freeze) = self.frozen.get_mut(&lane) else { return Ok(()) };
+        let recorded = freeze.recorded || height == freeze.height;
+        if time < freeze.since || recorded != freeze.recorded {
+            (freeze.since, freeze.recorded) = (time.min(freeze.since), recorded);
             store.set_meta(META_FROZEN, &self.encode_frozen())?;
         }
         Ok(())
@@ -373,7 +394,7 @@ impl Ledger {
     pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, evidence: &Evidence) -> Result<(), S::Error> {
         let (lane, height) = evidence.lane();
         let since = self.frozen.get(&lane).map_or(Timestamp::MAX, |freeze| freeze.since);
-        self.frozen.insert(lane, Freeze { height, since });
+        self.frozen.insert(lane, Freeze { height, since, recorded: false });
         store.set_meta(&evidence_key(&lane), &evidence.encode())?;
         if mutant!(FreezeUnsaved) {
             return Ok(());
@@ -448,6 +469,11 @@ impl Ledger {
 
     pub(crate) fn frozen_at(&self, lane: &NodeId) -> Option<u64> {
         self.frozen.get(lane).map(|freeze| freeze.height)
+    }
+
+    /// The frozen lanes whose freeze no block records.
+    pub(crate) fn unrecorded(&self) -> Vec<NodeId> {
+        self.frozen.iter().filter(|(_, freeze)| !freeze.recorded).map(|(lane, _)| *lane).collect()
     }
 
     pub(crate) fn frozen_lanes(&self) -> usize {
@@ -583,7 +609,8 @@ impl Ledger {
         infallible((|| {
             encoder.array(self.frozen.len() as u64)?;
             for (lane, freeze) in &self.frozen {
-                encoder.array(3)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.array(4)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.bool(freeze.recorded)?;
             }
             Ok(())
         })());
@@ -645,9 +672,16 @@ fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
     let mut d = Decoder::new(bytes);
     let mut frozen = BTreeMap::new();
     for _ in 0..d.array().ok()?? {
-        array(&mut d, 3)?;
+        // Three parts were written before it was noted whether a block records the freeze.
+        let parts = d.array().ok()??;
         let lane = NodeId::from_bytes(bytes32(&mut d)?);
-        frozen.insert(lane, Freeze { height: d.u64().ok()?, since: Timestamp::from_micros(d.u64().ok()?)? });
+        let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
+        let recorded = match parts {
+            3 => false,
+            4 => d.bool().ok()?,
+            _ => return None,
+        };
+        frozen.insert(lane, Freeze { height, since, recorded });
     }
     Some(frozen)
 }

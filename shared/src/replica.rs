@@ -284,6 +284,7 @@ impl<S: Store> Replica<S> {
         self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
+        self.record_freezes(effects)?;
         if mutant!(CommitBeforeSeal) {
             self.store.commit()?;
         }

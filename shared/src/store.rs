@@ -95,8 +95,18 @@ pub trait ReadStore {
     fn summary(&self, hash: &BlockHash) -> Result<Option<Summary>, Self::Error>;
     /// The block with this hash.
     fn block(&self, hash: &BlockHash) -> Result<Option<Record>, Self::Error>;
+    /// Blocks of one author from a place in its lane on, that place included, by (height, hash).
+    fn lane_from(
+        &self,
+        author: &NodeId,
+        height: u64,
+        hash: &BlockHash,
+        page: Page,
+    ) -> Result<Vec<Record>, Self::Error>;
     /// Blocks of one author from a height upwards, by (height, hash).
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>, Self::Error>;
+    fn lane(&self, author: &NodeId, height: u64, page: Page) -> Result<Vec<Record>, Self::Error> {
+        self.lane_from(author, height, &BlockHash::from_bytes([0; 32]), page)
+    }
     /// Blocks that follow a place in ledger order (`None`: from the beginning), ascending.
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>, Self::Error>;
     /// Blocks that precede a place in ledger order (`None`: from the end), descending.
@@ -165,8 +175,14 @@ impl ReadStore for MemoryStore {
         Ok(self.blocks.get(hash).cloned())
     }
 
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>, Infallible> {
-        let from = (*author, from, BlockHash::from_bytes([0; 32]));
+    fn lane_from(
+        &self,
+        author: &NodeId,
+        height: u64,
+        hash: &BlockHash,
+        page: Page,
+    ) -> Result<Vec<Record>, Infallible> {
+        let from = (*author, height, *hash);
         let to = (*author, u64::MAX, BlockHash::from_bytes([255; 32]));
         Ok(self.page(self.lanes.range(from..=to).map(|(_, _, hash)| hash), page))
     }

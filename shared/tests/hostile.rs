@@ -118,6 +118,21 @@ fn rows_in_an_order_that_blocks_cannot_have_are_damage() {
 }
 
 #[test]
+fn a_lane_with_a_hole_stops_the_start() {
+    let mut store = MemoryStore::default();
+    let mut parents = Vec::new();
+    for height in 1..=3 {
+        let block = block(9, height, 1_000_000 + height, &parents, &[b"1"]);
+        parents = vec![block.hash()];
+        let Ok(()) = store.append(&summary(height, &block), block.bytes());
+    }
+    assert!(restore(store.clone()).is_ok());
+    let Ok(records) = store.lane(&node_id(9), 2, Page::ONE);
+    let Ok(()) = store.remove(&records[0].summary.hash);
+    assert!(matches!(restore(store), Err(OpenError::Damaged(_))));
+}
+
+#[test]
 fn a_link_state_of_any_bytes_opens_a_link() {
     for state in [&[][..], &[0; 98], &[0; 99], &[255; 99], &[2; 200]] {
         let links = [(LinkId(1), state.to_vec())];

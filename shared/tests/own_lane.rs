@@ -80,6 +80,11 @@ fn texts(early: usize, later: usize, more: &[&str]) -> Vec<String> {
     texts
 }
 
+/// Whether a block of this node's ledger carries a proof of a fork.
+fn is_recorded(net: &Net, node: usize) -> bool {
+    net.verified(node).iter().any(|block| block.entries().iter().any(|entry| entry.kind == Kind::EVIDENCE))
+}
+
 #[test]
 fn a_restored_backup_goes_on_after_the_head_that_the_hub_has() {
     let mut net = star();
@@ -579,8 +584,7 @@ fn a_lane_that_was_frozen_before_there_were_successors_gets_one() {
         assert!(net.nodes[0].appended.iter().all(Result::is_ok));
         assert_eq!(net.replica(0).node(), node_id(SPARE));
         assert_eq!(successions(&net, 0), BTreeMap::from([(node_id(1), node_id(SPARE))]));
-        let evidence = |block: &VerifiedBlock| block.entries().iter().any(|e| e.kind == Kind::EVIDENCE);
-        assert!(net.verified(0).iter().any(|block| block.header().author == node_id(SPARE) && evidence(block)));
+        assert!(is_recorded(&net, 0));
     }
 }
 
@@ -703,6 +707,26 @@ fn a_restored_backup_catches_up_past_a_freeze_that_it_recorded_itself() {
     net.assert_equal();
     assert_eq!(net.replica(0).frozen(), BTreeMap::from([(node_id(9), 1)]));
     assert!(net.blocks(0).contains(&seen.hash()) && net.nodes[0].succeeded.is_empty());
+}
+
+#[test]
+fn a_freeze_whose_record_is_lost_is_recorded_again() {
+    let mut net = star();
+    let copy = backup(&mut net, 1);
+    net.cut(*net.ends.keys().find(|end| end.node == 1).unwrap());
+    [b"1", b"2"].iter().for_each(|payload| net.inject(HUB, &block(9, 1, net.now, &[], &[*payload])));
+    net.settle();
+    assert!(is_recorded(&net, HUB));
+    // The copy hears of the freeze from the hub, and that it wrote more in its longer life. None of that comes in time.
+    let start = net.now;
+    restore(&mut net, copy, 1);
+    let (near, _) = until_blocks(&mut net);
+    net.queues.remove(&near);
+    assert_eq!(net.replica(0).frozen(), BTreeMap::from([(node_id(9), 1)]));
+    assert!(!is_recorded(&net, 0));
+    net.now = start + limits::OWN_LANE;
+    net.turn(0, vec![Input::Wake]);
+    assert!(is_recorded(&net, 0));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `flips [count] [seed]`: damages a store in as many ways and counts what became of the answers.
+//! `flips [count] [seed] [flips|cuts]`: damages a store in as many ways, one of both kinds or both, and counts what became
+//! of the answers.
 
 use std::{env, process::ExitCode, time::Instant};
 
@@ -7,7 +8,7 @@ use indicatif::ProgressBar;
 
 fn main() -> ExitCode {
     let number = |n: usize, otherwise| env::args().nth(n).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let (count, seed) = (number(1, 20_000), number(2, 1) as u64);
+    let (count, seed, only) = (number(1, 20_000), number(2, 1) as u64, env::args().nth(3));
     let directory = match tempfile::tempdir() {
         Ok(directory) => directory,
         Err(error) => {
@@ -17,7 +18,9 @@ fn main() -> ExitCode {
     };
     let world = World::new(&directory.path().join("world"));
     let mut well = true;
-    for (name, kinds, count) in [("flips", Kinds::Bits, count), ("cuts", Kinds::Pages, count / 10)] {
+    let both = [("flips", Kinds::Bits, count), ("cuts", Kinds::Pages, count / 10)];
+    let wanted = |(name, ..): &(&str, Kinds, usize)| only.as_ref().is_none_or(|only| only == name);
+    for (name, kinds, count) in both.into_iter().filter(wanted) {
         let began = Instant::now();
         let bar = ProgressBar::new(count as u64);
         let counts = run_on_all(&world, directory.path(), seed, (count, kinds, 50), || bar.inc(1));

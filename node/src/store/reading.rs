@@ -249,18 +249,22 @@ impl ReadStore for SqliteReader {
         })
     }
 
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>> {
-        let Ok(first) = integer(from) else { return Ok(Vec::new()) };
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page) -> Result<Vec<Record>> {
+        let Ok(first) = integer(height) else { return Ok(Vec::new()) };
         self.consistent(|| {
             let Some(author) = self.author(author)? else { return Ok(Vec::new()) };
-            let before = self.before_in_lane(&author, from, &BlockHash::from_bytes([0; 32]))?;
+            let before = self.before_in_lane(&author, height, hash)?;
             let mut before = before.map_or(0, |place| place.summary.seq);
-            let mut last = (from, None);
-            let sql = select!(", b.bytes", "WHERE b.author = ?1 AND b.height >= ?2 ORDER BY b.height, b.hash");
-            let (records, ended) = self.walk(sql, params![author.id, first], page, |place| {
-                let at = (place.summary.height, Some(place.summary.hash));
-                expect(place.summary.author == author.key && place.lane_before == before && at > last)?;
-                (before, last) = (place.summary.seq, at);
+            let mut last = None;
+            let sql = select!(
+                ", b.bytes",
+                "WHERE b.author = ?1 AND (b.height, b.hash) >= (?2, ?3) ORDER BY b.height, b.hash"
+            );
+            let (records, ended) = self.walk(sql, params![author.id, first, hash.as_bytes()], page, |place| {
+                let at = (place.summary.height, place.summary.hash);
+                let ascends = at >= (height, *hash) && Some(at) > last;
+                expect(place.summary.author == author.key && place.lane_before == before && ascends)?;
+                (before, last) = (place.summary.seq, Some(at));
                 Ok(())
             })?;
             expect(!ended || before == author.last)?;

@@ -266,6 +266,8 @@ impl<S: Store> Replica<S> {
         if writes && !mutant!(FreezeUnrecorded) {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
             self.write(alloc::vec![entry], effects)?;
+        } else {
+            self.own.unrecorded = true;
         }
         self.spread_freeze(lane, height)?;
         Ok(true)
@@ -330,6 +332,7 @@ impl<S: Store> Replica<S> {
             }
         }
         self.recent.clear();
+        self.own.unrecorded = true;
         self.ledger.remove(&mut self.store, void)
     }
 

@@ -32,11 +32,6 @@ impl<S: Store> Replica<S> {
         self.timers.next()
     }
 
-    /// Whether this node may sign blocks now.
-    pub fn may_write(&self) -> bool {
-        self.config.writes && !self.own.waits && self.ledger.frozen_at(&self.me).is_none()
-    }
-
     /// The first queue that is longer than its bound: its name, its length and the bound.
     pub fn over_limit(&self) -> Option<(&'static str, u64, u64)> {
         let lanes = AUTHORS;

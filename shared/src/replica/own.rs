@@ -38,6 +38,8 @@ pub(super) struct Own {
     lingers: bool,
     /// The key of a lane that was frozen already at the start; its successor has written nothing yet.
     predecessor: Option<Key>,
+    /// A freeze may hold by its proof alone, because nothing could be written when it was learnt or what recorded it is gone.
+    pub(super) unrecorded: bool,
     /// Blocks from files that make this node write something first.
     late: Vec<Vec<u8>>,
     late_bytes: usize,
@@ -49,6 +51,7 @@ impl<S: Store> Replica<S> {
         if !self.config.writes {
             return Ok(());
         }
+        self.own.unrecorded = true;
         let me = self.me;
         let successor = self.config.successor.take().filter(|successor| successor.node() != me);
         match (successor, self.ledger.frozen_at(&me)) {
@@ -72,6 +75,11 @@ impl<S: Store> Replica<S> {
             self.wait_for_own(self.config.dials);
         }
         Ok(())
+    }
+
+    /// Whether this node may sign blocks now.
+    pub fn may_write(&self) -> bool {
+        self.config.writes && !self.own.waits && self.ledger.frozen_at(&self.me).is_none()
     }
 
     fn wait_for_own(&mut self, dials: u32) {
@@ -281,11 +289,23 @@ impl<S: Store> Replica<S> {
 
     /// The successor of a lane that was frozen at the start says so.
     pub(super) fn follow_predecessor(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        let Some(old) = self.own.predecessor.take() else { return Ok(()) };
-        self.say_succession(&old, effects)?;
-        if let Some(proof) = stored_evidence(&self.store, &old.node()).map_err(ReplicaError::Store)? {
-            let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof);
-            self.write(alloc::vec![entry], effects)?;
+        match self.own.predecessor.take() {
+            Some(old) => self.say_succession(&old, effects),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the freezes that no block records.
+    pub(super) fn record_freezes(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        if !self.own.unrecorded || !self.may_write() || self.is_mending() || mutant!(FreezeUnrecorded) {
+            return Ok(());
+        }
+        self.own.unrecorded = false;
+        for lane in self.ledger.unrecorded() {
+            if let Some(proof) = stored_evidence(&self.store, &lane).map_err(ReplicaError::Store)? {
+                let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof);
+                self.write(alloc::vec![entry], effects)?;
+            }
         }
         Ok(())
     }

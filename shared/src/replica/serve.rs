@@ -15,8 +15,6 @@ use crate::{
 
 /// Blocks read ahead of a lane that is being sent.
 const READ_AHEAD: Page = Page { blocks: 64, bytes: FRAME_TARGET_BYTES };
-/// Blocks of a forked lane that are looked through for the next one.
-const FORKED: Page = Page { blocks: 256, bytes: usize::MAX };
 /// What an envelope adds to its blocks, and each block's length prefix.
 const ENVELOPE_BYTES: usize = 128;
 const PREFIX_BYTES: usize = 5;
@@ -133,9 +131,11 @@ impl<S: Store> Replica<S> {
             return Ok(None);
         }
         if self.ledger.is_forked(lane) {
-            let from = if behind.is_some() { height } else { height + 1 };
+            let page = match behind {
+                Some(hash) => self.store.lane_from(lane, height, &hash, Page { blocks: 2, bytes: usize::MAX })?,
+                None => self.store.lane(lane, height + 1, Page::ONE)?,
+            };
             let is_next = |s: &Summary| s.height > height || behind.is_some_and(|hash| s.hash > hash);
-            let page = self.store.lane(lane, from, FORKED)?;
             return Ok(page.iter().map(|record| record.summary).find(is_next));
         }
         let height = height + u64::from(mutant!(RangeSkipsOne));

@@ -226,8 +226,14 @@ impl ReadStore for Disk {
         self.one(|store| store.block(hash))
     }
 
-    fn lane(&self, author: &NodeId, from: u64, page: Page) -> Result<Vec<Record>, DiskError> {
-        self.many(|store| store.lane(author, from, page))
+    fn lane_from(
+        &self,
+        author: &NodeId,
+        height: u64,
+        hash: &BlockHash,
+        page: Page,
+    ) -> Result<Vec<Record>, DiskError> {
+        self.many(|store| store.lane_from(author, height, hash, page))
     }
 
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>, DiskError> {

@@ -61,7 +61,7 @@ const READS_PER_INPUT: u64 = 400;
 const BYTES_PER_READ: u64 = 24;
 /// A new freeze or voucher has stored blocks looked at once more for each.
 const READS_PER_BLOCK: u64 = 4;
-/// For a waiting block its parents are looked up.
+/// A waiting block is looked at again, and all its parents are looked up: so many more by its bytes.
 const READS_PER_WAITING: u64 = 6;
 
 /// µs after which an unhindered peer has told what it knows of a lane.
@@ -229,10 +229,15 @@ impl World {
         let stored = self.machines[number].replica.as_ref().map_or(0, |replica| replica.totals().blocks);
         let again = if frozen { (1 + news) * READS_PER_BLOCK * (stored + 64) } else { 0 };
         // Once a second, all that waits is gone through.
-        let waiting = self.machines[number].replica.as_ref().map_or(0, |replica| replica.parked().0 as u64);
-        let found = effects.iter().filter(|effect| matches!(effect, Effect::Added(_))).count() as u64;
-        let waiting = (waiting + found) * READS_PER_WAITING;
-        let allowed = READS_PER_INPUT * (1 + inputs) + (bytes_in + sent as u64) / BYTES_PER_READ + again + waiting;
+        let (mut waiting, mut bytes) = self.machines[number].replica.as_ref().map_or((0, 0), Replica::parked);
+        for effect in effects {
+            if let Effect::Added(added) = effect {
+                (waiting, bytes) = (waiting + 1, bytes + added.block.bytes().len());
+            }
+        }
+        let waiting = waiting as u64 * READS_PER_WAITING;
+        let bytes = bytes_in + (sent + bytes) as u64;
+        let allowed = READS_PER_INPUT * (1 + inputs) + bytes / BYTES_PER_READ + again + waiting;
         self.report.reads = self.report.reads.max(work.reads);
         self.check("work_is_bounded", work.reads <= allowed, |_| {
             format!(
