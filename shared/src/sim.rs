@@ -25,6 +25,7 @@ pub use large::large;
 pub use report::{Report, Violation};
 
 use self::{
+    disk::all,
     lies::Liars,
     machine::{BEGIN, Kind, Machine, Target},
     network::{Connection, Packet, Path},
@@ -302,7 +303,11 @@ impl World {
     /// Everything is well again: all that is honest gets in step, and what is written then reaches all.
     fn recover(&mut self) {
         self.heal();
-        // Clocks are right, and the time of every block has come.
+        // Clocks are right, and the time of every block has come: of those too that nobody was told of before a crash.
+        for machine in &self.machines[..self.plan.honest] {
+            let ends = all(&*machine.disk.durable()).iter().map(|record| record.summary.end()).max();
+            self.truth.latest = self.truth.latest.max(ends.unwrap_or_default());
+        }
         let ahead = self.truth.latest.micros().saturating_sub(BEGIN + self.now);
         let clock = if ahead > 0 { (ahead + MINUTE) as i64 } else { 0 };
         for number in 0..self.machines.len() {

@@ -96,13 +96,8 @@ pub trait ReadStore {
     /// The block with this hash.
     fn block(&self, hash: &BlockHash) -> Result<Option<Record>, Self::Error>;
     /// Blocks of one author from a place in its lane on, that place included, by (height, hash).
-    fn lane_from(
-        &self,
-        author: &NodeId,
-        height: u64,
-        hash: &BlockHash,
-        page: Page,
-    ) -> Result<Vec<Record>, Self::Error>;
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page)
+    -> Result<Vec<Record>, Self::Error>;
     /// Blocks of one author from a height upwards, by (height, hash).
     fn lane(&self, author: &NodeId, height: u64, page: Page) -> Result<Vec<Record>, Self::Error> {
         self.lane_from(author, height, &BlockHash::from_bytes([0; 32]), page)
@@ -175,13 +170,7 @@ impl ReadStore for MemoryStore {
         Ok(self.blocks.get(hash).cloned())
     }
 
-    fn lane_from(
-        &self,
-        author: &NodeId,
-        height: u64,
-        hash: &BlockHash,
-        page: Page,
-    ) -> Result<Vec<Record>, Infallible> {
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page) -> Result<Vec<Record>, Infallible> {
         let from = (*author, height, *hash);
         let to = (*author, u64::MAX, BlockHash::from_bytes([255; 32]));
         Ok(self.page(self.lanes.range(from..=to).map(|(_, _, hash)| hash), page))

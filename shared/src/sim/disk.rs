@@ -226,13 +226,7 @@ impl ReadStore for Disk {
         self.one(|store| store.block(hash))
     }
 
-    fn lane_from(
-        &self,
-        author: &NodeId,
-        height: u64,
-        hash: &BlockHash,
-        page: Page,
-    ) -> Result<Vec<Record>, DiskError> {
+    fn lane_from(&self, author: &NodeId, height: u64, hash: &BlockHash, page: Page) -> Result<Vec<Record>, DiskError> {
         self.many(|store| store.lane_from(author, height, hash, page))
     }
 
