@@ -43,12 +43,14 @@ pub(super) struct Target {
     pub(super) connection: Option<usize>,
     /// The first dial since the start has been made.
     pub(super) tried: bool,
+    /// The connection is not from that dial.
+    pub(super) again: bool,
     backoff: Backoff,
 }
 
 impl Target {
     pub(super) fn new(machine: usize) -> Self {
-        Self { machine, connection: None, tried: false, backoff: Backoff::default() }
+        Self { machine, connection: None, tried: false, again: false, backoff: Backoff::default() }
     }
 }
 

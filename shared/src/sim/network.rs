@@ -97,7 +97,7 @@ impl World {
         self.connections.push(Connection { ends, slot, broken: false });
         let target = &mut self.machines[dialler].targets[slot];
         target.connection = Some(number);
-        target.tried = true;
+        target.again = core::mem::replace(&mut target.tried, true);
         self.transmit(number, 1, Packet::Opened(Role::Accepted));
         self.transmit(number, 0, Packet::Opened(Role::Dialled));
     }

@@ -78,7 +78,7 @@ impl World {
             let has = peer.disk.durable().summary(hash).is_ok_and(|summary| summary.is_some());
             let awake = peer.replica.is_some() && !peer.paused(machine.started) && !peer.paused(self.now);
             let reached = awake && !self.is_hindered(number, target.machine);
-            peer.is_honest() && reached && has && (dialled || !target.tried)
+            peer.is_honest() && reached && has && (dialled && !target.again || !target.tried)
         };
         machine.targets.iter().find(answers).map(|target| target.machine)
     }
