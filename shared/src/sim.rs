@@ -323,8 +323,9 @@ impl World {
             // Long enough for a start that waits for its own lane, so that nothing is held back any more.
             let rest = self.now + REST;
             self.run_until(rest, |_| false);
+            // Somebody may have written a moment ago.
             let began = self.now;
-            self.run_until(began + CONVERGE, Self::is_converged);
+            self.run_until(began + CONVERGE, |world| world.is_converged() && world.unanswered().is_none());
         }
         self.check_end();
     }

@@ -203,11 +203,16 @@ impl World {
         });
     }
 
-    /// What must hold in the end beside the ledgers.
-    pub(super) fn check_answered(&mut self) {
+    /// A machine that owes an answer to an append.
+    pub(super) fn unanswered(&self) -> Option<usize> {
         let starts = |number: usize| self.machines[number].starts;
         let open = self.rules.asked.iter().find(|((number, _), start)| starts(*number) == **start);
-        let open = open.map(|((number, _), _)| *number);
+        open.map(|((number, _), _)| *number)
+    }
+
+    /// What must hold in the end beside the ledgers.
+    pub(super) fn check_answered(&mut self) {
+        let open = self.unanswered();
         self.check("appends_are_answered", open.is_none(), |_| format!("machine {open:?} gave no answer to an append"));
     }
 
