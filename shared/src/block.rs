@@ -115,6 +115,12 @@ impl Kind {
     pub const VOUCHER: Kind = Kind(3);
     /// The word of a key whose lane is forked for the key that its holder goes on with.
     pub const SUCCESSION: Kind = Kind(4);
+    /// Lets others in who hold its secret (see [`crate::members`]).
+    pub const INVITE: Kind = Kind(5);
+    /// Brings a newcomer in.
+    pub const JOIN: Kind = Kind(6);
+    /// Removes a member, or closes an invite.
+    pub const REMOVE: Kind = Kind(7);
 
     /// The kind's name, if it has one.
     pub fn name(self) -> Option<&'static str> {
@@ -124,6 +130,9 @@ impl Kind {
             Self::GENESIS => Some("genesis"),
             Self::VOUCHER => Some("voucher"),
             Self::SUCCESSION => Some("succession"),
+            Self::INVITE => Some("invite"),
+            Self::JOIN => Some("join"),
+            Self::REMOVE => Some("remove"),
             _ => None,
         }
     }
@@ -394,7 +403,7 @@ fn hash_chain(header: &Header, entries: &[Entry]) -> Vec<BlockHash> {
 
 /// The id of the open ledger with this name: anyone who knows the name may write in it.
 pub fn open_ledger(name: &str) -> LedgerId {
-    LedgerId::from_bytes(*Block::open_genesis(name).hash().as_bytes())
+    LedgerId::of_all(*Block::open_genesis(name).hash().as_bytes())
 }
 
 type EncodeResult = Result<(), minicbor::encode::Error<Infallible>>;

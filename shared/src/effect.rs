@@ -9,6 +9,8 @@ use crate::{
     block::VerifiedBlock,
     id::{BlockHash, EntryId, NodeId},
     ledger::Evidence,
+    members::{self, MemberError, Removal},
+    time::Timestamp,
 };
 
 /// The driver's number for one connection; never used twice while a replica lives.
@@ -40,6 +42,13 @@ pub enum Input {
         token: u64,
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
+    },
+    /// Somebody of this node wants to change who belongs to a members' ledger. Answered by [`Effect::Granted`].
+    Control {
+        /// Comes back in the answer.
+        token: u64,
+        /// What is wanted.
+        wish: Wish,
     },
     /// These blocks of the ledger are damaged or missing, and are out of the store (see [`crate::repair::mend`]): every
     /// link is asked for them until they have come, each answered by [`Effect::Repaired`]. Until then nothing is appended
@@ -81,6 +90,67 @@ pub enum Input {
     DialFailed,
     /// Time passed; due whenever `next_wake` says so, harmless at any other time.
     Wake,
+}
+
+/// A change of who belongs to a members' ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Begin the ledger; its id follows from the founder, which is this node, and from this salt.
+    Found {
+        /// See [`crate::members::Genesis`].
+        salt: [u8; 16],
+    },
+    /// Let others in who hold a secret.
+    Invite {
+        /// Its public half.
+        key: NodeId,
+        /// What newcomers may do.
+        role: members::Role,
+        /// How many may come in.
+        uses: u32,
+        /// Until when; [`Timestamp::MAX`]: for ever.
+        expires: Timestamp,
+    },
+    /// Remove a member; with this node's own id: leave.
+    Remove {
+        /// Who is removed.
+        member: NodeId,
+    },
+    /// Let nobody in any more by an invite.
+    Close {
+        /// Its block.
+        invite: BlockHash,
+    },
+}
+
+/// Why a wish was not granted. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WishError {
+    /// Everybody belongs to an open ledger.
+    #[error("this ledger is open: whoever knows its name may write, and nobody is invited or removed")]
+    Open,
+    /// It is not yet known what this node has written before.
+    #[error("this node is not ready to write yet, try again")]
+    NotYet,
+    /// The ledger has blocks.
+    #[error("this ledger has begun already")]
+    Begun,
+    /// This node does not belong to the ledger.
+    #[error("this node is no member of this ledger")]
+    Stranger,
+    /// Nobody of this name.
+    #[error("{0} is no member of this ledger")]
+    Unknown(NodeId),
+    /// The block is no invite.
+    #[error("block {0} is no invite of this ledger")]
+    NoInvite(BlockHash),
+    /// It was so already.
+    #[error("that was done before")]
+    Done,
+    /// The rules do not allow it.
+    #[error(transparent)]
+    Rule(#[from] MemberError),
 }
 
 /// Something to do, once the turn is durable.
@@ -131,6 +201,13 @@ pub enum Effect {
         /// What became of the blocks.
         report: ImportReport,
     },
+    /// The answer to [`Input::Control`]: the block that says it, or why not.
+    Granted {
+        /// Of the input.
+        token: u64,
+        /// The block.
+        result: Result<BlockHash, WishError>,
+    },
     /// A block that was damaged or missing is in its place again.
     Repaired {
         /// Which block.
@@ -145,6 +222,8 @@ pub enum Effect {
     },
     /// An author signed two blocks of one height. The lane is frozen there.
     ForkDetected(Arc<Evidence>),
+    /// A member was removed, or an invite closed. The lane is frozen there.
+    Removed(Arc<Removal>),
     /// This node's own lane is forked, and it goes on with its successor's key: note the new node, then put the successor's
     /// key in the place of the old one. All links are closed and are to be dialled again. Comes again at each start until
     /// that is done.
@@ -256,6 +335,12 @@ pub enum AppendError {
         /// The forked height.
         height: u64,
     },
+    /// This node was removed.
+    #[error("this node was removed from this ledger, and writes in it no more")]
+    Removed,
+    /// This node has not joined, or only reads.
+    #[error("this node does not write in this ledger: it has not joined it, or joined it as a reader")]
+    NotAMember,
 }
 
 impl AppendError {
@@ -269,6 +354,8 @@ impl AppendError {
             Self::ReadOnly => "read_only",
             Self::Repairing { .. } => "repairing",
             Self::Frozen { .. } => "lane_frozen",
+            Self::Removed => "removed",
+            Self::NotAMember => "not_a_member",
         }
     }
 }

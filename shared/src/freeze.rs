@@ -3,6 +3,11 @@
 //! A freeze `(lane, height)` makes the lane's blocks at or above that height its *zone*. A zone block needs a *voucher*: a
 //! block that counts, of another lane, with the zone block in its past and no freeze covering that block in its past. The
 //! blocks that count are the largest set that holds all parents of its members and a voucher for each of its zone blocks.
+//!
+//! In a members' ledger a join needs a voucher too, when its invite is closed or was used up before it in ledger order. And
+//! only the word of a lane counts that rests on nothing without a voucher: whoever came in by a zone block does not vouch
+//! before somebody has vouched for that block who did not come in so. Otherwise those whom a removed member lets in would
+//! vouch for it, and it for them.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -13,6 +18,7 @@ use alloc::{
 use crate::{
     block::{Block, Header},
     id::{BlockHash, NodeId},
+    members::{Control, Members},
 };
 
 /// Lane → lowest frozen height.
@@ -24,15 +30,37 @@ pub(crate) struct Candidate {
     pub(crate) hash: BlockHash,
     pub(crate) author: NodeId,
     pub(crate) height: u64,
+    /// And the blocks that it names.
     pub(crate) parents: Vec<BlockHash>,
     /// The freezes that the block itself records.
     pub(crate) records: Vec<(NodeId, u64)>,
+    /// For a join the key of its invite, and whether it needs a voucher for that invite's sake.
+    pub(crate) invite: Option<(NodeId, bool)>,
 }
 
 impl Candidate {
     pub(crate) fn new(block: &Block, records: Vec<(NodeId, u64)>) -> Self {
         let Header { author, height, parents, .. } = block.header();
-        Self { hash: block.hash(), author: *author, height: *height, parents: parents.clone(), records }
+        Self { hash: block.hash(), author: *author, height: *height, parents: parents.clone(), records, invite: None }
+    }
+
+    /// Adds what follows from who belongs; nothing in an open ledger.
+    pub(crate) fn among(mut self, block: &Block, members: &Members, frozen: &Freezes) -> Self {
+        if members.is_empty() {
+            return self;
+        }
+        if let Ok(Some(control)) = Control::of(block) {
+            self.parents.extend(control.names());
+        }
+        let by = members.get(&self.hash).and_then(|member| Some((member, member.by?)));
+        self.invite = by.map(|(member, by)| (by.key, members.needs_voucher(member, frozen)));
+        self
+    }
+
+    /// Whether a freeze that is known covers it.
+    fn is_covered(&self, known: &Freezes) -> bool {
+        known.get(&self.author).is_some_and(|height| self.height >= *height)
+            || self.invite.is_some_and(|(key, _)| known.contains_key(&key))
     }
 }
 
@@ -58,13 +86,14 @@ struct Zone {
 
 /// Decides which candidates count. They are given in topological order and with everything that rests on any of them; all
 /// other parents are blocks that count whatever happens, and `base` tells the freezes that those have recorded in their
-/// past and in themselves.
+/// past and in themselves. `rests_on` tells the blocks on which each beginning of a lane rests.
 ///
 /// # Errors
 /// Those of `base`.
 pub(crate) fn counting<E>(
     candidates: &[Candidate],
     frozen: &Freezes,
+    rests_on: impl Fn(&NodeId) -> Vec<Vec<BlockHash>>,
     mut base: impl FnMut(&BlockHash) -> Result<Arc<Freezes>, E>,
 ) -> Result<Vec<bool>, E> {
     let index: BTreeMap<BlockHash, usize> = candidates.iter().enumerate().map(|(i, c)| (c.hash, i)).collect();
@@ -88,9 +117,10 @@ pub(crate) fn counting<E>(
         }
         pasts.push(past);
     }
+    let doubtful = doubtful(candidates, &zone, &index, rests_on);
     let mut counts = alloc::vec![true; candidates.len()];
     loop {
-        let vouched = vouched(candidates, &pasts, &zone, &counts);
+        let vouched = vouched(candidates, &pasts, &zone, &counts, doubtful.clone());
         let mut changed = false;
         for i in 0..candidates.len() {
             let parents = || candidates[i].parents.iter().filter_map(|parent| index.get(parent));
@@ -108,7 +138,8 @@ fn find_zone(candidates: &[Candidate], frozen: &Freezes, index: &BTreeMap<BlockH
     let mut zone = Zone::default();
     let mut continued = BTreeSet::new();
     for (i, candidate) in candidates.iter().enumerate() {
-        if frozen.get(&candidate.author).is_none_or(|height| candidate.height < *height) {
+        let is_zone = frozen.get(&candidate.author).is_some_and(|height| candidate.height >= *height);
+        if !is_zone && !candidate.invite.is_some_and(|(_, needs)| needs) {
             continue;
         }
         let before =
@@ -138,16 +169,61 @@ fn raise(zones: &mut BTreeMap<usize, usize>, zone: &Zone, candidates: &[Candidat
     }
 }
 
-/// The zone blocks with a voucher among those that count. A voucher of a zone block is one of all zone blocks below it in
-/// its lane too, so each walk down ends where an earlier one has been.
-fn vouched(candidates: &[Candidate], pasts: &[Past], zone: &Zone, counts: &[bool]) -> BTreeSet<usize> {
+/// Lanes whose word does not count yet, each with the zone blocks on which its beginnings rest.
+type Doubtful = BTreeMap<NodeId, Vec<BTreeSet<usize>>>;
+
+fn doubtful(
+    candidates: &[Candidate],
+    zone: &Zone,
+    index: &BTreeMap<BlockHash, usize>,
+    rests_on: impl Fn(&NodeId) -> Vec<Vec<BlockHash>>,
+) -> Doubtful {
+    let lanes: BTreeSet<NodeId> = candidates.iter().map(|candidate| candidate.author).collect();
+    let in_zone = |hash: &BlockHash| index.get(hash).copied().filter(|i| zone.branch.contains_key(i));
+    let ways = |lane: &NodeId| -> Vec<BTreeSet<usize>> {
+        rests_on(lane).iter().map(|blocks| blocks.iter().filter_map(in_zone).collect()).collect()
+    };
+    let doubtful = lanes.into_iter().map(|lane| (lane, ways(&lane)));
+    doubtful.filter(|(_, ways)| !ways.is_empty() && ways.iter().all(|needs| !needs.is_empty())).collect()
+}
+
+/// The zone blocks with a voucher among those that count.
+fn vouched(
+    candidates: &[Candidate],
+    pasts: &[Past],
+    zone: &Zone,
+    counts: &[bool],
+    mut doubtful: Doubtful,
+) -> BTreeSet<usize> {
+    loop {
+        let vouched = vouched_for(candidates, pasts, zone, counts, &doubtful);
+        let before = doubtful.len();
+        doubtful.retain(|_, ways| !ways.iter().any(|needs| needs.is_subset(&vouched)));
+        if doubtful.len() == before {
+            return vouched;
+        }
+    }
+}
+
+/// A voucher of a zone block is one of all zone blocks below it in its lane too, so each walk down ends where an earlier one
+/// has been.
+fn vouched_for(
+    candidates: &[Candidate],
+    pasts: &[Past],
+    zone: &Zone,
+    counts: &[bool],
+    doubtful: &Doubtful,
+) -> BTreeSet<usize> {
     let mut vouched = BTreeSet::new();
     for (candidate, past) in candidates.iter().zip(pasts).zip(counts).filter(|(_, counts)| **counts).map(|(c, _)| c) {
+        if doubtful.contains_key(&candidate.author) {
+            continue;
+        }
         for top in past.zones.values().filter(|top| candidates[**top].author != candidate.author) {
-            let covered = past.freezes.get(&candidates[*top].author).copied().unwrap_or(u64::MAX);
             let mut next = Some(*top);
             while let Some(z) = next {
-                if (candidates[z].height < covered || mutant!(CoveredVoucher)) && !vouched.insert(z) {
+                let vouches = !candidates[z].is_covered(&past.freezes) || mutant!(CoveredVoucher);
+                if vouches && !vouched.insert(z) {
                     break;
                 }
                 next = zone.before.get(&z).copied();
@@ -176,13 +252,14 @@ mod tests {
             height,
             parents: parents.iter().map(|p| hash(*p)).collect(),
             records: records.iter().map(|(lane, height)| (NodeId::from_bytes([*lane; 32]), *height)).collect(),
+            invite: None,
         }
     }
 
     /// The numbers of the blocks that count when `LIAR` is frozen at `height`.
     fn check(candidates: &[Candidate], height: u64, expect: &[u8]) {
         let frozen = Freezes::from([(NodeId::from_bytes([LIAR; 32]), height)]);
-        let counts = counting::<Infallible>(candidates, &frozen, |_| Ok(Arc::default())).unwrap();
+        let counts = counting::<Infallible>(candidates, &frozen, |_| Vec::new(), |_| Ok(Arc::default())).unwrap();
         let counting: Vec<u8> =
             candidates.iter().zip(counts).filter(|(_, c)| *c).map(|(c, _)| c.hash.as_bytes()[0]).collect();
         assert_eq!(counting, expect);
@@ -243,6 +320,9 @@ mod tests {
         // 3 is of a second liar's zone and has no voucher, so its word for 1 is nothing.
         let candidates = [block(1, LIAR, 1, &[], &[]), block(2, 8, 1, &[1], &[])];
         let frozen = Freezes::from([(NodeId::from_bytes([LIAR; 32]), 1), (NodeId::from_bytes([8; 32]), 1)]);
-        assert_eq!(counting::<Infallible>(&candidates, &frozen, |_| Ok(Arc::default())), Ok(alloc::vec![false, false]));
+        assert_eq!(
+            counting::<Infallible>(&candidates, &frozen, |_| Vec::new(), |_| Ok(Arc::default())),
+            Ok(alloc::vec![false, false])
+        );
     }
 }

@@ -82,6 +82,31 @@ id32!(
     BlockHash
 );
 
+/// First byte of the ids of members' ledgers, and of no other.
+const MEMBERS: u8 = 0xca;
+
+impl LedgerId {
+    /// The id of a members' ledger, from the hash of its genesis.
+    pub(crate) const fn of_members(mut hash: [u8; 32]) -> Self {
+        hash[0] = MEMBERS;
+        Self(hash)
+    }
+
+    /// The id of an open ledger, from the hash of its genesis.
+    pub(crate) const fn of_all(mut hash: [u8; 32]) -> Self {
+        if hash[0] == MEMBERS {
+            hash[0] = !MEMBERS;
+        }
+        Self(hash)
+    }
+
+    /// Whether only members write in this ledger. Its id alone says so, so that nobody takes it for another kind before its
+    /// first block is here.
+    pub const fn has_members(&self) -> bool {
+        self.0[0] == MEMBERS
+    }
+}
+
 /// Where an entry stands: its author's lane, the block's height in it, and the entry's index in the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {

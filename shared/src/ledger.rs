@@ -1,6 +1,13 @@
 //! One ledger's lanes, tips, freezes and totals: what a replica keeps in memory, bounded by the number of authors.
 
-use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -9,9 +16,10 @@ use crate::{
     block::{Block, BlockError, VerifiedBlock, infallible},
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
-    limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW},
+    limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
+    members::{Control, Member, MemberError, Members, Newcomer, Removal},
     order::OrderKey,
-    proofs::Proofs,
+    proofs::{Proof, Proofs},
     replica::{OpenError, ReplicaError, Totals},
     store::{Page, ReadStore, Record, Store, Summary},
     time::Timestamp,
@@ -25,6 +33,8 @@ const META_FROZEN: &str = "frozen";
 pub(crate) const META_REBUILD: &str = "rebuild";
 /// No ledger has more blocks, entries or bytes, nor a lane a greater height: JavaScript holds them exactly.
 const COUNT: u64 = Timestamp::MAX.micros();
+/// First blocks of one lane; it has several only if it began more than once.
+const FIRSTS: Page = Page { blocks: 16, bytes: usize::MAX };
 /// Blocks of one read when many are gone through.
 const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
 
@@ -128,6 +138,8 @@ pub(crate) enum RuleError {
     TimeBeforeParent,
     #[error("this ledger has all the authors it can have")]
     TooManyAuthors,
+    #[error(transparent)]
+    Member(#[from] MemberError),
 }
 
 /// What can be done with a block now.
@@ -141,8 +153,8 @@ pub(crate) enum Standing {
     Early,
     /// It is of a frozen lane's zone and needs a voucher.
     Zone,
-    /// It can be added; `previous` is its latest parent.
-    Ready { previous: BlockHash },
+    /// It can be added; `previous` is its latest parent. A first block of a members' ledger brings a member.
+    Ready { previous: BlockHash, newcomer: Option<Box<Member>> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +164,8 @@ struct Freeze {
     since: Timestamp,
     /// A block records this freeze, at this height.
     recorded: bool,
+    /// It comes from a removal, whose block records it wherever that block counts.
+    removal: bool,
 }
 
 pub(crate) struct Ledger {
@@ -159,6 +173,7 @@ pub(crate) struct Ledger {
     lanes: BTreeMap<NodeId, BTreeMap<BlockHash, u64>>,
     tips: BTreeMap<BlockHash, Summary>,
     frozen: BTreeMap<NodeId, Freeze>,
+    members: Members,
     last: Option<OrderKey>,
     last_seq: u64,
     totals: Totals,
@@ -172,6 +187,7 @@ impl Ledger {
             lanes: BTreeMap::new(),
             tips: BTreeMap::new(),
             frozen: BTreeMap::new(),
+            members: Members::default(),
             last: None,
             last_seq: 0,
             totals: Totals::default(),
@@ -201,7 +217,7 @@ impl Ledger {
                 if let Some(bytes) = store.meta(META_CHECKPOINT).map_err(OpenError::Store)? {
                     ledger.decode_checkpoint(&bytes).ok_or(OpenError::Damaged("its checkpoint"))?;
                 }
-                ledger.replay(store)
+                ledger.replay(store).and_then(|()| ledger.find_members(store))
             }
         };
         result.map_err(|error| match error {
@@ -221,7 +237,7 @@ impl Ledger {
         self.frozen.values_mut().for_each(|freeze| freeze.recorded = false);
         // `note` leaves the last arrival number where it is: no row has a higher one.
         let mut proofs = Proofs::new(self.id);
-        let mut key = None;
+        let (mut key, mut removals) = (None, Vec::new());
         loop {
             let page = store.after(key.as_ref(), SCAN)?;
             let Some(last) = page.last() else { break };
@@ -233,18 +249,56 @@ impl Ledger {
                 }
                 self.note(&record.summary, &block.header().parents, record.bytes.len());
                 // The list of frozen lanes may be among what was lost.
-                for evidence in proofs.evidence(&block) {
-                    let (lane, height) = evidence.lane();
+                for proof in proofs.carried(&block) {
+                    let (lane, height) = proof.lane();
                     if self.frozen.get(&lane).is_none_or(|freeze| height < freeze.height) {
-                        self.freeze(store, &evidence)?;
+                        self.freeze(store, &proof)?;
                     }
-                    self.note_carrier(store, (lane, height), block.header().timestamp)?;
                 }
+                for record in proofs.recorded(&block) {
+                    if self.frozen_at(&record.0).is_none_or(|frozen| record.1 < frozen) && removals.len() < FORKED_LANES
+                    {
+                        removals.push((block.hash(), record));
+                    }
+                    self.note_carrier(store, record, block.header().timestamp)?;
+                }
+            }
+        }
+        self.find_members(store)?;
+        for (hash, record) in removals {
+            let block = store.block(&hash)?.map(|record| checked(&record)).transpose()?;
+            if let Some(removal) = block.map(|block| self.removal(store, &block)).transpose()?.flatten() {
+                let time = removal.time();
+                self.freeze(store, &Proof::Removal(Arc::new(removal)))?;
+                self.note_carrier(store, record, time)?;
             }
         }
         store.set_meta(META_FROZEN, &self.encode_frozen())?;
         store.set_meta(META_REBUILD, &[])?;
         Ok(self.save(store)?)
+    }
+
+    /// Makes the list of members anew from the first block of each lane.
+    fn find_members<S: Store>(&mut self, store: &S) -> Result<(), ReplicaError<S::Error>> {
+        self.members.clear();
+        if !self.id.has_members() {
+            return Ok(());
+        }
+        let mut firsts = Vec::new();
+        for lane in self.lanes.keys() {
+            for record in store.lane(lane, 1, FIRSTS)?.iter().take_while(|record| record.summary.height == 1) {
+                firsts.push(checked(record)?);
+            }
+        }
+        // Whoever invited came in before.
+        firsts.sort_unstable_by_key(Block::key);
+        for block in firsts {
+            match self.members.check(&self.id, &block, |hash| stored(store, hash))? {
+                Ok(newcomer) => newcomer.into_iter().for_each(|member| self.members.insert(*member)),
+                Err(_) => return Err(ReplicaError::Damaged(block.hash())),
+            }
+        }
+        Ok(())
     }
 
     /// Takes in the blocks that arrived after the checkpoint.
@@ -301,7 +355,7 @@ impl Ledger {
         store: &S,
         block: &Block,
         now: Timestamp,
-    ) -> Result<Standing, S::Error> {
+    ) -> Result<Standing, ReplicaError<S::Error>> {
         let header = block.header();
         let (mut parents, mut missing) = (Vec::new(), Vec::new());
         for hash in &header.parents {
@@ -310,22 +364,79 @@ impl Ledger {
                 None => missing.push(*hash),
             }
         }
+        if self.id.has_members()
+            && let Ok(Some(control)) = Control::of(block)
+        {
+            for hash in control.names() {
+                if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
+                    missing.push(hash);
+                }
+            }
+        }
         if !missing.is_empty() {
             return Ok(Standing::Missing(missing));
         }
         if let Err(error) = self.check_rules(block, &parents) {
             return Ok(Standing::Broken(error));
         }
+        let newcomer = match self.check_member(&self.members, block, |hash| stored(store, hash))? {
+            Ok(newcomer) => newcomer,
+            Err(error) => return Ok(Standing::Broken(error.into())),
+        };
         if header.timestamp > now.plus(CLOCK_WINDOW) && !mutant!(FutureAdded) {
             if mutant!(FutureRefused) {
                 return Ok(Standing::Broken(RuleError::TimeBeforeParent));
             }
             return Ok(Standing::Early);
         }
-        if self.in_zone(&header.author, header.height) && !mutant!(ZoneUnvouched) {
+        let surplus = |member: &Member| self.members.needs_voucher(member, &self.freezes());
+        if (newcomer.as_deref().is_some_and(surplus) || self.in_zone(&header.author, header.height))
+            && !mutant!(ZoneUnvouched)
+        {
             return Ok(Standing::Zone);
         }
-        Ok(Standing::Ready { previous: self.latest(&parents) })
+        Ok(Standing::Ready { previous: self.latest(&parents), newcomer })
+    }
+
+    /// The rules of who belongs, for a block all of whose parents are here. Returns the newcomer of a first block.
+    pub(crate) fn check_member<E>(
+        &self,
+        members: &Members,
+        block: &Block,
+        named: impl Fn(&BlockHash) -> Result<Option<Block>, E>,
+    ) -> Result<Newcomer, E> {
+        if self.id.has_members() { members.check(&self.id, block, named) } else { Ok(Ok(None)) }
+    }
+
+    /// The proof that a removal makes with what it rests on; `None` for a block that is none, or that breaks a rule.
+    pub(crate) fn removal<S: ReadStore>(
+        &self,
+        store: &S,
+        block: &Block,
+    ) -> Result<Option<Removal>, ReplicaError<S::Error>> {
+        let Ok(Some(Control::Remove(remove))) = Control::of(block) else { return Ok(None) };
+        let mut hashes = BTreeSet::new();
+        let mut target = remove.rests;
+        if self.members.get(&target).is_none()
+            && let Some(record) = store.block(&target)?
+            && let Ok(Some(Control::Invite(invite))) = Control::of(&checked(&record)?)
+        {
+            hashes.insert(target);
+            target = invite.join;
+        }
+        for member in [&remove.join, &target].into_iter().filter_map(|join| self.members.get(join)) {
+            for member in self.members.chain(member) {
+                hashes.insert(member.key.hash);
+                hashes.extend(member.by.map(|by| by.invite));
+            }
+        }
+        let mut blocks = Vec::with_capacity(hashes.len() + 1);
+        for hash in hashes {
+            blocks.extend(store.block(&hash)?.map(|record| checked(&record)).transpose()?);
+        }
+        blocks.sort_unstable_by_key(Block::key);
+        blocks.push(block.clone());
+        Ok(Removal::new(blocks).ok())
     }
 
     /// Rules 4 and 5, and the bound on authors; `parents` are those of the block, in its order.
@@ -357,6 +468,7 @@ impl Ledger {
         &mut self,
         store: &mut S,
         block: &VerifiedBlock,
+        newcomer: Option<Box<Member>>,
         records: &[(NodeId, u64)],
     ) -> Result<(u64, bool), S::Error> {
         let header = block.header();
@@ -366,6 +478,7 @@ impl Ledger {
         let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
         self.note(&summary, &header.parents, block.bytes().len());
+        newcomer.into_iter().for_each(|member| self.members.insert(*member));
         for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
             self.note_carrier(store, *record, header.timestamp)?;
         }
@@ -375,7 +488,7 @@ impl Ledger {
         Ok((summary.seq, late))
     }
 
-    fn note_carrier<S: Store>(
+    pub(crate) fn note_carrier<S: Store>(
         &mut self,
         store: &mut S,
         (lane, height): (NodeId, u64),
@@ -391,11 +504,12 @@ impl Ledger {
     }
 
     /// Records a freeze and its proof.
-    pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, evidence: &Evidence) -> Result<(), S::Error> {
-        let (lane, height) = evidence.lane();
+    pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, proof: &Proof) -> Result<(), S::Error> {
+        let (lane, height) = proof.lane();
         let since = self.frozen.get(&lane).map_or(Timestamp::MAX, |freeze| freeze.since);
-        self.frozen.insert(lane, Freeze { height, since, recorded: false });
-        store.set_meta(&evidence_key(&lane), &evidence.encode())?;
+        let removal = matches!(proof, Proof::Removal(_));
+        self.frozen.insert(lane, Freeze { height, since, recorded: false, removal });
+        store.set_meta(&evidence_key(&lane), &proof.encode())?;
         if mutant!(FreezeUnsaved) {
             return Ok(());
         }
@@ -471,6 +585,11 @@ impl Ledger {
         self.frozen.get(lane).map(|freeze| freeze.height)
     }
 
+    /// Whether a lane is frozen by a removal.
+    pub(crate) fn is_removed(&self, lane: &NodeId) -> bool {
+        self.frozen.get(lane).is_some_and(|freeze| freeze.removal)
+    }
+
     /// The frozen lanes whose freeze no block records.
     pub(crate) fn unrecorded(&self) -> Vec<NodeId> {
         self.frozen.iter().filter(|(_, freeze)| !freeze.recorded).map(|(lane, _)| *lane).collect()
@@ -483,6 +602,11 @@ impl Ledger {
     /// Time of the earliest block that records any freeze.
     pub(crate) fn first_carrier(&self) -> Timestamp {
         self.frozen.values().map(|freeze| freeze.since).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Who belongs; empty in an open ledger.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
     }
 
     pub(crate) fn tips(&self) -> &BTreeMap<BlockHash, Summary> {
@@ -609,8 +733,8 @@ impl Ledger {
         infallible((|| {
             encoder.array(self.frozen.len() as u64)?;
             for (lane, freeze) in &self.frozen {
-                encoder.array(4)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
-                encoder.bool(freeze.recorded)?;
+                encoder.array(5)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.bool(freeze.recorded)?.bool(freeze.removal)?;
             }
             Ok(())
         })());
@@ -636,6 +760,11 @@ pub(crate) fn decode<E>(hash: BlockHash, bytes: &[u8]) -> Result<Block, ReplicaE
         Ok(block) if block.hash() == hash => Ok(block),
         _ => Err(ReplicaError::Damaged(hash)),
     }
+}
+
+/// A block of this replica's own store.
+pub(crate) fn stored<S: ReadStore>(store: &S, hash: &BlockHash) -> Result<Option<Block>, ReplicaError<S::Error>> {
+    store.block(hash)?.map(|record| decode(*hash, &record.bytes)).transpose()
 }
 
 /// The block of a record that this replica reads from its store: what it hands on is what was signed, whatever became of
@@ -676,12 +805,12 @@ fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
         let parts = d.array().ok()??;
         let lane = NodeId::from_bytes(bytes32(&mut d)?);
         let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
-        let recorded = match parts {
-            3 => false,
-            4 => d.bool().ok()?,
+        let (recorded, removal) = match parts {
+            3 => (false, false),
+            5 => (d.bool().ok()?, d.bool().ok()?),
             _ => return None,
         };
-        frozen.insert(lane, Freeze { height, since, recorded });
+        frozen.insert(lane, Freeze { height, since, recorded, removal });
     }
     Some(frozen)
 }

@@ -1,5 +1,5 @@
-//! What was found out about proofs of forks and need not be found out again: which are true, and which freezes a stored block
-//! has in its past. Both follow from bytes alone, so what is remembered stays right.
+//! Proofs that a lane is frozen, and what was found out about them and need not be found out again: which are true, and which
+//! freezes a stored block has in its past. Both follow from bytes alone, so what is remembered stays right.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 
@@ -11,7 +11,55 @@ use crate::{
     id::{BlockHash, LedgerId, NodeId},
     ledger::Evidence,
     limits::{KNOWN_PASTS, KNOWN_PROOFS},
+    members::{Control, Removal},
 };
+
+/// Why a lane is frozen. Anybody can check it with nothing else at hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// Its author signed two blocks of one height.
+    Fork(Arc<Evidence>),
+    /// Its author was removed; or, for the key of an invite, the invite was closed.
+    Removal(Arc<Removal>),
+}
+
+impl Proof {
+    /// The frozen lane, and the height from which on it is.
+    pub fn lane(&self) -> (NodeId, u64) {
+        match self {
+            Self::Fork(evidence) => evidence.lane(),
+            Self::Removal(removal) => removal.lane(),
+        }
+    }
+
+    /// The ledger of the lane.
+    pub fn ledger(&self) -> LedgerId {
+        match self {
+            Self::Fork(evidence) => evidence.ledger(),
+            Self::Removal(removal) => removal.ledger(),
+        }
+    }
+
+    /// A list of blocks in canonical CBOR: two for a fork, more for a removal.
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Fork(evidence) => evidence.encode(),
+            Self::Removal(removal) => removal.encode(),
+        }
+    }
+
+    /// Reads a proof and checks all of it; `None` if it proves nothing.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let fork = Evidence::decode(bytes).map(|evidence| Self::Fork(Arc::new(evidence)));
+        fork.ok().or_else(|| Some(Self::Removal(Arc::new(Removal::decode(bytes).ok()?))))
+    }
+
+    /// Reads a proof whose signatures were checked before.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let fork = Evidence::parse(bytes).map(|evidence| Self::Fork(Arc::new(evidence)));
+        fork.ok().or_else(|| Some(Self::Removal(Arc::new(Removal::parse(bytes).ok()?))))
+    }
+}
 
 /// Checking a proof costs two signatures; a liar may write the same one into any number of blocks.
 #[derive(Debug)]
@@ -29,17 +77,19 @@ impl Proofs {
         Self { ledger, checked: BTreeMap::new(), pasts: BTreeMap::new(), lanes: 0 }
     }
 
-    /// The freezes for which a block carries true proofs.
+    /// The freezes that a block records: those for which it carries true proofs, and the removal that it is.
     pub(crate) fn recorded(&mut self, block: &Block) -> Vec<(NodeId, u64)> {
+        if self.ledger.has_members()
+            && let Ok(Some(Control::Remove(remove))) = Control::of(block)
+        {
+            return alloc::vec![(remove.member, remove.height + 1)];
+        }
         payloads(block).filter_map(|payload| self.check(payload)).collect()
     }
 
     /// The true proofs that a block carries.
-    pub(crate) fn evidence(&mut self, block: &Block) -> Vec<Evidence> {
-        payloads(block)
-            .filter(|payload| self.check(payload).is_some())
-            .filter_map(|p| Evidence::parse(p).ok())
-            .collect()
+    pub(crate) fn carried(&mut self, block: &Block) -> Vec<Proof> {
+        payloads(block).filter(|payload| self.check(payload).is_some()).filter_map(Proof::parse).collect()
     }
 
     fn check(&mut self, payload: &[u8]) -> Option<(NodeId, u64)> {
@@ -50,8 +100,8 @@ impl Proofs {
         if self.checked.len() >= KNOWN_PROOFS {
             self.checked.clear();
         }
-        let evidence = Evidence::decode(payload).ok();
-        let lane = evidence.filter(|evidence| evidence.ledger() == self.ledger).map(|evidence| evidence.lane());
+        let proof = Proof::decode(payload).filter(|proof| proof.ledger() == self.ledger);
+        let lane = proof.map(|proof| proof.lane());
         self.checked.insert(key, lane);
         lane
     }

@@ -4,6 +4,7 @@
 //! ([`Replica::commit`]). `accept` decides about blocks; `handshake`, `exchange` and `serve` speak with peers.
 
 mod accept;
+mod control;
 mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
@@ -13,6 +14,7 @@ mod own;
 mod serve;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
@@ -31,6 +33,7 @@ use crate::{
         APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, CLOCK_WINDOW, PAYLOAD_BYTES, TURN_BYTES,
         TURN_ENTRIES,
     },
+    members::Member,
     order::OrderKey,
     park::Pool,
     proofs::Proofs,
@@ -253,11 +256,12 @@ impl<S: Store> Replica<S> {
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
         match input {
-            Input::Append { token, payloads } => self.handle_append(token, payloads, effects),
+            Input::Append { token, payloads } => self.handle_append(token, payloads, effects)?,
             Input::Import { token, blocks } => {
                 let report = self.handle_import(blocks, effects)?;
                 effects.push(Effect::Imported { token, report });
             }
+            Input::Control { token, wish } => self.handle_control(token, wish, effects)?,
             Input::Repair { blocks } => self.handle_repair(&blocks)?,
             Input::LinkOpened { link, role } => self.handle_opened(link, role, effects),
             Input::LinkClosed { link } => self.forget(link, effects),
@@ -284,6 +288,7 @@ impl<S: Store> Replica<S> {
         self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
+        self.close_used_up(effects)?;
         self.record_freezes(effects)?;
         if mutant!(CommitBeforeSeal) {
             self.store.commit()?;
@@ -415,8 +420,9 @@ impl<S: Store> Replica<S> {
         (self.pool.len(), self.pool.bytes())
     }
 
-    fn handle_append(&mut self, token: u64, payloads: Vec<Vec<u8>>, effects: &mut Vec<Effect>) {
-        match self.check_append(&payloads) {
+    fn handle_append(&mut self, token: u64, payloads: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Turn<S> {
+        let barred = self.barred()?;
+        match barred.map_or_else(|| self.check_append(&payloads), Err) {
             Ok(bytes) => {
                 self.waiting_entries += payloads.len();
                 self.waiting_bytes += bytes;
@@ -424,18 +430,13 @@ impl<S: Store> Replica<S> {
             }
             Err(error) => effects.push(Effect::Appended { token, result: Err(error) }),
         }
+        Ok(())
     }
 
     /// The bytes of the payloads, if they may be appended.
     fn check_append(&self, payloads: &[Vec<u8>]) -> Result<usize, AppendError> {
-        if !self.config.writes {
-            return Err(AppendError::ReadOnly);
-        }
         if !self.repairing.is_empty() {
             return Err(AppendError::Repairing { blocks: self.repairing.len() });
-        }
-        if let Some(height) = self.ledger.frozen_at(&self.me) {
-            return Err(AppendError::Frozen { height });
         }
         if payloads.is_empty() {
             return Err(AppendError::Empty);
@@ -468,8 +469,8 @@ impl<S: Store> Replica<S> {
             effects.extend(waiting.into_iter().map(refuse));
             return Ok(());
         }
-        if let Some(height) = self.ledger.frozen_at(&self.me) {
-            let refuse = |(token, _)| Effect::Appended { token, result: Err(AppendError::Frozen { height }) };
+        if let Some(error) = self.barred()? {
+            let refuse = |(token, _)| Effect::Appended { token, result: Err(error.clone()) };
             effects.extend(waiting.into_iter().map(refuse));
             return Ok(());
         }
@@ -507,8 +508,17 @@ impl<S: Store> Replica<S> {
         entries: Vec<Entry>,
         effects: &mut Vec<Effect>,
     ) -> Result<Arc<VerifiedBlock>, ReplicaError<S::Error>> {
-        assert!(!self.own.waits, "a block is signed before this node's own lane is here");
+        let (block, previous) = self.sign(entries)?;
+        let newcomer =
+            self.check_own(&block)?.unwrap_or_else(|error| panic!("this node writes what it may not: {error}"));
         self.own.signed = true;
+        self.add(block.clone(), newcomer, previous, None, effects)?;
+        Ok(block)
+    }
+
+    /// Signs a block on all tips, for now without a place in the ledger. Returns its latest parent too.
+    fn sign(&mut self, entries: Vec<Entry>) -> Result<(Arc<VerifiedBlock>, BlockHash), ReplicaError<S::Error>> {
+        assert!(!self.own.waits, "a block is signed before this node's own lane is here");
         let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {
             Some((hash, height)) => {
                 // Where the store has lost the lane's head, going on would sign heights a second time.
@@ -531,21 +541,22 @@ impl<S: Store> Replica<S> {
             parents: parents.iter().map(|parent| parent.hash).collect(),
         };
         let block = Arc::new(VerifiedBlock::sign(header, entries, &self.config.key));
-        let previous = self.ledger.latest(&parents);
-        self.add(block.clone(), previous, None, effects)?;
-        Ok(block)
+        Ok((block, self.ledger.latest(&parents)))
     }
 
     /// Adds a block to the ledger and lets everybody know.
     fn add(
         &mut self,
         block: Arc<VerifiedBlock>,
+        newcomer: Option<Box<Member>>,
         previous: BlockHash,
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
         let records = self.proofs.recorded(&block);
-        let (seq, late) = self.ledger.add(&mut self.store, &block, &records)?;
+        let used = newcomer.as_ref().and_then(|member| member.by).filter(|by| by.inviter == self.me);
+        self.own.used.extend(used);
+        let (seq, late) = self.ledger.add(&mut self.store, &block, newcomer, &records)?;
         if late && !mutant!(LateUntold) {
             let key = block.key();
             self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));

@@ -1,6 +1,7 @@
 //! What becomes of a block that comes in: known, refused, parked or added; evidence and freezes.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     vec::Vec,
@@ -11,11 +12,13 @@ use crate::{
     block::{Block, BlockError, Entry, Kind, VerifiedBlock},
     effect::{Effect, ImportReport, LinkId},
     freeze::{Candidate, Freezes, counting},
-    id::BlockHash,
-    ledger::{Evidence, RuleError, Standing, decode, summarise},
+    id::{BlockHash, NodeId},
+    ledger::{Evidence, RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
+    members::{Member, Members},
     order::OrderKey,
     park::Wait,
+    proofs::Proof,
     replica::ReplicaError,
     store::{Page, Store, Summary},
     time::Timestamp,
@@ -43,8 +46,10 @@ pub(super) enum Refusal {
     Rule(RuleError),
 }
 
-/// A waiting block all of whose ancestors are here, and its parents.
-type Connected = (Arc<VerifiedBlock>, Vec<Summary>);
+/// A waiting block all of whose ancestors are here, its parents, and whom it brings in.
+type Connected = (Arc<VerifiedBlock>, Vec<Summary>, Option<Box<Member>>);
+/// All of them; and who would belong if all of them counted, where that is not who belongs.
+type AllConnected = (Vec<Connected>, Option<Members>);
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_import(
@@ -135,10 +140,30 @@ impl<S: Store> Replica<S> {
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, ReplicaError<S::Error>> {
-        let wait = match self.ledger.standing(&self.store, &block, self.now)? {
-            Standing::Ready { previous } => {
+        let mut standing = self.ledger.standing(&self.store, &block, self.now)?;
+        if matches!(standing, Standing::Ready { .. } | Standing::Zone)
+            && let Some(removal) = self.ledger.removal(&self.store, &block)?
+        {
+            // It holds whatever becomes of the block that brings it.
+            let brings = matches!(standing, Standing::Ready { .. }).then_some(&block);
+            if !self.learn_from(&Proof::Removal(Arc::new(removal)), brings, source, effects)? {
+                return Ok(self.postpone(block.bytes(), source));
+            }
+            if self.ledger.contains(&self.store, &block)? {
+                return Ok(Outcome::Added);
+            }
+            standing = self.ledger.standing(&self.store, &block, self.now)?;
+        }
+        let wait = match standing {
+            Standing::Ready { previous, newcomer } => {
                 self.note_source(&block, source);
-                self.add(block, previous, source, effects)?;
+                let by = newcomer.as_ref().and_then(|member| member.by);
+                self.add(block, newcomer, previous, source, effects)?;
+                if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {
+                    // It is before another one in ledger order.
+                    let void = self.void(&self.ledger.freezes(), None)?;
+                    self.make_void(&void)?;
+                }
                 return Ok(Outcome::Added);
             }
             Standing::Broken(rule) => return Ok(Outcome::Refused(Refusal::Rule(rule))),
@@ -204,8 +229,8 @@ impl<S: Store> Replica<S> {
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Result<bool, ReplicaError<S::Error>> {
-        for evidence in self.proofs.evidence(block) {
-            if !self.learn(&evidence, source, effects)? || self.succession_waits_for(&evidence) {
+        for proof in self.proofs.carried(block) {
+            if !self.learn(&proof, source, effects)? || self.succession_waits_for(&proof) {
                 return Ok(false);
             }
         }
@@ -219,7 +244,7 @@ impl<S: Store> Replica<S> {
             None => self.ledger.sibling(&self.store, block)?.map(|other| Evidence::new(&other, block)),
         };
         match evidence {
-            Some(Ok(evidence)) => self.learn(&evidence, source, effects),
+            Some(Ok(evidence)) => self.learn(&Proof::Fork(Arc::new(evidence)), source, effects),
             _ => Ok(true),
         }
     }
@@ -228,11 +253,23 @@ impl<S: Store> Replica<S> {
     /// this stays, and then records the freeze. False: not yet, because this node may not write yet.
     pub(super) fn learn(
         &mut self,
-        evidence: &Evidence,
+        proof: &Proof,
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Result<bool, ReplicaError<S::Error>> {
-        let (lane, height) = evidence.lane();
+        self.learn_from(proof, None, source, effects)
+    }
+
+    /// The same, from the block of a removal, which is added first if there is something to learn: it vouches for what it
+    /// rests on, and records the freeze.
+    fn learn_from(
+        &mut self,
+        proof: &Proof,
+        block: Option<&Arc<VerifiedBlock>>,
+        source: Option<LinkId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<bool, ReplicaError<S::Error>> {
+        let (lane, height) = proof.lane();
         let frozen = self.ledger.frozen_at(&lane);
         if frozen.is_some_and(|frozen| frozen <= height)
             || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES)
@@ -243,34 +280,64 @@ impl<S: Store> Replica<S> {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
         }
-        if lane == self.me && self.config.writes && self.config.successor.is_some() && !mutant!(SuccessorUnused) {
+        let succeeds = self.config.writes && self.config.successor.is_some() && !mutant!(SuccessorUnused);
+        if let Proof::Fork(evidence) = proof
+            && lane == self.me
+            && succeeds
+        {
             self.on_own_fork(evidence, source)?;
             return Ok(true);
         }
-        let able = self.config.writes && lane != self.me && self.ledger.frozen_at(&self.me).is_none();
+        let able = lane != self.me && self.is_writer();
         if able && self.own.waits && !self.spoke_elsewhere(source) {
             return Ok(false);
         }
         let writes = able && !self.own.waits;
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
-        let mut void = self.void(&freezes)?;
-        if writes && !void.is_empty() && !mutant!(VouchForgotten) {
+        if writes && !self.void(&freezes, block)?.is_empty() && !mutant!(VouchForgotten) {
             self.vouch(effects)?;
-            void = self.void(&freezes)?;
         }
-        self.ledger.freeze(&mut self.store, evidence)?;
-        self.make_void(&void)?;
-        self.pool.freeze(lane, height);
-        effects.push(Effect::ForkDetected(Arc::new(evidence.clone())));
-        if writes && !mutant!(FreezeUnrecorded) {
-            let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), evidence.encode());
+        if let Some(block) = block {
+            let mut parents = Vec::new();
+            for hash in &block.header().parents {
+                parents.extend(self.ledger.summary(&self.store, hash)?);
+            }
+            self.note_source(block, source);
+            self.add(block.clone(), None, self.ledger.latest(&parents), source, effects)?;
+        }
+        self.freeze(proof, effects)?;
+        if writes && matches!(proof, Proof::Fork(_)) && !mutant!(FreezeUnrecorded) {
+            let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof.encode());
             self.write(alloc::vec![entry], effects)?;
         } else {
             self.own.unrecorded = true;
         }
         self.spread_freeze(lane, height)?;
         Ok(true)
+    }
+
+    /// Freezes a lane, and takes out what is void then. The block of a removal may be in the ledger already.
+    pub(super) fn freeze(&mut self, proof: &Proof, effects: &mut Vec<Effect>) -> Turn<S> {
+        let (lane, height) = proof.lane();
+        let mut freezes = self.ledger.freezes();
+        freezes.insert(lane, height);
+        let void = self.void(&freezes, None)?;
+        self.ledger.freeze(&mut self.store, proof)?;
+        if let Proof::Removal(removal) = proof
+            && self.store.summary(&removal.hash())?.is_some()
+        {
+            self.ledger.note_carrier(&mut self.store, (lane, height), removal.time())?;
+        }
+        self.make_void(&void)?;
+        self.pool.freeze(lane, height);
+        // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
+        self.vouchers |= self.pool.len() > 0;
+        effects.push(match proof {
+            Proof::Fork(evidence) => Effect::ForkDetected(evidence.clone()),
+            Proof::Removal(removal) => Effect::Removed(removal.clone()),
+        });
+        Ok(())
     }
 
     /// Writes blocks that say nothing until every tip is in their past.
@@ -284,8 +351,12 @@ impl<S: Store> Replica<S> {
     }
 
     /// The blocks of the ledger that would not count under these freezes. Looks only at what came since the first block
-    /// that a freeze could touch; children come after their parents in the answer.
-    fn void(&mut self, freezes: &Freezes) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
+    /// that a freeze could touch; children come after their parents in the answer. `more` is a block that would be added.
+    fn void(
+        &mut self,
+        freezes: &Freezes,
+        more: Option<&Arc<VerifiedBlock>>,
+    ) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
         let mut start: Option<Timestamp> = None;
         for (lane, height) in freezes {
             if self.ledger.height(lane) >= *height {
@@ -294,6 +365,9 @@ impl<S: Store> Replica<S> {
                 start = start.into_iter().chain(first).min();
             }
         }
+        let members = self.ledger.members();
+        let doubtful = members.all().filter(|member| members.needs_voucher(member, freezes));
+        start = start.into_iter().chain(doubtful.map(|member| member.key.timestamp).min()).min();
         let Some(start) = start else { return Ok(Vec::new()) };
         let (mut candidates, mut parents) = (Vec::new(), BTreeSet::new());
         let mut key = key_before(start.min(self.ledger.first_carrier()));
@@ -309,10 +383,15 @@ impl<S: Store> Replica<S> {
                 }
                 parents.extend(block.header().parents.iter().copied());
                 let records = self.proofs.recorded(&block);
-                candidates.push(Candidate::new(&block, records));
+                candidates.push(Candidate::new(&block, records).among(&block, self.ledger.members(), freezes));
             }
         }
-        let counts = counting(&candidates, freezes, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
+        if let Some(block) = more {
+            let records = self.proofs.recorded(block);
+            candidates.push(Candidate::new(block, records).among(block, self.ledger.members(), freezes));
+        }
+        let rests_on = |lane: &NodeId| self.ledger.members().rests_on(lane);
+        let counts = counting(&candidates, freezes, rests_on, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
         Ok(candidates.iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
     }
 
@@ -344,27 +423,32 @@ impl<S: Store> Replica<S> {
             if self.pool.len() > ZONE_AT_ONCE {
                 self.timers.set(Timer::Zone, ZONE_EVERY);
             }
-            let candidates = self.connected()?;
+            let freezes = self.ledger.freezes();
+            let (candidates, members) = self.connected()?;
+            let members = members.as_ref().unwrap_or(self.ledger.members());
             let mut list: Vec<Candidate> = Vec::with_capacity(candidates.len());
-            for (block, _) in &candidates {
+            for (block, ..) in &candidates {
                 let records = self.proofs.recorded(block);
-                list.push(Candidate::new(block, records));
+                list.push(Candidate::new(block, records).among(block, members, &freezes));
             }
             self.proofs.bound_pasts();
-            let freezes = self.ledger.freezes();
-            let counts = counting(&list, &freezes, |parent| self.freezes_up_to(parent))?;
-            for ((block, parents), _) in candidates.into_iter().zip(counts).filter(|(_, counts)| *counts) {
+            let rests_on: BTreeMap<NodeId, Vec<Vec<BlockHash>>> =
+                list.iter().map(|candidate| (candidate.author, members.rests_on(&candidate.author))).collect();
+            let rests_on = |lane: &NodeId| rests_on.get(lane).cloned().unwrap_or_default();
+            let counts = counting(&list, &freezes, rests_on, |parent| self.freezes_up_to(parent))?;
+            for ((block, parents, newcomer), _) in candidates.into_iter().zip(counts).filter(|(_, counts)| *counts) {
                 let source = self.pool.remove(&block.hash()).and_then(|parked| parked.source);
                 self.note_source(&block, source);
                 let previous = self.ledger.latest(&parents);
-                self.add(block, previous, source, effects)?;
+                self.add(block, newcomer, previous, source, effects)?;
             }
         }
         Ok(())
     }
 
-    /// The waiting blocks all of whose ancestors are here, in ledger order, each with its parents.
-    fn connected(&mut self) -> Result<Vec<Connected>, ReplicaError<S::Error>> {
+    /// The waiting blocks all of whose ancestors are here, in ledger order.
+    fn connected(&mut self) -> Result<AllConnected, ReplicaError<S::Error>> {
+        let mut members: Option<Members> = None;
         let mut included: BTreeMap<BlockHash, Summary> = BTreeMap::new();
         self.early = None;
         let mut connected = Vec::new();
@@ -385,14 +469,24 @@ impl<S: Store> Replica<S> {
                 self.early = self.early.into_iter().chain([header.timestamp]).min();
                 continue;
             }
-            if self.ledger.check_rules(&block, &parents).is_err() {
+            let waiting = |hash: &BlockHash| self.pool.get(hash).filter(|_| included.contains_key(hash));
+            let named = |hash: &BlockHash| match stored(&self.store, hash)? {
+                Some(block) => Ok::<_, ReplicaError<S::Error>>(Some(block)),
+                None => Ok(waiting(hash).map(|parked| Block::clone(&parked.block))),
+            };
+            let members_now = members.as_ref().unwrap_or(self.ledger.members());
+            let newcomer = self.ledger.check_member(members_now, &block, named)?;
+            let (Ok(()), Ok(newcomer)) = (self.ledger.check_rules(&block, &parents), newcomer) else {
                 self.pool.remove(&block.hash());
                 continue;
+            };
+            if let Some(newcomer) = &newcomer {
+                members.get_or_insert_with(|| self.ledger.members().clone()).insert(Member::clone(newcomer));
             }
             included.insert(block.hash(), summarise(&block));
-            connected.push((block, parents));
+            connected.push((block, parents, newcomer));
         }
-        Ok(connected)
+        Ok((connected, members))
     }
 
     /// The freezes recorded in a stored block and in its past.

@@ -9,8 +9,9 @@ use super::{
 use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
-    ledger::{Evidence, RuleError},
+    ledger::RuleError,
     limits::{LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
+    proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
     sync::Phase,
@@ -133,9 +134,9 @@ impl<S: Store> Replica<S> {
             }
             // What a freeze voids cannot be decided over a ledger with holes; the proof comes again with the heads.
             Message::Evidence { .. } if self.is_mending() => {}
-            Message::Evidence { proof } => match Evidence::decode(&proof) {
-                Ok(evidence) if evidence.ledger() == self.config.ledger => {
-                    if !self.learn(&evidence, Some(id), effects)? {
+            Message::Evidence { proof } => match Proof::decode(&proof) {
+                Some(proof) if proof.ledger() == self.config.ledger => {
+                    if !self.learn(&proof, Some(id), effects)? {
                         self.postpone_link(id);
                     }
                 }
@@ -294,6 +295,7 @@ impl<S: Store> Replica<S> {
                     Refusal::Rule(RuleError::NotOwnParent) => "a block does not rest on its author's block before",
                     Refusal::Rule(RuleError::TimeBeforeParent) => "a block's time is before the end of a parent",
                     Refusal::Rule(RuleError::TooManyAuthors) => "this ledger has all the authors it can have",
+                    Refusal::Rule(RuleError::Member(_)) => "a block's author may not write it",
                 })));
             }
         }

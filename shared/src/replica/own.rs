@@ -1,7 +1,7 @@
 //! This node's own lane comes first: nothing is signed before it is known how far the lane goes elsewhere, so that a restored
 //! backup does not fork itself. Where a fork was made all the same, the node goes on with its successor's key.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use super::{Replica, Timer, Turn, accept::Outcome};
 use crate::{
@@ -11,6 +11,8 @@ use crate::{
     key::Key,
     ledger::{Evidence, stored_evidence},
     limits::{OWN_LANE, OWN_LANE_MOST, OWN_TIPS, OWN_WAITS, TURN_BYTES},
+    members,
+    proofs::Proof,
     replica::{OpenError, ReplicaError},
     store::Store,
     succession::Succession,
@@ -40,6 +42,8 @@ pub(super) struct Own {
     predecessor: Option<Key>,
     /// A freeze may hold by its proof alone, because nothing could be written when it was learnt or what recorded it is gone.
     pub(super) unrecorded: bool,
+    /// Invites of this node by which somebody came in.
+    pub(super) used: Vec<members::By>,
     /// Blocks from files that make this node write something first.
     late: Vec<Vec<u8>>,
     late_bytes: usize,
@@ -79,7 +83,15 @@ impl<S: Store> Replica<S> {
 
     /// Whether this node may sign blocks now.
     pub fn may_write(&self) -> bool {
-        self.config.writes && !self.own.waits && self.ledger.frozen_at(&self.me).is_none()
+        !self.own.waits && self.is_writer()
+    }
+
+    /// Whether this node writes in this ledger, and its lane is not frozen.
+    pub(super) fn is_writer(&self) -> bool {
+        let belongs = || self.ledger.members().of(&self.me).any(|member| member.role != members::Role::Reader);
+        self.config.writes
+            && self.ledger.frozen_at(&self.me).is_none()
+            && (!self.config.ledger.has_members() || belongs())
     }
 
     fn wait_for_own(&mut self, dials: u32) {
@@ -201,8 +213,8 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether a block with this proof has to wait: a successor that rested on it could not vouch for its old lane any more.
-    pub(super) fn succession_waits_for(&self, evidence: &Evidence) -> bool {
-        self.own.fork.is_some() && evidence.lane().0 == self.me
+    pub(super) fn succession_waits_for(&self, proof: &Proof) -> bool {
+        self.own.fork.is_some() && proof.lane().0 == self.me
     }
 
     /// Keeps a block for which this node would have to write something first, until it may.
@@ -266,7 +278,7 @@ impl<S: Store> Replica<S> {
             let old = self.become_successor(successor, effects);
             self.say_succession(&old, effects)?;
         }
-        self.learn(fork, None, effects)?;
+        self.learn(&Proof::Fork(Arc::new(fork.clone())), None, effects)?;
         Ok(())
     }
 

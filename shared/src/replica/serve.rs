@@ -79,7 +79,10 @@ impl<S: Store> Replica<S> {
 
     fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
-        if let Some(lane) = link.proofs.pop_first() {
+        // The block of a removal brings its proof, if it counts: what is needed beside blocks comes after them.
+        let waits = |lane: &&NodeId| link.outbox.is_empty() || !self.ledger.is_removed(lane);
+        if let Some(lane) = link.proofs.iter().find(waits).copied() {
+            link.proofs.remove(&lane);
             let proof = stored_evidence(&self.store, &lane)?;
             return Ok(proof.map(|proof| Message::Evidence { proof }));
         }

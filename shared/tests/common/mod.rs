@@ -44,6 +44,8 @@ pub struct Node {
     pub added: Vec<BlockHash>,
     pub appended: Vec<Result<Vec<shared::EntryId>, shared::AppendError>>,
     pub forks: Vec<Evidence>,
+    pub granted: Vec<Result<BlockHash, shared::effect::WishError>>,
+    pub removed: Vec<(NodeId, u64)>,
     pub reordered: usize,
     /// Height of the last block of its own.
     pub written: u64,
@@ -72,6 +74,8 @@ impl Node {
             added: Vec::new(),
             appended: Vec::new(),
             forks: Vec::new(),
+            granted: Vec::new(),
+            removed: Vec::new(),
             reordered: 0,
             written: 0,
             remembered: BTreeMap::new(),
@@ -108,11 +112,17 @@ pub struct Net {
     pub queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
     pub frames: usize,
+    /// Instead of the open one.
+    pub ledger: Option<LedgerId>,
 }
 
 impl Net {
     pub fn new(writers: &[bool]) -> Self {
-        let mut net = Self { now: 1_000_000_000_000, ..Self::default() };
+        Self::of(None, writers)
+    }
+
+    pub fn of(ledger: Option<LedgerId>, writers: &[bool]) -> Self {
+        let mut net = Self { now: 1_000_000_000_000, ledger, ..Self::default() };
         for (i, writes) in writers.iter().enumerate() {
             net.nodes.push(Node::new(i as u8 + 1, *writes));
             net.start(i, MemoryStore::default(), &[]);
@@ -133,6 +143,7 @@ impl Net {
         let config = Config {
             dials: state.dials,
             successor: state.successor.map(key),
+            ledger: self.ledger.unwrap_or_else(ledger),
             ..config(state.number, state.writes, seed)
         };
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
@@ -202,6 +213,8 @@ impl Net {
                 }
                 Effect::Held { height, nodes } => state.held = Some((height, nodes)),
                 Effect::Progress { done, total, .. } => state.progress.push((done, total)),
+                Effect::Granted { result, .. } => state.granted.push(result),
+                Effect::Removed(removal) => state.removed.push(removal.lane()),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }

@@ -1,0 +1,145 @@
+//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{Replica, Turn};
+use crate::{
+    block::{Entry, Kind, VerifiedBlock},
+    effect::{AppendError, Effect, Wish, WishError},
+    id::BlockHash,
+    ledger::{stored, stored_evidence},
+    members::{Genesis, Invite, Member, MemberStatus, Newcomer, Remove},
+    proofs::Proof,
+    replica::ReplicaError,
+    store::Store,
+};
+
+/// The store failed; or the wish breaks a rule.
+type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
+
+impl<S: Store> Replica<S> {
+    pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
+        let result = self.grant(wish, effects)?;
+        effects.push(Effect::Granted { token, result });
+        Ok(())
+    }
+
+    fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
+        if !self.config.ledger.has_members() {
+            return Ok(Err(WishError::Open));
+        }
+        if !self.config.writes || self.own.waits || self.is_mending() {
+            return Ok(Err(WishError::NotYet));
+        }
+        if self.ledger.frozen_at(&self.me).is_some() {
+            return Ok(Err(WishError::Stranger));
+        }
+        let (kind, payload) = match wish {
+            Wish::Found { salt } => {
+                if self.ledger.totals().blocks > 0 {
+                    return Ok(Err(WishError::Begun));
+                }
+                (Kind::GENESIS, Genesis { founder: self.me, salt }.encode())
+            }
+            Wish::Invite { key, role, uses, expires } => {
+                let Some(join) = self.own_join() else { return Ok(Err(WishError::Stranger)) };
+                (Kind::INVITE, Invite { join, key, role, uses, expires }.encode())
+            }
+            Wish::Remove { member } => {
+                let Some(join) = self.own_join() else { return Ok(Err(WishError::Stranger)) };
+                let Some(target) = self.ledger.members().of(&member).next() else {
+                    return Ok(Err(WishError::Unknown(member)));
+                };
+                // What it says itself in leaving stays too.
+                let (rests, height) = (target.key.hash, self.ledger.height(&member) + u64::from(member == self.me));
+                return self.remove(Remove { join, member, rests, height }, effects);
+            }
+            Wish::Close { invite } => {
+                let Some(join) = self.own_join() else { return Ok(Err(WishError::Stranger)) };
+                let block = stored(&self.store, &invite)?;
+                let invite_entry = block.and_then(|block| Invite::decode(block.entries()[0].payload()?));
+                let Some(Invite { key, .. }) = invite_entry else { return Ok(Err(WishError::NoInvite(invite))) };
+                return self.remove(Remove { join, member: key, rests: invite, height: 0 }, effects);
+            }
+        };
+        let entry = Entry::new(kind, self.random.bytes16(), payload);
+        let (block, previous) = self.sign(alloc::vec![entry])?;
+        let newcomer = match self.check_own(&block)? {
+            Ok(newcomer) => newcomer,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        let hash = block.hash();
+        self.own.signed = true;
+        self.add(block, newcomer, previous, None, effects)?;
+        Ok(Ok(hash))
+    }
+
+    /// Signs a removal. It is in force at once.
+    fn remove(&mut self, remove: Remove, effects: &mut Vec<Effect>) -> Granted<S> {
+        let (lane, height) = (remove.member, remove.height + 1);
+        if self.ledger.frozen_at(&lane).is_some_and(|frozen| frozen <= height) {
+            return Ok(Err(WishError::Done));
+        }
+        let invite = if remove.height == 0 { stored(&self.store, &remove.rests)? } else { None };
+        if let Err(error) = self.ledger.members().check_remove(self.me, &remove, invite.as_ref()) {
+            return Ok(Err(error.into()));
+        }
+        let entry = Entry::new(Kind::REMOVE, self.random.bytes16(), remove.encode());
+        let (block, previous) = self.sign(alloc::vec![entry])?;
+        let Some(removal) = self.ledger.removal(&self.store, &block)? else { return Ok(Err(WishError::NotYet)) };
+        let hash = block.hash();
+        self.own.signed = true;
+        self.add(block, None, previous, None, effects)?;
+        self.freeze(&Proof::Removal(Arc::new(removal)), effects)?;
+        self.spread_freeze(lane, height)?;
+        Ok(Ok(hash))
+    }
+
+    /// Everybody who came in and counts, those who were removed included. Empty in an open ledger.
+    pub fn members(&self) -> Vec<MemberStatus> {
+        let members = self.ledger.members();
+        let status = |member: &Member| MemberStatus {
+            node: member.node,
+            role: member.role,
+            joined: member.key.timestamp,
+            by: member.by.map(|by| by.inviter),
+            stays: self.ledger.frozen_at(&member.node).map(|height| height.saturating_sub(1)),
+        };
+        members.all().map(status).collect()
+    }
+
+    /// This node's first block.
+    fn own_join(&self) -> Option<BlockHash> {
+        self.ledger.members().of(&self.me).next().map(|member| member.key.hash)
+    }
+
+    pub(super) fn check_own(&self, block: &VerifiedBlock) -> Result<Newcomer, ReplicaError<S::Error>> {
+        self.ledger.check_member(self.ledger.members(), block, |hash| stored(&self.store, hash))
+    }
+
+    /// An invite of this node is used up: it is closed, so that nobody comes in by it who says to have been earlier.
+    pub(super) fn close_used_up(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        while self.may_write()
+            && !self.is_mending()
+            && let Some(by) = self.own.used.pop()
+        {
+            if self.ledger.members().by(&by.invite).count() >= by.uses as usize {
+                self.grant(Wish::Close { invite: by.invite }, effects)?.ok();
+            }
+        }
+        Ok(())
+    }
+
+    /// Why this node writes nothing in this ledger.
+    pub(super) fn barred(&self) -> Result<Option<AppendError>, ReplicaError<S::Error>> {
+        if !self.config.writes {
+            return Ok(Some(AppendError::ReadOnly));
+        }
+        if let Some(height) = self.ledger.frozen_at(&self.me) {
+            let proof = stored_evidence(&self.store, &self.me)?.and_then(|proof| Proof::parse(&proof));
+            let removed = matches!(proof, Some(Proof::Removal(_)));
+            return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
+        }
+        Ok((!self.own.waits && !self.is_writer()).then_some(AppendError::NotAMember))
+    }
+}

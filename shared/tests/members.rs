@@ -1,0 +1,352 @@
+//! Who belongs to a members' ledger: joining, removing, races for one invite, and liars who let each other in.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::{Net, at, key, node_id};
+use shared::{
+    BlockHash, Entry, Header, Input, Kind, LedgerId, NodeId, Page, ReadStore, Timestamp, VerifiedBlock,
+    effect::{Wish, WishError},
+    members::{Genesis, Invite, Join, MemberError, Remove, Role},
+};
+
+const SALT: [u8; 16] = [5; 16];
+const HUB: usize = 3;
+
+fn ledger() -> LedgerId {
+    Genesis { founder: node_id(1), salt: SALT }.ledger()
+}
+
+/// A founder, two who may come in, and a hub that does not write.
+fn group() -> Net {
+    let mut net = Net::of(Some(ledger()), &[true, true, true, false]);
+    (0..3).for_each(|node| _ = net.link(node, HUB));
+    wish(&mut net, 0, Wish::Found { salt: SALT }).unwrap();
+    net.settle();
+    net
+}
+
+fn wish(net: &mut Net, node: usize, wish: Wish) -> Result<BlockHash, WishError> {
+    net.now += 1_000;
+    net.turn(node, vec![Input::Control { token: 0, wish }]);
+    net.nodes[node].granted.pop().unwrap()
+}
+
+/// An invite whose secret is key `secret`.
+fn invite(net: &mut Net, node: usize, secret: u8, role: Role, uses: u32) -> BlockHash {
+    wish(net, node, Wish::Invite { key: node_id(secret), role, uses, expires: Timestamp::MAX }).unwrap()
+}
+
+/// The first block of a newcomer, which holds the secret of an invite.
+fn join(newcomer: u8, secret: u8, invite: BlockHash, micros: u64) -> VerifiedBlock {
+    let join = Join::sign(&key(secret), &ledger(), invite, &node_id(newcomer));
+    join.block(ledger(), &key(newcomer), at(micros), at(micros), [newcomer; 16])
+}
+
+/// Node `node` (with key `node + 1`) comes in.
+fn bring_in(net: &mut Net, by: usize, node: usize, role: Role) {
+    let secret = 100 + node as u8;
+    let invite = invite(net, by, secret, role, 1);
+    net.settle();
+    let first = join(node as u8 + 1, secret, invite, net.now);
+    net.inject(node, &first);
+    net.settle();
+}
+
+/// A block made outside any replica.
+fn block(author: u8, height: u64, micros: u64, parents: &[BlockHash], kind: Kind, payload: &[u8]) -> VerifiedBlock {
+    let (ledger, author, timestamp, key) = (ledger(), node_id(author), at(micros), key(author));
+    let header = Header { ledger, author, height, timestamp, parents: parents.to_vec() };
+    VerifiedBlock::sign(header, vec![Entry::new(kind, [7; 16], payload.to_vec())], &key)
+}
+
+fn head(net: &Net, node: usize, author: u8) -> BlockHash {
+    net.replica(node).heads()[&node_id(author)].last().unwrap().1
+}
+
+fn members(net: &Net, node: usize) -> BTreeSet<NodeId> {
+    net.replica(node).members().iter().filter(|member| member.stays.is_none()).map(|member| member.node).collect()
+}
+
+fn nodes(numbers: &[u8]) -> BTreeSet<NodeId> {
+    numbers.iter().map(|number| node_id(*number)).collect()
+}
+
+#[test]
+fn who_holds_an_invite_comes_in_and_writes() {
+    let mut net = group();
+    net.append(1, "too early");
+    assert_eq!(net.nodes[1].appended.pop(), Some(Err(shared::AppendError::NotAMember)));
+    bring_in(&mut net, 0, 1, Role::Member);
+    bring_in(&mut net, 0, 2, Role::Admin);
+    net.append(1, "one");
+    net.append(2, "two");
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.texts(HUB), ["\"one\"", "\"two\""]);
+    for node in 0..4 {
+        assert_eq!(members(&net, node), nodes(&[1, 2, 3]));
+    }
+}
+
+#[test]
+fn a_restart_knows_who_belongs() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    wish(&mut net, 1, Wish::Remove { member: node_id(3) }).unwrap();
+    net.settle();
+    let before = net.replica(HUB).members();
+    for checkpoint in [false, true] {
+        if checkpoint {
+            net.nodes[HUB].replica.as_mut().unwrap().checkpoint().unwrap();
+        }
+        net.hibernate(HUB);
+        assert_eq!(net.replica(HUB).members(), before);
+    }
+    assert_eq!(members(&net, HUB), nodes(&[1, 2]));
+}
+
+#[test]
+fn strangers_write_nothing() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    let before = net.order(HUB);
+    let end = net.now + 10;
+    let genesis = Genesis { founder: node_id(9), salt: SALT };
+    let wrong = Join::sign(&key(101), &ledger(), invite, &node_id(9));
+    let others = Join::sign(&key(100), &ledger(), invite, &node_id(8));
+    let cases = [
+        block(9, 1, end, &[], Kind::DATA, b"1"),
+        block(9, 1, end, &[invite], Kind::DATA, b"1"),
+        block(9, 1, end, &[], Kind::GENESIS, &genesis.encode()),
+        block(9, 1, end, &[invite], Kind::JOIN, &wrong.encode()),
+        block(9, 1, end, &[invite], Kind::JOIN, &others.encode()),
+        block(9, 1, end, &[invite], Kind::JOIN, b"nonsense"),
+        // An invite is no invite of somebody who did not write it.
+        block(9, 1, end, &[before[0]], Kind::JOIN, &Join::sign(&key(100), &ledger(), before[0], &node_id(9)).encode()),
+    ];
+    for (i, case) in cases.iter().enumerate() {
+        net.inject(HUB, case);
+        let report = net.nodes[HUB].imported.pop().unwrap();
+        assert_eq!((report.refused, net.order(HUB) == before), (1, true), "case {i}");
+    }
+    net.inject(HUB, &join(9, 100, invite, end));
+    assert_eq!(net.nodes[HUB].imported.pop().unwrap().added, 1);
+}
+
+#[test]
+fn an_expired_invite_lets_nobody_in() {
+    let mut net = group();
+    let expires = at(net.now + 10_000);
+    let made = Wish::Invite { key: node_id(100), role: Role::Member, uses: 9, expires };
+    let invite = wish(&mut net, 0, made).unwrap();
+    for (time, added) in [(expires.micros() - 1, 1), (expires.micros(), 0)] {
+        net.inject(0, &join(9 + added as u8, 100, invite, time));
+        assert_eq!(net.nodes[0].imported.pop().unwrap().added, added);
+    }
+}
+
+#[test]
+fn roles_say_who_invites_and_who_removes_whom() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let wish_invite = |role| Wish::Invite { key: node_id(100), role, uses: 1, expires: Timestamp::MAX };
+    let not_allowed = Err(WishError::Rule(MemberError::NotAllowed));
+    assert_eq!(wish(&mut net, 2, wish_invite(Role::Reader)), not_allowed);
+    assert_eq!(wish(&mut net, 1, wish_invite(Role::Owner)), not_allowed);
+    assert!(wish(&mut net, 1, wish_invite(Role::Admin)).is_ok());
+    net.settle();
+    // Nobody removes the founder, nor those it came in by; a member removes nobody but itself.
+    assert_eq!(wish(&mut net, 1, Wish::Remove { member: node_id(1) }), not_allowed);
+    assert_eq!(wish(&mut net, 2, Wish::Remove { member: node_id(2) }), not_allowed);
+    assert_eq!(wish(&mut net, 0, Wish::Remove { member: node_id(1) }), not_allowed);
+    assert_eq!(wish(&mut net, 0, Wish::Remove { member: node_id(9) }), Err(WishError::Unknown(node_id(9))));
+    assert!(wish(&mut net, 2, Wish::Remove { member: node_id(3) }).is_ok());
+    assert!(wish(&mut net, 0, Wish::Remove { member: node_id(2) }).is_ok());
+    net.settle();
+    net.assert_equal();
+    assert_eq!(members(&net, HUB), nodes(&[1]));
+    for node in [1, 2] {
+        net.append(node, "no more");
+        assert_eq!(net.nodes[node].appended.pop(), Some(Err(shared::AppendError::Removed)));
+    }
+    assert_eq!(
+        wish(&mut net, 1, wish_invite(Role::Member)),
+        Err(WishError::Rule(MemberError::NotAllowed)).or(Err(WishError::Stranger))
+    );
+}
+
+#[test]
+fn a_reader_writes_nothing_and_may_leave() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Reader);
+    net.append(1, "no");
+    assert_eq!(net.nodes[1].appended.pop(), Some(Err(shared::AppendError::NotAMember)));
+    assert!(wish(&mut net, 1, Wish::Remove { member: node_id(2) }).is_ok());
+    net.settle();
+    net.assert_equal();
+    assert_eq!(members(&net, HUB), nodes(&[1]));
+}
+
+#[test]
+fn what_a_reader_signs_is_refused() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Reader);
+    let joined = head(&net, HUB, 2);
+    net.inject(HUB, &block(2, 2, net.now + 10, &[joined], Kind::DATA, b"1"));
+    assert_eq!(net.nodes[HUB].imported.pop().unwrap().refused, 1);
+}
+
+#[test]
+fn what_a_removed_member_writes_later_is_accepted_nowhere() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    net.append(1, "before");
+    net.settle();
+    let last = head(&net, 1, 2);
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    let before = net.order(HUB);
+    // It pretends that it wrote this before it was removed.
+    let late = block(2, 3, net.now - 10, &[last], Kind::DATA, b"\"late\"");
+    for node in [0, 2, HUB] {
+        net.inject(node, &late);
+    }
+    net.settle();
+    net.assert_equal();
+    assert_eq!((net.order(HUB), net.texts(0)), (before, vec!["\"before\"".to_owned()]));
+    assert!(net.nodes.iter().all(|node| node.removed.contains(&(node_id(2), 3))));
+}
+
+#[test]
+fn what_was_seen_of_a_removed_member_stays() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    bring_in(&mut net, 0, 2, Role::Member);
+    // The founder is away while 1 writes; 2 sees it.
+    let away = *net.ends.keys().find(|end| end.node == 0).unwrap();
+    net.cut(away);
+    net.append(1, "seen by 2");
+    net.settle();
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.link(0, HUB);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(net.texts(0), ["\"seen by 2\""]);
+    assert_eq!(members(&net, 0), nodes(&[1, 3]));
+}
+
+#[test]
+fn of_two_who_race_for_one_invite_the_same_one_comes_in_everywhere() {
+    for first in [0, 1] {
+        let mut net = group();
+        let invite = invite(&mut net, 0, 100, Role::Member, 1);
+        net.settle();
+        (0..3).for_each(|node| net.cut(*net.ends.keys().find(|end| end.node == node).unwrap()));
+        let joins = [join(8, 100, invite, net.now + 1), join(9, 100, invite, net.now + 2)];
+        // The founder closes the invite as soon as it is used up, so it hears of them last.
+        net.inject(1, &joins[first]);
+        net.inject(2, &joins[1 - first]);
+        net.inject(HUB, &joins[first]);
+        net.inject(HUB, &joins[1 - first]);
+        (0..3).for_each(|node| _ = net.link(node, HUB));
+        net.settle();
+        net.assert_equal();
+        assert_eq!(members(&net, 2), nodes(&[1, 8]), "{first} came first");
+    }
+}
+
+#[test]
+fn who_says_to_have_joined_earlier_evicts_nobody_on_whom_others_rest() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    net.inject(0, &join(8, 100, invite, net.now + 1_000));
+    net.settle();
+    // The founder has closed the invite with its next block, which rests on the join.
+    let before = net.order(HUB);
+    assert!(before.len() >= 4);
+    for node in [0, 1, HUB] {
+        net.inject(node, &join(9, 100, invite, net.now - 1_000_000 + 2_000_000));
+        net.inject(node, &join(10, 100, invite, net.now));
+    }
+    net.settle();
+    net.assert_equal();
+    assert_eq!((net.order(HUB), members(&net, 0)), (before, nodes(&[1, 8])));
+}
+
+#[test]
+fn those_whom_a_removed_member_lets_in_do_not_vouch_for_it() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Admin);
+    let (a, b) = (head(&net, HUB, 2), head(&net, HUB, 3));
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    wish(&mut net, 0, Wish::Remove { member: node_id(3) }).unwrap();
+    net.settle();
+    let before = net.order(HUB);
+    // Both let somebody in, with times before their removal, and each newcomer vouches for the other's invite.
+    let payload =
+        |join, key| Invite { join, key: node_id(key), role: Role::Member, uses: 1, expires: Timestamp::MAX }.encode();
+    let time = net.now - 1_500;
+    let (x, y) = (
+        block(2, 2, time, &[a], Kind::INVITE, &payload(a, 100)),
+        block(3, 2, time, &[b], Kind::INVITE, &payload(b, 101)),
+    );
+    let (p, q) = (join(8, 100, x.hash(), time + 1), join(9, 101, y.hash(), time + 1));
+    let parents = |own: BlockHash, other: BlockHash| vec![own, other];
+    let (v, w) = (
+        block(8, 2, time + 2, &parents(p.hash(), q.hash()), Kind::DATA, b"1"),
+        block(9, 2, time + 2, &parents(q.hash(), p.hash()), Kind::DATA, b"1"),
+    );
+    for node in [0, HUB] {
+        for block in [&x, &y, &p, &q, &v, &w] {
+            net.inject(node, block);
+        }
+    }
+    net.settle();
+    net.assert_equal();
+    assert_eq!((net.order(HUB), members(&net, HUB)), (before, nodes(&[1])));
+}
+
+#[test]
+fn a_removal_holds_although_the_block_that_brought_it_does_not_count() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    bring_in(&mut net, 1, 2, Role::Member);
+    // 1 removes 2 while the founder removes 1, and only the hub has seen what 1 wrote.
+    for node in [0, 2] {
+        net.cut(*net.ends.keys().find(|end| end.node == node).unwrap());
+    }
+    wish(&mut net, 1, Wish::Remove { member: node_id(3) }).unwrap();
+    net.settle();
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    (0..3).filter(|node| *node != 1).for_each(|node| _ = net.link(node, HUB));
+    net.settle();
+    net.assert_equal();
+    assert_eq!(members(&net, HUB), nodes(&[1]));
+    assert_eq!(net.replica(0).frozen().len(), net.replica(HUB).frozen().len());
+}
+
+#[test]
+fn a_removal_that_is_not_allowed_is_no_proof() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let (own, other) = (head(&net, HUB, 2), head(&net, HUB, 3));
+    let remove = Remove { join: own, member: node_id(3), rests: other, height: 1 };
+    let before = net.order(HUB);
+    net.inject(HUB, &block(2, 2, net.now + 5, &[own, other], Kind::REMOVE, &remove.encode()));
+    assert_eq!(net.nodes[HUB].imported.pop().unwrap().refused, 1);
+    // With the first block of somebody who may.
+    let genesis = net.verified(HUB)[0].hash();
+    let borrowed = Remove { join: genesis, ..remove };
+    net.inject(HUB, &block(2, 2, net.now + 5, &[own, other], Kind::REMOVE, &borrowed.encode()));
+    assert_eq!((net.nodes[HUB].imported.pop().unwrap().refused, net.order(HUB)), (1, before));
+    let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+    assert!(net.replica(HUB).store().after(None, all).unwrap().len() > 4);
+}
