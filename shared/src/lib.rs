@@ -23,6 +23,7 @@ mod random;
 pub mod repair;
 pub mod replica;
 pub mod room;
+pub mod seal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
@@ -39,6 +40,7 @@ pub use key::Key;
 pub use ledger::Evidence;
 pub use order::OrderKey;
 pub use replica::{Config, Replica, ReplicaError};
+pub use seal::{EpochId, EpochKey, Keyring, Place, Rekey, SealError};
 pub use store::{MemoryStore, Page, ReadStore, Record, Store, Summary};
 pub use succession::Succession;
 pub use time::Timestamp;
