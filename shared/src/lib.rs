@@ -30,6 +30,7 @@ pub mod store;
 pub mod succession;
 mod sync;
 pub mod time;
+pub mod token;
 pub mod view;
 pub mod wire;
 
@@ -44,3 +45,4 @@ pub use seal::{EpochId, EpochKey, Keyring, Place, Rekey, SealError};
 pub use store::{MemoryStore, Page, ReadStore, Record, Store, Summary};
 pub use succession::Succession;
 pub use time::Timestamp;
+pub use token::{Token, TokenError};
