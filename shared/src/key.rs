@@ -1,9 +1,11 @@
-//! Keys: who signs, and how a signature is checked. No other place knows the algorithm.
+//! Keys: who signs, how a signature is checked, and how a secret is agreed on. No other place knows the algorithms.
 
 use core::fmt;
 
+use curve25519_dalek::{MontgomeryPoint, traits::IsIdentity};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::id::NodeId;
 
@@ -20,7 +22,13 @@ pub enum KeyError {
     /// The signature does not fit the message and the key.
     #[error("the signature is wrong")]
     Signature,
+    /// The other half of an agreement is one with which everybody would get the same.
+    #[error("the keys agree on nothing that is secret")]
+    Agreement,
 }
+
+/// What two sides know after an agreement, and nobody else. It is not yet a key: hash it with what it is for.
+pub type Agreed = Zeroizing<[u8; 32]>;
 
 /// The secret that signs as one node. It prints as its node.
 #[derive(Clone)]
@@ -68,6 +76,62 @@ impl Key {
             Secret::Simulated(node) => simulated::sign(node, message),
         }
     }
+
+    /// What this node has in common with whoever made this half of an agreement (X25519, RFC 7748 §5; the scalar is the one
+    /// that the key signs with). Signing and agreeing with one key is safe together: Thormarker, "On using the same key
+    /// pair for Ed25519 and an X25519 based KEM", IACR ePrint 2021/509.
+    ///
+    /// # Errors
+    /// When the other half is of small order, so that the result does not depend on this key.
+    pub fn agree(&self, ephemeral: &[u8; 32]) -> Result<Agreed, KeyError> {
+        match &self.0 {
+            Secret::Ed25519(key) => agree(MontgomeryPoint(*ephemeral), &Zeroizing::new(key.to_scalar_bytes())),
+            #[cfg(feature = "sim")]
+            Secret::Simulated(node) => Ok(simulated::agree(node, ephemeral)),
+        }
+    }
+}
+
+/// Our half of agreements with nodes that need not be there. It prints its public part.
+pub struct Ephemeral {
+    secret: Zeroizing<[u8; 32]>,
+    public: [u8; 32],
+}
+
+impl fmt::Debug for Ephemeral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ephemeral({})", hex::encode(&self.public[..5]))
+    }
+}
+
+impl Ephemeral {
+    /// The half with this secret: random bytes.
+    pub fn from_secret(secret: Zeroizing<[u8; 32]>) -> Self {
+        let public = MontgomeryPoint::mul_base_clamped(*secret).to_bytes();
+        Self { secret, public }
+    }
+
+    /// What the other side needs to know of it.
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
+    /// What we have in common with a node, by its public key in Montgomery form (RFC 7748 §4.1).
+    ///
+    /// # Errors
+    /// When the node's key is weak.
+    pub fn agree(&self, node: &NodeId) -> Result<Agreed, KeyError> {
+        #[cfg(feature = "sim")]
+        if simulated::is(node) {
+            return Ok(simulated::agree(node, &self.public));
+        }
+        agree(strong(node)?.to_montgomery(), &self.secret)
+    }
+}
+
+fn agree(point: MontgomeryPoint, scalar: &[u8; 32]) -> Result<Agreed, KeyError> {
+    let agreed = point.mul_clamped(*scalar);
+    if agreed.is_identity() { Err(KeyError::Agreement) } else { Ok(Zeroizing::new(agreed.to_bytes())) }
 }
 
 /// Checks a signature, strictly (`verify_strict` of ed25519-dalek: RFC 8032 §5.1.7 without its choices).
@@ -79,11 +143,13 @@ pub fn verify(node: &NodeId, message: &[u8], signature: &[u8; 64]) -> Result<(),
     if simulated::is(node) {
         return if simulated::sign(node, message) == *signature { Ok(()) } else { Err(KeyError::Signature) };
     }
+    strong(node)?.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| KeyError::Signature)
+}
+
+/// The node's public key, unless it is of small order.
+fn strong(node: &NodeId) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(node.as_bytes()).map_err(|_| KeyError::Weak)?;
-    if key.is_weak() {
-        return Err(KeyError::Weak);
-    }
-    key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| KeyError::Signature)
+    if key.is_weak() { Err(KeyError::Weak) } else { Ok(key) }
 }
 
 /// Keys of simulations. Their ids begin with a label, so that no state says which kind a key is of.
@@ -91,6 +157,7 @@ pub fn verify(node: &NodeId, message: &[u8], signature: &[u8; 64]) -> Result<(),
 mod simulated {
     use sha2::{Digest, Sha256};
 
+    use super::Agreed;
     use crate::id::NodeId;
 
     const LABEL: &[u8; 16] = b"simulated key  \n";
@@ -109,5 +176,71 @@ mod simulated {
     pub(super) fn sign(node: &NodeId, message: &[u8]) -> [u8; 64] {
         let half: [u8; 32] = Sha256::new().chain_update(node.as_bytes()).chain_update(message).finalize().into();
         core::array::from_fn(|i| half[i % 32])
+    }
+
+    /// Both sides know the node and the public half, and so does everybody else.
+    pub(super) fn agree(node: &NodeId, ephemeral: &[u8; 32]) -> Agreed {
+        let digest = Sha256::new().chain_update(b"simulated agreement").chain_update(node.as_bytes());
+        Agreed::new(digest.chain_update(ephemeral).finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything of small order on the curve and its twist (Bernstein, "Curve25519", list of values to reject).
+    const SMALL_ORDER: [&str; 5] = [
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+        "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    ];
+
+    fn ephemeral(n: u8) -> Ephemeral {
+        Ephemeral::from_secret(Zeroizing::new([n; 32]))
+    }
+
+    #[test]
+    fn both_sides_agree_and_nobody_else_does() {
+        let (key, half) = (Key::from_secret(&[1; 32]), ephemeral(7));
+        let agreed = half.agree(&key.node()).unwrap();
+        assert_eq!(key.agree(half.public()).unwrap(), agreed);
+        assert_ne!(Key::from_secret(&[2; 32]).agree(half.public()).unwrap(), agreed);
+        assert_ne!(ephemeral(8).agree(&key.node()).unwrap(), agreed);
+    }
+
+    #[test]
+    fn a_half_that_gives_everybody_the_same_is_refused() {
+        for half in SMALL_ORDER {
+            let half = hex::decode(half).unwrap().try_into().unwrap();
+            assert_eq!(Key::from_secret(&[1; 32]).agree(&half), Err(KeyError::Agreement), "{half:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_agreed_with_a_weak_key() {
+        let mut one = [0; 32];
+        one[0] = 1;
+        // Order 4, order 1, and no point at all.
+        for weak in [[0; 32], one, [2; 32]] {
+            assert_eq!(ephemeral(7).agree(&NodeId::from_bytes(weak)), Err(KeyError::Weak), "{weak:?}");
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn simulated_keys_agree_too() {
+        let (key, half) = (Key::simulated(1), ephemeral(7));
+        let agreed = half.agree(&key.node()).unwrap();
+        assert_eq!(key.agree(half.public()).unwrap(), agreed);
+        assert_ne!(Key::simulated(2).agree(half.public()).unwrap(), agreed);
+        assert_ne!(ephemeral(8).agree(&key.node()).unwrap(), agreed);
+    }
+
+    #[test]
+    fn an_ephemeral_prints_no_secret() {
+        assert!(!alloc::format!("{:?}", ephemeral(7)).contains("0707"));
     }
 }

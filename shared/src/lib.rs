@@ -24,12 +24,14 @@ mod random;
 pub mod repair;
 pub mod replica;
 pub mod room;
+pub mod seal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod store;
 pub mod succession;
 mod sync;
 pub mod time;
+pub mod token;
 pub mod view;
 pub mod wire;
 
@@ -41,6 +43,8 @@ pub use ledger::Evidence;
 pub use order::OrderKey;
 pub use proofs::Proof;
 pub use replica::{Config, Replica, ReplicaError};
+pub use seal::{EpochId, EpochKey, Keyring, Place, Rekey, SealError};
 pub use store::{MemoryStore, Page, ReadStore, Record, Store, Summary};
 pub use succession::Succession;
 pub use time::Timestamp;
+pub use token::{Token, TokenError};
