@@ -3,12 +3,14 @@
  *
  *     npx tsx client/examples/listener.ts http://localhost:3000
  *     npx bun client/examples/listener.ts http://localhost:3000
+ *
+ * Behind the address goes the token of a node that wants one.
  */
 
 import { io } from "socket.io-client";
 
 const url = process.argv[2] ?? "http://localhost:3000";
-const socket = io(url, { auth: { token: "abcd" } });
+const socket = io(url, { auth: { token: process.argv[3] ?? "abcd" } });
 
 for (const name of ["auth", "pong", "ledger_entry_added", "ledger_entries", "known_nodes", "error"]) {
   socket.on(name, (value: unknown) => console.log(name, JSON.stringify(value)));

@@ -33,6 +33,8 @@ const RECONNECT_MOST = 10_000;
 export interface ConnectOptions {
   /** Sent to the node with the connection, any JSON object; the node answers with it. */
   readonly auth?: Readonly<Record<string, unknown>> | undefined;
+  /** What `cairn token` shows where the node runs; a node that only its own machine reaches needs none. */
+  readonly token?: string | undefined;
   /** ms until a request fails; 30,000 if not given. */
   readonly timeout?: number | undefined;
   /** Requests that may wait for the connection or for their turn; 10,000 if not given. */
@@ -107,7 +109,7 @@ export class Client<T = unknown> {
     const { queue = 10_000, timeout = 30_000 } = options;
     this.#requests = new Requests({ ...IN_FLIGHT, queued: queue, queuedBytes: QUEUED_BYTES, timeout });
     this.#socket = io(String(url), {
-      auth: { ...options.auth },
+      auth: { ...options.auth, ...(options.token !== undefined && { token: options.token }) },
       forceNew: true,
       path: options.path ?? "/socket.io/",
       randomizationFactor: 1,
@@ -311,7 +313,9 @@ export class Client<T = unknown> {
   #refused(error: Error): void {
     // Without this the failed attempts of an outage would each be an event; `disconnected` has told of it.
     if (this.#socket.active) return;
-    this.#events.emit("error", new CairnError("connect_refused", error.message, { cause: error }));
+    // A node puts its code before the sentence, because a refusal is a message and nothing else.
+    const [, code = "connect_refused", message = error.message] = /^([a-z_]+): (.+)$/s.exec(error.message) ?? [];
+    this.#events.emit("error", new CairnError(code, message, { cause: error }));
     this.#redialLater();
   }
 

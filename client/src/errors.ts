@@ -4,7 +4,7 @@
 export type ClientErrorCode =
   /** The client was closed. */
   | "closed"
-  /** The server refused the connection; the client goes on trying. */
+  /** The server refused the connection and gave no code; the client goes on trying. */
   | "connect_refused"
   /** A subscription's listener threw; `cause` is what it threw. */
   | "listener_failed"
@@ -18,6 +18,8 @@ export type ClientErrorCode =
   | "queue_full"
   /** No answer in time. An append that ends with this was never sent. */
   | "timeout"
+  /** The node wants another token than came, or one at all; the client goes on trying. */
+  | "unauthorized"
   /** This node does not know the cursor. */
   | "unknown_cursor"
   /** The answer is none that this client understands. */

@@ -208,6 +208,20 @@ test("a refused connection is told and tried again", async () => {
   expect(await ledger.knownNodes()).toEqual(["node-a"]);
 });
 
+test("the token is shown beside the rest of the auth, and a wrong one is told as such", async () => {
+  const node = await fakeNode();
+  node.token = "right";
+  for (const token of [undefined, "wrong"]) {
+    expect(await next(client(node, { token }), "error")).toMatchObject({
+      code: "unauthorized",
+      message: "no token came",
+    });
+  }
+  const ledger = client(node, { auth: { name: "a" }, token: "right" });
+  await next(ledger, "connected");
+  expect(node.auth).toEqual({ name: "a", token: "right" });
+});
+
 test("a closed client refuses", async () => {
   const node = await fakeNode();
   const ledger = client(node);

@@ -17,6 +17,10 @@ export class FakeNode {
   losesAcks = false;
   /** Connections are refused by the server's own rules. */
   refuses = false;
+  /** What clients have to show; none: nothing. */
+  token: string | undefined;
+  /** What the last one showed. */
+  auth: unknown;
   id = "node-a";
   readonly #http: HttpServer;
   readonly #io: Server;
@@ -32,6 +36,11 @@ export class FakeNode {
     this.#http = http;
     this.#io = new Server(http);
     this.#io.use((_socket, next) => next(this.refuses ? new Error("no place for another client") : undefined));
+    this.#io.use(({ handshake }, next) => {
+      this.auth = handshake.auth;
+      const right = this.token === undefined || handshake.auth["token"] === this.token;
+      next(right ? undefined : new Error("unauthorized: no token came"));
+    });
     this.#io.on("connection", (socket) => this.#serve(socket));
   }
 

@@ -19,6 +19,7 @@ mod progress;
 mod repair;
 mod serve;
 mod status;
+mod token;
 mod transfer;
 mod verify;
 
@@ -47,7 +48,8 @@ struct Common {
     /// The ledger's name [environment: CAIRN_LEDGER] [default: the one in the data directory, or commons]
     #[arg(long, global = true, value_name = "NAME")]
     ledger: Option<String>,
-    /// A TOML file with `relay`, `ledger`, `data` and `listen` [default: cairn.toml in the data directory]
+    /// A TOML file with `relay`, `ledger`, `data`, `listen`, `allow_host` and `allow_origin` [default: cairn.toml in the
+    /// data directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -57,9 +59,19 @@ struct Serve {
     /// A relay to link to, may be given several times [environment: CAIRN_RELAY, separated by commas]
     #[arg(long, value_name = "URL")]
     relay: Vec<String>,
-    /// The address to listen on [environment: CAIRN_LISTEN] [default: 127.0.0.1:3000]
+    /// The address to listen on; on one that other machines reach, every client needs the token that `cairn token` shows
+    /// [environment: CAIRN_LISTEN] [default: 127.0.0.1:3000]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
+    /// A host that requests may be for, beside localhost and the address that the node listens on; may be given several
+    /// times. With one that is not of this machine every client needs the token [environment: CAIRN_ALLOW_HOST, separated
+    /// by commas]
+    #[arg(long, value_name = "HOST")]
+    allow_host: Vec<String>,
+    /// An origin such as https://app.example whose pages may use the node, beside its own host and this machine; may be
+    /// given several times [environment: CAIRN_ALLOW_ORIGIN, separated by commas]
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,6 +84,8 @@ enum Command {
     Log(log::Log),
     /// Print how the node is
     Status(status::Show),
+    /// Show the token that clients on other machines need, or make another one
+    Token(token::Show),
     /// Read the store again and check every block
     Verify(verify::Verify),
     /// Write all blocks to a file
@@ -102,18 +116,23 @@ fn run(cli: Cli) -> Result<(), Failure> {
     if limits {
         return limits::Limits::default().run();
     }
-    let serving = serve.relay.is_empty() && serve.listen.is_none();
     let (serve, command) = match command {
         None => (serve, None),
         Some(Command::Serve(more)) => (serve.and(more), None),
-        Some(_) if !serving => return Err(Failure::Usage("--relay and --listen are for `cairn serve`".to_owned())),
+        Some(_) if !serve.is_empty() => {
+            let message = "--relay, --listen, --allow-host and --allow-origin are for `cairn serve`";
+            return Err(Failure::Usage(message.to_owned()));
+        }
         Some(command) => (serve, Some(command)),
     };
+    let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let flags = Layer {
-        relays: (!serve.relay.is_empty()).then_some(serve.relay),
+        relays: given(serve.relay),
         ledger: common.ledger,
         data: common.data,
         listen: serve.listen,
+        hosts: given(serve.allow_host),
+        origins: given(serve.allow_origin),
     };
     let environment = Layer::from_environment(|name| env::var(name).ok());
     let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
@@ -122,6 +141,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Append(append)) => append.run(&settings),
         Some(Command::Log(log)) => log.run(&settings),
         Some(Command::Status(status)) => status.run(&settings),
+        Some(Command::Token(token)) => token.run(&settings),
         Some(Command::Verify(verify)) => verify.run(&settings),
         Some(Command::Export(export)) => export.run(&settings),
         Some(Command::Import(import)) => import.run(&settings),
@@ -132,6 +152,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
 impl Serve {
     fn and(mut self, more: Serve) -> Serve {
         self.relay.extend(more.relay);
-        Serve { relay: self.relay, listen: more.listen.or(self.listen) }
+        self.allow_host.extend(more.allow_host);
+        self.allow_origin.extend(more.allow_origin);
+        Serve { listen: more.listen.or(self.listen), ..self }
+    }
+
+    fn is_empty(&self) -> bool {
+        let Self { relay, listen, allow_host, allow_origin } = self;
+        relay.is_empty() && listen.is_none() && allow_host.is_empty() && allow_origin.is_empty()
     }
 }

@@ -12,7 +12,10 @@ use serde::Deserialize;
 use shared::LedgerId;
 use thiserror::Error;
 
-use crate::data::DataDir;
+use crate::{
+    data::DataDir,
+    http::names::{HostName, Origin},
+};
 
 const DEFAULT_DATA: &str = "cairn-data";
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 3000));
@@ -71,6 +74,12 @@ pub enum ConfigError {
     /// The address to listen on is wrong.
     #[error("an address of {0:?}, expected IP:PORT such as 127.0.0.1:3000 (port 0: any free one)")]
     Listen(String),
+    /// A host's name is wrong.
+    #[error("an allowed host of {0:?}, expected a name or an address without a port, such as node.example")]
+    Host(String),
+    /// An origin is wrong.
+    #[error("an allowed origin of {0:?}, expected scheme, host and port of pages, such as https://app.example")]
+    Origin(String),
     /// The ledger's name is wrong.
     #[error("a ledger name of {0:?}, expected 1 to {NAME_BYTES} bytes without control characters")]
     Ledger(String),
@@ -130,18 +139,25 @@ pub struct Layer {
     pub data: Option<PathBuf>,
     /// The address to listen on, as written.
     pub listen: Option<String>,
+    /// Further hosts that requests may be for, as written.
+    pub hosts: Option<Vec<String>>,
+    /// Pages of elsewhere that may use the node, as written.
+    pub origins: Option<Vec<String>>,
 }
 
 impl Layer {
-    /// What the environment says. Relays are separated by commas or spaces.
+    /// What the environment says. Lists are separated by commas or spaces.
     pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty());
         let split = |list: String| list.split([',', ' ']).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let list = |name| set(name).map(split);
         Self {
-            relays: set("CAIRN_RELAY").map(split),
+            relays: list("CAIRN_RELAY"),
             ledger: set("CAIRN_LEDGER"),
             data: set("CAIRN_DATA").map(PathBuf::from),
             listen: set("CAIRN_LISTEN"),
+            hosts: list("CAIRN_ALLOW_HOST"),
+            origins: list("CAIRN_ALLOW_ORIGIN"),
         }
     }
 
@@ -151,6 +167,8 @@ impl Layer {
             ledger: self.ledger.or(next.ledger),
             data: self.data.or(next.data),
             listen: self.listen.or(next.listen),
+            hosts: self.hosts.or(next.hosts),
+            origins: self.origins.or(next.origins),
         }
     }
 }
@@ -163,22 +181,36 @@ struct File {
     ledger: Option<String>,
     data: Option<PathBuf>,
     listen: Option<String>,
+    allow_host: Option<OneOrMany>,
+    allow_origin: Option<OneOrMany>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a URL in quotes, or a list of them")]
+#[serde(untagged, expecting = "expected one in quotes, or a list of them")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
 }
 
+impl From<OneOrMany> for Vec<String> {
+    fn from(given: OneOrMany) -> Self {
+        match given {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        }
+    }
+}
+
 impl From<File> for Layer {
     fn from(file: File) -> Self {
-        let relays = file.relay.map(|relay| match relay {
-            OneOrMany::One(relay) => vec![relay],
-            OneOrMany::Many(relays) => relays,
-        });
-        Self { relays, ledger: file.ledger, data: file.data, listen: file.listen }
+        Self {
+            relays: file.relay.map(Into::into),
+            ledger: file.ledger,
+            data: file.data,
+            listen: file.listen,
+            hosts: file.allow_host.map(Into::into),
+            origins: file.allow_origin.map(Into::into),
+        }
     }
 }
 
@@ -193,6 +225,10 @@ pub struct Settings {
     pub relays: Vec<RelayUrl>,
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// Further hosts that requests may be for.
+    pub hosts: Vec<HostName>,
+    /// Pages of elsewhere that may use the node.
+    pub origins: Vec<Origin>,
 }
 
 impl Settings {
@@ -223,11 +259,19 @@ impl Settings {
             Some(text) => text.parse().map_err(|_| ConfigError::Listen(excerpt(&text)))?,
             None => DEFAULT_LISTEN,
         };
-        Ok(Self { data, ledger, relays, listen })
+        let hosts = parse(all.hosts, ConfigError::Host)?;
+        let origins = parse(all.origins, ConfigError::Origin)?;
+        Ok(Self { data, ledger, relays, listen, hosts, origins })
     }
 }
 
 impl Settings {
+    /// Whether others than this machine reach the node: it listens for them, or it goes by a name that leads to something
+    /// on this machine which forwards to it.
+    pub fn is_reached_from_elsewhere(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback() || self.hosts.iter().any(|host| !host.is_loopback())
+    }
+
     /// The same with these relays instead, where any are given.
     ///
     /// # Errors
@@ -247,6 +291,10 @@ fn relays(texts: Vec<String>) -> Result<Vec<RelayUrl>, ConfigError> {
         }
     }
     if relays.len() > RELAYS { Err(ConfigError::Relays(relays.len())) } else { Ok(relays) }
+}
+
+fn parse<T: FromStr>(texts: Option<Vec<String>>, wrong: fn(String) -> ConfigError) -> Result<Vec<T>, ConfigError> {
+    texts.unwrap_or_default().iter().map(|text| text.parse().map_err(|_| wrong(excerpt(text)))).collect()
 }
 
 fn check_name(name: String) -> Result<String, ConfigError> {
@@ -309,6 +357,7 @@ mod tests {
         assert_eq!((settings.ledger.as_deref(), settings.listen.port()), (Some("flag"), 0));
         let settings = Settings::resolve(Layer::default(), Layer::default(), None).unwrap();
         assert_eq!((settings.data.path(), settings.listen), (Path::new(DEFAULT_DATA), DEFAULT_LISTEN));
+        assert!(settings.listen.ip().is_loopback());
         assert_eq!((settings.ledger, settings.relays), (None, Vec::new()));
     }
 
@@ -324,6 +373,26 @@ mod tests {
         fs::write(&file, "data = \"/elsewhere\"").unwrap();
         let error = Settings::resolve(flags(), Layer::default(), None).unwrap_err();
         assert!(matches!(error, ConfigError::DataInside { .. }), "{error}");
+    }
+
+    #[test]
+    fn who_listens_or_is_named_beyond_this_machine_is_reached_from_elsewhere() {
+        for (listen, hosts, elsewhere) in [
+            ("127.0.0.1:3000", "", false),
+            ("127.0.0.2:3000", "", false),
+            ("[::1]:3000", "", false),
+            ("[::ffff:127.0.0.1]:3000", "", false),
+            ("127.0.0.1:3000", "page.localhost", false),
+            ("127.0.0.1:3000", "page.localhost,node.example", true),
+            ("0.0.0.0:3000", "", true),
+            ("[::]:3000", "", true),
+            ("192.168.1.5:3000", "", true),
+        ] {
+            let environment = Layer::from_environment(|name| (name == "CAIRN_ALLOW_HOST").then(|| hosts.to_owned()));
+            let flags = Layer { listen: Some(listen.to_owned()), ..Layer::default() };
+            let settings = Settings::resolve(flags, environment, None).unwrap();
+            assert_eq!(settings.is_reached_from_elsewhere(), elsewhere, "{listen} {hosts}");
+        }
     }
 
     #[test]
@@ -355,7 +424,9 @@ mod tests {
         let cases = [
             ("relais = \"ws://a\"", "unknown field `relais`"),
             ("listen = 3000", "invalid type"),
-            ("relay = 7", "expected a URL in quotes"),
+            ("relay = 7", "expected one in quotes, or a list"),
+            ("allow_host = \"node.example:443\"", "an allowed host of \"node.example:443\", expected a name"),
+            ("allow_origin = [\"https://a.example\", \"*\"]", "an allowed origin of \"*\", expected scheme"),
             ("ledger = ", "TOML parse error"),
             ("listen = \"nowhere\"", "expected IP:PORT"),
             ("ledger = \"\"", "expected 1 to 200 bytes"),

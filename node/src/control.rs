@@ -6,6 +6,7 @@ use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    sync::Arc,
 };
 
 use axum::{
@@ -26,13 +27,18 @@ use shared::{
     limits,
     view::{self, Cursor},
 };
-use subtle::ConstantTimeEq;
-use tokio::sync::{broadcast, watch};
+use tokio::{
+    sync::{broadcast, watch},
+    task::spawn_blocking,
+};
 
+pub use crate::token::Token;
 use crate::{
+    admission::{Admission, bearer},
     blocks::split_batch,
     host::{Event, Host, ReadError, Stopped},
     keys::write_private,
+    token::TokenError,
 };
 
 pub mod client;
@@ -44,39 +50,13 @@ const FOLLOW_ENTRIES: usize = 256;
 /// Bytes of a control file.
 const FILE_BYTES: u64 = 4096;
 
-/// The secret that a command shows. It prints as nothing.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Token(String);
-
-impl Token {
-    /// A new secret.
-    ///
-    /// # Errors
-    /// When the operating system gives no random bytes.
-    pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(hex::encode(bytes)))
-    }
-
-    fn is(&self, came: &str) -> bool {
-        // The time this takes tells the length at most, and that is no secret.
-        self.0.as_bytes().ct_eq(came.as_bytes()).into()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
-    }
-}
-
 /// What a running node writes down for the commands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ControlFile {
-    /// Where the node listens.
+    /// Where the commands reach the node.
     pub address: SocketAddr,
+    /// Where it listens.
+    pub listens: SocketAddr,
     /// What to show it.
     pub token: Token,
 }
@@ -89,7 +69,7 @@ impl ControlFile {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        Self { address: SocketAddr::new(ip, listens.port()), token }
+        Self { address: SocketAddr::new(ip, listens.port()), listens, token }
     }
 
     /// Writes the file, which only its owner may read.
@@ -182,6 +162,12 @@ impl From<Stopped> for Refused {
     }
 }
 
+impl From<TokenError> for Refused {
+    fn from(error: TokenError) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "token", error)
+    }
+}
+
 impl From<AppendError> for Refused {
     fn from(error: AppendError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error)
@@ -206,9 +192,21 @@ pub fn router(host: Host, token: Token, shutdown: watch::Receiver<bool>) -> Rout
         .with_state(Control { host, shutdown })
 }
 
+/// The route by which `cairn token --renew` has a node that serves make another token for its clients.
+pub fn renewal(admission: Arc<Admission>, token: Token) -> Router {
+    Router::new()
+        .route("/control/renew-token", post(renew_token))
+        .layer(middleware::from_fn_with_state(token, authorise))
+        .with_state(admission)
+}
+
+async fn renew_token(State(admission): State<Arc<Admission>>) -> Result<Response, Refused> {
+    let renewed = spawn_blocking(move || admission.renew()).await.map_err(|_| Stopped)?;
+    Ok(Json(renewed?).into_response())
+}
+
 async fn authorise(State(token): State<Token>, request: Request, next: Next) -> Response {
-    let came = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match came.and_then(|value| value.strip_prefix("Bearer ")) {
+    match bearer(request.headers()) {
         Some(came) if token.is(came) => next.run(request).await,
         _ => {
             let message = "the token of control.json in the node's data directory is expected";
@@ -359,16 +357,9 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_equal_or_not_and_print_as_nothing() {
-        let (token, other) = (Token::generate().unwrap(), Token::generate().unwrap());
-        assert!(token.is(&token.0) && !token.is(&other.0) && !token.is("") && !token.is(&token.0[1..]));
-        assert!(!format!("{token:?}").contains(&token.0[..8]));
-    }
-
-    #[test]
     fn a_node_that_listens_everywhere_is_reached_here() {
         for (listens, reached) in [("0.0.0.0:7", "127.0.0.1:7"), ("[::]:7", "[::1]:7"), ("10.0.0.1:7", "10.0.0.1:7")] {
-            let file = ControlFile::new(listens.parse().unwrap(), Token(String::new()));
+            let file = ControlFile::new(listens.parse().unwrap(), Token::generate().unwrap());
             assert_eq!(file.address, reached.parse().unwrap());
         }
     }

@@ -101,6 +101,11 @@ impl DataDir {
         self.0.join("control.json")
     }
 
+    /// The file of the token that clients show.
+    pub fn client_token(&self) -> PathBuf {
+        self.0.join("client.token")
+    }
+
     /// Opens the store for reading, whether or not a node serves it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::{OriginalUri, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
     middleware::{self, Next},
@@ -33,6 +33,7 @@ use tokio::{
 };
 
 use crate::{
+    admission::{Admission, Denied, Peer, bearer},
     host::{Host, ReadError, Stopped},
     metrics::Metrics,
     socketio::{self, Lines},
@@ -40,6 +41,7 @@ use crate::{
 
 mod frames;
 pub(crate) mod line;
+pub mod names;
 mod origin;
 
 use line::{Connection, Line};
@@ -67,12 +69,27 @@ const PAGE_BYTES: usize = 256 * 1024;
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
      frame-ancestors 'none'";
 
-/// Serves until `shutdown` resolves, then closes all clients and ends when open requests have ended. `control`: further
-/// routes.
+/// As [`serve_admitting`], but whoever comes is let in, whatever host they name: for fuzzing.
 ///
 /// # Errors
 /// When the operating system gives no random bytes.
+#[doc(hidden)]
 pub async fn serve(
+    listener: TcpListener,
+    host: Host,
+    control: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    serve_admitting(Arc::new(Admission::everybody()), listener, host, control, shutdown).await
+}
+
+/// Serves whom `admission` lets in until `shutdown` resolves, then closes all clients and ends when open requests have
+/// ended. `control`: further routes.
+///
+/// # Errors
+/// When the operating system gives no random bytes.
+pub async fn serve_admitting(
+    admission: Arc<Admission>,
     listener: TcpListener,
     host: Host,
     control: Router,
@@ -81,7 +98,7 @@ pub async fn serve(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let lines = Arc::new(Lines::default());
-    let (router, io) = router(host, control, &lines, seed);
+    let (router, io) = router(admission, host, control, &lines, seed);
     let stop = watch::Sender::new(false);
     accept(listener, router, &stop, shutdown).await;
     stop.send_replace(true);
@@ -109,22 +126,24 @@ async fn accept(listener: TcpListener, router: Router, stop: &watch::Sender<bool
             accepted = accepted => accepted,
             () = &mut shutdown => return,
         };
-        let (Ok(place), Ok((stream, _))) = (place, accepted) else {
+        let (Ok(place), Ok((stream, remote))) = (place, accepted) else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         // An error means that it is gone already.
+        let Ok(peer) = stream.local_addr().map(|local| Peer::new(remote, local)) else { continue };
         if let Ok(connection) = Connection::new(stream, place) {
-            tokio::spawn(converse(connection, router.clone(), stop.subscribe()));
+            tokio::spawn(converse(connection, peer, router.clone(), stop.subscribe()));
         }
     }
 }
 
 /// Serves one connection. When the node stops, the request that is being answered is the last one.
-async fn converse(connection: Connection, router: Router, mut stop: watch::Receiver<bool>) {
+async fn converse(connection: Connection, peer: Peer, router: Router, mut stop: watch::Receiver<bool>) {
     let (line, router) = (connection.line(), TowerToHyperService::new(router));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(peer);
         router.call(request)
     });
     let mut served = pin!(
@@ -153,23 +172,33 @@ async fn stopping(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-fn router(host: Host, control: Router, lines: &Arc<Lines>, seed: [u8; 32]) -> (Router, SocketIo) {
+fn router(
+    admission: Arc<Admission>,
+    host: Host,
+    control: Router,
+    lines: &Arc<Lines>,
+    seed: [u8; 32],
+) -> (Router, SocketIo) {
     let metrics = Arc::new(Metrics::default());
-    let (layer, io) = socketio::layer(&host, &metrics, lines, seed);
+    let (layer, io) = socketio::layer(&admission, &host, &metrics, lines, seed);
+    let node = Node { admission: admission.clone(), host, metrics };
     let router = Router::new()
+        .route("/status.json", get(status))
+        .route("/metrics", get(prometheus))
+        .route_layer(middleware::from_fn_with_state(node.clone(), admit))
         .route("/", get(index))
         .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("http/page/page.css"))))
         .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("http/page/page.js"))))
         .route("/healthz", get(healthz))
-        .route("/status.json", get(status))
-        .route("/metrics", get(prometheus))
-        .with_state(Node { host, metrics })
+        .with_state(node)
         .merge(control)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(layer)
         .layer(middleware::from_fn_with_state(lines.clone(), note_upgrade))
-        .layer(middleware::from_fn(origin::check))
+        .layer(middleware::from_fn_with_state(admission.clone(), note_newcomer))
+        .layer(middleware::from_fn_with_state(admission.clone(), origin::check))
+        .layer(middleware::from_fn_with_state(admission, origin::check_host))
         // Everything becomes a service now, once. Left to axum, the fallback would be layered again for every request, and
         // each would have Socket.IO sessions of its own.
         .with_state(());
@@ -179,6 +208,7 @@ fn router(host: Host, control: Router, lines: &Arc<Lines>, seed: [u8; 32]) -> (R
 /// What the routes need of the node.
 #[derive(Clone)]
 struct Node {
+    admission: Arc<Admission>,
     host: Host,
     metrics: Arc<Metrics>,
 }
@@ -221,6 +251,22 @@ impl From<ReadError> for HttpError {
 }
 
 impl Node {
+    /// Lets in a request that shows the token, where one is wanted.
+    async fn admit(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Response> {
+        match self.admission.admit(peer.remote, bearer(headers)).await {
+            Ok(_) => Ok(()),
+            Err(denied) => {
+                self.metrics.unauthorized();
+                let message = format!(
+                    "{denied}; the header `Authorization: Bearer <token>` is expected, and `cairn token` shows it where \
+                     the node runs"
+                );
+                let error = HttpError::new(StatusCode::UNAUTHORIZED, Denied::CODE, message);
+                Err(([(header::WWW_AUTHENTICATE, "Bearer realm=\"cairn\"")], error).into_response())
+            }
+        }
+    }
+
     async fn status(&self) -> Result<crate::host::Status, HttpError> {
         match timeout(STATUS_TIME, self.host.status()).await {
             Ok(status) => Ok(status?),
@@ -229,6 +275,18 @@ impl Node {
                 Err(HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message))
             }
         }
+    }
+}
+
+async fn admit(
+    State(node): State<Node>,
+    Extension(peer): Extension<Peer>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    match node.admit(peer, request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal,
     }
 }
 
@@ -256,8 +314,17 @@ fn page(body: impl IntoResponse) -> Response {
     (headers, body).into_response()
 }
 
-async fn healthz(State(node): State<Node>) -> Result<Response, HttpError> {
-    let status = node.status().await?;
+/// Whether the node is well; what else it says is for those who may know.
+async fn healthz(
+    State(node): State<Node>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    let status = node.status().await.map_err(IntoResponse::into_response)?;
+    if node.admission.wants_token() && bearer(&headers).is_none() {
+        return Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({ "ok": true }))).into_response());
+    }
+    node.admit(peer, &headers).await?;
     let health = json!({
         "ok": true,
         "version": status.version,
@@ -299,6 +366,27 @@ async fn method_not_allowed(method: Method, uri: Uri) -> HttpError {
     let path: String = uri.path().chars().take(80).collect();
     let message = format!("{path} takes no {method}");
     HttpError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Has a Socket.IO session that begins stand at the door until it is in a namespace.
+async fn note_newcomer(
+    State(admission): State<Arc<Admission>>,
+    mut request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    if is_socketio(request.uri())
+        && query_value(request.uri(), "sid").is_none()
+        && let Some(peer) = request.extensions().get::<Peer>()
+    {
+        match admission.newcomer(peer.remote) {
+            Ok(newcomer) => drop(request.extensions_mut().insert(newcomer)),
+            Err(crowded) => {
+                let error = HttpError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", crowded.to_string());
+                return ([(header::RETRY_AFTER, "1")], error).into_response();
+            }
+        }
+    }
+    next.run(request).await
 }
 
 /// Remembers the connection to which a polling session upgrades, for the session to find.
@@ -350,8 +438,10 @@ fn is_socketio(uri: &Uri) -> bool {
 
 /// The Socket.IO session that asks for a WebSocket.
 fn upgrading(uri: &Uri) -> Option<Sid> {
-    let query = uri.query().filter(|_| is_socketio(uri))?;
-    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    value("transport").filter(|transport| *transport == "websocket")?;
-    value("sid")?.parse().ok()
+    query_value(uri, "transport").filter(|transport| is_socketio(uri) && *transport == "websocket")?;
+    query_value(uri, "sid")?.parse().ok()
+}
+
+fn query_value<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    uri.query()?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }

@@ -81,7 +81,9 @@ impl NodeKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        check_permissions(path, &file.metadata().map_err(failed)?)?;
+        if let Some(mode) = open_to_others(&file.metadata().map_err(failed)?) {
+            return Err(KeyError::Permissions { path: path.to_owned(), mode });
+        }
         let mut bytes = Vec::new();
         file.take(256).read_to_end(&mut bytes).map_err(failed)?;
         let malformed = || KeyError::Malformed { path: path.to_owned() };
@@ -184,17 +186,18 @@ fn replace(from: &Path, to: &Path) -> io::Result<()> {
     sync_directory(to)
 }
 
+/// The permission bits of a secret that others than its owner may use.
 #[cfg(unix)]
-fn check_permissions(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
+pub(crate) fn open_to_others(metadata: &fs::Metadata) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Permissions { path: path.to_owned(), mode }) }
+    (mode & 0o077 != 0).then_some(mode)
 }
 
 /// Other systems protect the file by the permissions of the user's directory.
 #[cfg(not(unix))]
-fn check_permissions(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
-    Ok(())
+pub(crate) fn open_to_others(_: &fs::Metadata) -> Option<u32> {
+    None
 }
 
 /// Writes a file that only its owner may read: a temporary file, made durable, then renamed. What was there before is

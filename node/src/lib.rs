@@ -1,5 +1,6 @@
 //! The native Cairn node: keeps a ledger in SQLite, serves Socket.IO, and links to relays.
 
+pub mod admission;
 pub mod blocks;
 pub mod cli;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod salvage;
 pub mod socketio;
 pub mod store;
+pub mod token;
 
 /// Built together with the simulator, it would let in whoever calls itself simulated.
 const _: () = assert!(!shared::key::SIMULATED, "a node must be built without the feature `sim` of `shared`");

@@ -18,6 +18,7 @@ pub struct Metrics {
     clients: AtomicI64,
     client_events: AtomicU64,
     client_errors: AtomicU64,
+    unauthorized: AtomicU64,
     appended_entries: AtomicU64,
     append_buckets: [AtomicU64; BOUNDS.len()],
     append_count: AtomicU64,
@@ -39,6 +40,11 @@ impl Metrics {
 
     pub(crate) fn client_error(&self) {
         self.client_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Somebody without the token was not let in.
+    pub(crate) fn unauthorized(&self) {
+        self.unauthorized.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One append of so many entries became durable after this time.
@@ -87,6 +93,8 @@ impl Metrics {
         gauge(out, "cairn_clients", "Connected Socket.IO clients of both namespaces.", clients)?;
         counter(out, "cairn_client_events_total", "Events that clients sent.", load(&self.client_events))?;
         counter(out, "cairn_client_errors_total", "Events that were answered by an error.", load(&self.client_errors))?;
+        let unauthorized = load(&self.unauthorized);
+        counter(out, "cairn_unauthorized_total", "Clients and requests without the right token.", unauthorized)?;
         counter(out, "cairn_appended_entries_total", "Entries that clients appended.", load(&self.appended_entries))?;
         self.write_appends(out)
     }

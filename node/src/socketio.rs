@@ -6,11 +6,13 @@
 use std::{
     fmt,
     future::Future,
+    net::{IpAddr, Ipv6Addr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use shared::{
     limits::{
@@ -28,7 +30,11 @@ use socketioxide::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{host::Host, metrics::Metrics};
+use crate::{
+    admission::{Admission, Denied, Newcomer, Pass, Peer},
+    host::Host,
+    metrics::Metrics,
+};
 
 mod command;
 mod error;
@@ -53,6 +59,7 @@ const READ_BUFFER: usize = 1024;
 /// The layer that answers `/socket.io/`, and the handle that closes all its clients.
 /// `seed`: random bytes, fresh at every start.
 pub(crate) fn layer(
+    admission: &Arc<Admission>,
     host: &Host,
     metrics: &Arc<Metrics>,
     lines: &Arc<Lines>,
@@ -71,6 +78,7 @@ pub(crate) fn layer(
         .with_parser(ParserConfig::common().max_incoming_binaries(16).max_incoming_binary_buf_size(CLIENT_FRAME_BYTES))
         .build_layer();
     let clients = Clients {
+        admission: admission.clone(),
         host: host.clone(),
         metrics: metrics.clone(),
         lines: lines.clone(),
@@ -99,6 +107,7 @@ pub fn check_event(text: &str) -> Result<(), ClientError> {
 /// What a client needs of the node.
 #[derive(Debug, Clone)]
 struct Clients {
+    admission: Arc<Admission>,
     host: Host,
     metrics: Arc<Metrics>,
     lines: Arc<Lines>,
@@ -108,15 +117,32 @@ struct Clients {
     answers: Arc<Semaphore>,
 }
 
-/// Why a client may not connect; it reads the sentence in its `connect_error`.
+/// Why a client may not connect; it reads code and sentence in its `connect_error`.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
+    #[error("{0}; {{token}} in the auth of the connection is expected, and `cairn token` shows it where the node runs")]
+    Denied(#[from] Denied),
     #[error("this node serves {CLIENTS} clients already, try another one")]
     Full,
     #[error("the auth of the connection is not JSON")]
     Auth,
     #[error("the auth of this namespace is {{node_id}}, 1 to {TEXT_ID_BYTES} bytes of text")]
     NoNodeId,
+}
+
+impl Refused {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Denied(_) => Denied::CODE,
+            Self::Full => "full",
+            Self::Auth | Self::NoNodeId => "wrong_arguments",
+        }
+    }
+
+    /// Code and sentence in one: socketioxide sends a message with a `connect_error` and nothing else.
+    fn to_message(&self) -> Box<dyn fmt::Display + Send> {
+        Box::new(format!("{}: {self}", self.code()))
+    }
 }
 
 /// A place among the clients, and the count of it.
@@ -139,6 +165,24 @@ impl Clients {
         Ok(Place { metrics: self.metrics.clone(), _permit: permit })
     }
 
+    /// Lets in a client that shows the token, where one is wanted. The others wait for their answer, and until they are let
+    /// in nothing begins for them.
+    async fn admit(&self, socket: &Socket, auth: Option<&Value>) -> Result<Pass, Refused> {
+        #[derive(Deserialize)]
+        struct Shown {
+            token: String,
+        }
+        let shown = auth.and_then(Value::as_str).and_then(|text| serde_json::from_str::<Shown>(text.as_str()).ok());
+        let extensions = &socket.req_parts().extensions;
+        let from = extensions.get::<Peer>().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.remote);
+        let admitted = self.admission.admit(from, shown.as_ref().map(|shown| shown.token.as_str())).await;
+        let pass = admitted.inspect_err(|_| self.metrics.unauthorized())?;
+        if let Some(newcomer) = extensions.get::<Newcomer>() {
+            newcomer.admitted();
+        }
+        Ok(pass)
+    }
+
     /// The place behind the newest block.
     fn position(&self) -> Cursor {
         Cursor { node: self.host.node(), seq: self.host.last_seq(), entries: u32::MAX }
@@ -146,7 +190,7 @@ impl Clients {
 
     /// Prepares the session before the client learns that it is connected: what it sends at once, and what is added from
     /// now on, belongs to it.
-    fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<Ready, Refused> {
+    fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>, pass: Pass) -> Result<Ready, Refused> {
         let place = self.place()?;
         let auth = auth_json(auth)?;
         let (life, alive) = watch::channel(Life::Open);
@@ -157,7 +201,7 @@ impl Clients {
         let (clients, position) = (self.clone(), self.position());
         Ok(Box::new(move |socket| {
             let outlet = Outlet::new(socket, alive, clients.lines.clone());
-            let session = Session::new(clients, outlet, arrivals, events, position);
+            let session = Session::new(clients, pass, outlet, arrivals, events, position);
             Box::pin(async move {
                 session.run(auth).await;
                 drop(place);
@@ -174,8 +218,11 @@ type Admitted<'a> = Pin<Box<dyn Future<Output = Result<(), Box<dyn fmt::Display 
 
 impl ConnectHandler<LocalAdapter, ()> for Clients {
     fn call_middleware<'a>(&'a self, socket: Arc<Socket>, auth: &'a Option<Value>) -> Admitted<'a> {
-        let prepared = self.prepare(&socket, auth.as_ref()).map(|ready| keep(&socket, ready));
-        Box::pin(async move { prepared.map_err(|error| Box::new(error) as _) })
+        Box::pin(async move {
+            let admitted = self.admit(&socket, auth.as_ref()).await;
+            let prepared = admitted.and_then(|pass| self.prepare(&socket, auth.as_ref(), pass));
+            prepared.map(|ready| keep(&socket, ready)).map_err(|refused| refused.to_message())
+        })
     }
 
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {

@@ -13,6 +13,7 @@ use crate::{
     data::DataError,
     host::{HostError, Stopped},
     store::StoreError,
+    token::TokenError,
 };
 
 /// Shown below the help.
@@ -22,13 +23,13 @@ Exit codes:
   1   `verify` found something wrong that it did not or could not repair, or the ledger refused what was given
   2   the command line, the environment or the configuration file is wrong
   65  a file or the store is damaged (`verify --repair` mends it), of another ledger, or of a newer version
-  66  there is no ledger in the data directory
+  66  there is no ledger, or no client token, in the data directory
   69  the node that serves the data directory does not answer
   70  a bug
   71  the address to listen on cannot be had
   73  another process uses the data directory
   74  reading or writing failed; nothing was said that is not durable
-  77  the key file cannot be used as it is";
+  77  the key file or the token file cannot be used as it is";
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -46,6 +47,9 @@ pub enum Failure {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The clients' token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// Nobody can be served at the address.
     #[error("cannot listen on {address}: {error}; --listen IP:PORT names another address, port 0 any free one")]
     Listen {
@@ -132,6 +136,8 @@ impl Failure {
             Self::View(ViewError::Store(error)) => store_code(error),
             Self::View(_) | Self::Bug { .. } => 70,
             Self::Data(error) => data_code(error),
+            Self::Token(TokenError::Missing { .. }) => 66,
+            Self::Token(_) => 77,
             Self::Host(error) => host_code(error),
             Self::Control(ControlError::Refused(refusal)) if refusal.code != "stopping" => 1,
             Self::Control(_) => 69,

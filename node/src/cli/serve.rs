@@ -4,6 +4,8 @@ use std::{
     future::Future,
     io::{self, IsTerminal, Write},
     net::SocketAddr,
+    path::Path,
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,28 +14,29 @@ use tokio::{
     net::TcpListener,
     runtime::Runtime,
     sync::{broadcast, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
-use tracing::{info, warn};
+use tracing::{info, level_filters::LevelFilter, warn};
+use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, access::Access, progress::bar};
+use super::{Failure, access::Access, progress::bar, token};
 use crate::{
+    admission::Admission,
     config::Settings,
     control::{self, ControlFile, Token},
     data::{DataError, LockedDir, Opened},
     host::{Event, Host, HostConfig, HostThread},
     http, link,
+    token::TokenError,
 };
 
 /// How long clients, and then links, have to end when the node stops. Both have bounds of their own below it.
 const GRACE: Duration = Duration::from_secs(8);
 
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours).init();
+    start_log();
     // A short command may have the directory for a moment; a node keeps it.
     let locked = match Access::open(settings)? {
         Access::Alone(locked) => locked,
@@ -45,6 +48,19 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     // What still runs on other threads is reading at most.
     runtime.shutdown_timeout(GRACE);
     result
+}
+
+/// Shows on standard error what RUST_LOG asks for.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = io::stderr().is_terminal();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
+    // Tungstenite shows every frame as it is, tokens and payloads too, to whoever asks for all that there is.
+    let others = LogTracer::builder().ignore_crate("tungstenite");
+    // Errors mean that this process has its log already.
+    if tracing::subscriber::set_global_default(subscriber.finish()).is_ok() {
+        drop(others.with_max_level(LevelFilter::current().as_log()).init());
+    }
 }
 
 /// Allows as many open files as the system lets this process have: each client needs one. Most systems start with 1,024.
@@ -71,43 +87,74 @@ async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
     let address = listener.local_addr().map_err(failed)?;
     let mut opened = locked.open(settings.ledger.as_deref())?;
     opened.renew_spare()?;
+    let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
     let Opened { store, key, name, ledger } = opened;
     let dials = u32::try_from(settings.relays.len()).unwrap_or(u32::MAX);
     let (host, thread) = Host::start_dialling(store, HostConfig { ledger, name, key }, dials)?;
+    let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
+    let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let token = Token::generate()?;
     let (stop, stopped) = watch::channel(false);
     let routes = control::router(host.clone(), token.clone(), stopped.clone());
+    let routes = routes.merge(control::renewal(admission.clone(), token.clone()));
     let control_path = locked.dir().control();
     let unwritable = Failure::io("control.json cannot be written");
     ControlFile::new(address, token).save(&control_path).map_err(&unwritable)?;
-    banner(settings, &host, address).map_err(Failure::io("standard output cannot be written"))?;
+    banner(settings, &host, address, shown.as_deref()).map_err(Failure::io("standard output cannot be written"))?;
 
     let mut tasks = JoinSet::new();
     for relay in &settings.relays {
         tasks.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
     }
     tasks.spawn(show_progress(host.events(), stopped.clone()));
-    let served = until_the_end(listener, &host, routes, thread, signal, stop, tasks).await;
+    let mut over = stop.subscribe();
+    let over = async move {
+        // Fails only when nobody can stop the node any more, and then it is over as well.
+        _ = over.wait_for(|stop| *stop).await;
+    };
+    let http = tokio::spawn(http::serve_admitting(admission, listener, host.clone(), routes, over));
+    let served = until_the_end(http, &host, thread, signal, stop, tasks).await;
     ControlFile::remove(&control_path).map_err(unwritable)?;
     served
 }
 
+/// What clients have to show, if anything, and what a person should read of it.
+fn client_token(
+    settings: &Settings,
+    path: &Path,
+    address: SocketAddr,
+) -> Result<(Option<Token>, Option<String>), TokenError> {
+    if !settings.is_reached_from_elsewhere() {
+        return Ok((None, None));
+    }
+    let data = settings.data.path().display();
+    let known = format!("every client needs it: cairn --data {data} token shows it, and --renew makes another");
+    match Token::load(path) {
+        Ok(token) => Ok((Some(token), Some(known))),
+        Err(TokenError::Missing { .. }) => {
+            let token = Token::make(path)?;
+            // What is not a terminal is often a log, which others read and which is kept.
+            let made = if io::stdout().is_terminal() {
+                let link = token::link(address, &token);
+                format!("made now; whoever has this link can read and write the ledger:\n          {link}")
+            } else {
+                format!("made now; {known}")
+            };
+            Ok((Some(token), Some(made)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Serves until a signal comes or something fails, then ends everything in order: clients, links, turns.
 async fn until_the_end(
-    listener: TcpListener,
+    mut http: JoinHandle<io::Result<()>>,
     host: &Host,
-    routes: axum::Router,
     mut thread: HostThread,
     signal: impl Future<Output = &'static str>,
     stop: watch::Sender<bool>,
     mut tasks: JoinSet<()>,
 ) -> Result<(), Failure> {
-    let mut stopped = stop.subscribe();
-    let over = async move {
-        // Fails only when nobody can stop the node any more, and then it is over as well.
-        _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let mut http = tokio::spawn(http::serve(listener, host.clone(), routes, over));
     tokio::select! {
         name = signal => info!("{name}: stopping"),
         result = thread.ended() => {
@@ -142,7 +189,7 @@ fn http_ended(result: Result<io::Result<()>, tokio::task::JoinError>) -> Failure
     }
 }
 
-fn banner(settings: &Settings, host: &Host, address: SocketAddr) -> io::Result<()> {
+fn banner(settings: &Settings, host: &Host, address: SocketAddr, token: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "Cairn {}", env!("CARGO_PKG_VERSION"))?;
     writeln!(out, "  node    {}", host.node())?;
@@ -156,6 +203,9 @@ fn banner(settings: &Settings, host: &Host, address: SocketAddr) -> io::Result<(
     }
     let data = settings.data.path().display();
     writeln!(out, "  try     cairn --data {data} append \"hello\"    and    cairn --data {data} log --follow")?;
+    if let Some(token) = token {
+        writeln!(out, "  token   {token}")?;
+    }
     writeln!(out, "  listening on http://{address}")?;
     out.flush()
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, BufRead, BufReader},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use shared::view::EntryView;
 use thiserror::Error;
 use ureq::{Agent, Body, http::Response};
 
-use super::{ControlFile, Followed, Imported, Refusal};
+use super::{ControlFile, Followed, Imported, Refusal, Token};
 use crate::host::Status;
 
 /// How long a node may take to answer; a turn takes milliseconds.
@@ -88,6 +89,19 @@ impl ControlClient {
         self.post("import", batch)?.json()
     }
 
+    /// Has the node make another token for its clients, and close those that came in by the one before.
+    ///
+    /// # Errors
+    /// When it cannot, or does not answer.
+    pub fn renew_token(&self) -> Result<Token, ControlError> {
+        self.post("renew-token", &[])?.json()
+    }
+
+    /// Where the node listens.
+    pub fn listens(&self) -> SocketAddr {
+        self.file.listens
+    }
+
     /// What lies behind an arrival number, and what comes, until the node stops. A line that is cut off ends it.
     ///
     /// # Errors
@@ -103,7 +117,7 @@ impl ControlClient {
     }
 
     fn bearer(&self) -> String {
-        format!("Bearer {}", self.file.token.0)
+        format!("Bearer {}", self.file.token.reveal())
     }
 
     fn get(&self, path: &str) -> Result<Answer, ControlError> {

@@ -5,6 +5,7 @@ use shared::{AppendError, IdError, view::ViewError};
 use thiserror::Error;
 
 use crate::{
+    admission::Denied,
     host::{ReadError, Stopped},
     store::StoreError,
 };
@@ -63,6 +64,9 @@ pub enum ClientError {
     /// The store cannot be read. The details are in the node's log.
     #[error("the store cannot be read, see the node's log")]
     Store,
+    /// The token by which the client came in counts no more.
+    #[error("this node has another token now: `cairn token` shows it where the node runs")]
+    Revoked,
     /// The node is stopping.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -82,6 +86,7 @@ impl ClientError {
             Self::UnknownCursor(_) => "unknown_cursor",
             Self::Damaged => "damaged",
             Self::Store => "store",
+            Self::Revoked => Denied::CODE,
             Self::Stopped(_) => "stopping",
         }
     }

@@ -32,6 +32,7 @@ use super::{
     outlet::{Gone, Life, Outlet, acknowledge},
     start,
 };
+use crate::admission::Pass;
 
 /// What a peer is to be told.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Lobby {
         Self { clients, peers: Arc::new(Mutex::new(peers)), next: Arc::new(AtomicU64::new(1)) }
     }
 
-    fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>) -> Result<Ready, Refused> {
+    fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>, pass: Pass) -> Result<Ready, Refused> {
         let place = self.clients.place()?;
         let Auth { node_id } = serde_json::from_str(auth_json(auth)?.get()).map_err(|_| Refused::NoNodeId)?;
         if node_id.is_empty() || node_id.len() > TEXT_ID_BYTES {
@@ -84,7 +85,7 @@ impl Lobby {
         Ok(Box::new(move |socket| {
             let outlet = Outlet::new(socket, alive, lines);
             Box::pin(async move {
-                serve(outlet, outgoing).await;
+                serve(outlet, outgoing, pass).await;
                 drop((member, place));
             })
         }))
@@ -157,11 +158,18 @@ impl Drop for Member {
     }
 }
 
-/// Sends a peer what is for it, until the room closes it or it is gone.
-async fn serve(mut outlet: Outlet, mut outgoing: mpsc::Receiver<Outgoing>) {
+/// Sends a peer what is for it, until the room closes it, it is gone, or what it was let in by counts no more.
+async fn serve(mut outlet: Outlet, mut outgoing: mpsc::Receiver<Outgoing>, mut pass: Pass) {
     loop {
         let next = tokio::select! {
+            biased;
             _ = outlet.ended() => return,
+            () = pass.revoked() => {
+                if outlet.emit("error", &ClientError::Revoked.event(None)).await.is_ok() {
+                    outlet.disconnect().await;
+                }
+                return;
+            }
             next = outgoing.recv() => next,
         };
         let sent = match next {
@@ -200,8 +208,11 @@ fn announcement(node_id: &str) -> String {
 
 impl ConnectHandler<LocalAdapter, ()> for Lobby {
     fn call_middleware<'a>(&'a self, socket: Arc<Socket>, auth: &'a Option<Value>) -> Admitted<'a> {
-        let prepared = self.prepare(&socket, auth.as_ref()).map(|ready| keep(&socket, ready));
-        Box::pin(async move { prepared.map_err(|error| Box::new(error) as _) })
+        Box::pin(async move {
+            let admitted = self.clients.admit(&socket, auth.as_ref()).await;
+            let prepared = admitted.and_then(|pass| self.prepare(&socket, auth.as_ref(), pass));
+            prepared.map(|ready| keep(&socket, ready)).map_err(|refused| refused.to_message())
+        })
     }
 
     fn call(&self, socket: Arc<Socket>, _: Option<Value>) {

@@ -20,7 +20,10 @@ use super::{
     reads,
     statuses::Statuses,
 };
-use crate::host::{EntryJson, Event, Pending, Stopped};
+use crate::{
+    admission::Pass,
+    host::{EntryJson, Event, Pending, Stopped},
+};
 
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ enum End {
     Gone,
     /// The client takes no answers and goes on asking.
     Flooding,
+    /// What it was let in by counts no more.
+    Revoked,
     /// The node is stopping.
     Stopped,
 }
@@ -79,6 +84,7 @@ enum Step {
 /// One client and all that is to be done for it.
 pub(super) struct Session {
     clients: Clients,
+    pass: Pass,
     outlet: Outlet,
     arrivals: Arrivals,
     events: broadcast::Receiver<Event>,
@@ -97,6 +103,7 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         clients: Clients,
+        pass: Pass,
         outlet: Outlet,
         arrivals: Arrivals,
         events: broadcast::Receiver<Event>,
@@ -104,6 +111,7 @@ impl Session {
     ) -> Self {
         Self {
             clients,
+            pass,
             outlet,
             arrivals,
             events,
@@ -127,6 +135,11 @@ impl Session {
             End::Flooding => {
                 tracing::info!("a client goes on asking and takes no answers, its connection is closed");
                 self.outlet.disconnect().await;
+            }
+            End::Revoked => {
+                if self.outlet.emit("error", &ClientError::Revoked.event(None)).await.is_ok() {
+                    self.outlet.disconnect().await;
+                }
             }
             End::Stopped => self.outlet.disconnect().await,
         }
@@ -156,10 +169,15 @@ impl Session {
     }
 
     async fn next(&mut self) -> Result<Step, End> {
+        // Below, anything that is ready may come first.
+        if self.pass.is_revoked() {
+            return Err(End::Revoked);
+        }
         let takes_commands = self.waiting.is_none() && self.appending < CLIENT_APPENDS;
         let reads = self.feed.work().is_some();
         tokio::select! {
             life = self.outlet.ended() => Err(if life == Life::Flooding { End::Flooding } else { End::Gone }),
+            () = self.pass.revoked() => Err(End::Revoked),
             event = self.events.recv() => match event {
                 Ok(event) => Ok(Step::Event(event)),
                 Err(RecvError::Lagged(_)) => Ok(Step::Lagged),

@@ -1,5 +1,6 @@
 //! The real binary, with real files, real signals and real sockets.
 
+mod admission;
 mod bad_input;
 mod commands;
 mod crash;

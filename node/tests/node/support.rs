@@ -52,7 +52,8 @@ impl Place {
     fn command_by(&self, words: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
-        for name in ["CAIRN_RELAY", "CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"] {
+        let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
+        for name in ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"].into_iter().chain(lists) {
             command.env_remove(name);
         }
         command
@@ -81,6 +82,13 @@ impl Place {
     pub(crate) fn serve<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Served {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.args(arguments).stderr(Stdio::null());
+        Served::start(command, self.data())
+    }
+
+    /// Serves the directory also to other machines.
+    pub(crate) fn serve_elsewhere(&self) -> Served {
+        let mut command = self.command(&["serve", "--listen", "0.0.0.0:0"]);
+        command.stderr(Stdio::null());
         Served::start(command, self.data())
     }
 

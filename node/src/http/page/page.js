@@ -5,7 +5,19 @@ const origin = document.getElementById("origin");
 const status = document.getElementById("status");
 const newest = document.getElementById("newest");
 
+const token = takeToken();
+
 origin.textContent = location.origin;
+
+/** The token of the link that `cairn token` shows. It stays in this tab, and not in the address bar. */
+function takeToken() {
+  const came = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (came !== null) {
+    sessionStorage.setItem("token", came);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem("token");
+}
 
 function element(name, text) {
   const created = document.createElement(name);
@@ -37,7 +49,13 @@ function show(answer) {
 
 async function refresh() {
   try {
-    const response = await fetch("/status.json", { signal: AbortSignal.timeout(10_000) });
+    const headers = token === null ? {} : { authorization: `Bearer ${token}` };
+    const response = await fetch("/status.json", { headers, signal: AbortSignal.timeout(10_000) });
+    if (response.status === 401) {
+      // Asking again would give no other answer.
+      const what = token === null ? "this node wants a token" : "this node has another token";
+      return showStatus([["status", `${what}: open the link that "cairn token" shows where it runs`]]);
+    }
     if (!response.ok) throw new Error(`the node answers ${response.status}`);
     show(await response.json());
   } catch (error) {
