@@ -238,6 +238,10 @@ impl Live {
                         author.fmt_short()
                     );
                 }
+                Effect::Removed(removal) => {
+                    let (lane, height) = removal.lane();
+                    console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short());
+                }
                 Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
                 Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),
@@ -245,6 +249,7 @@ impl Live {
                 // clients read the ledger's order when they ask for it.
                 Effect::Appended { .. }
                 | Effect::Imported { .. }
+                | Effect::Granted { .. }
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
                 | Effect::Succeeded { .. }

@@ -19,7 +19,7 @@ use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::timeout,
 };
-use tracing::{Span, debug, debug_span, warn};
+use tracing::{Span, debug, debug_span, info, warn};
 
 use super::{
     EntryJson, Event, Held, HostError, Identity, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals,
@@ -356,6 +356,12 @@ impl Turns {
                     warn!("node {author} signed two blocks of height {height}; its lane is frozen there");
                     self.tell(Event::ForkDetected(evidence));
                 }
+                Effect::Removed(removal) => {
+                    let ((lane, height), author) = (removal.lane(), removal.author());
+                    info!("{author} removed {lane}: what it writes from height {height} on does not count");
+                }
+                // Nobody of this node asks for it.
+                Effect::Granted { .. } => {}
                 // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
@@ -458,6 +464,7 @@ fn describe_input(input: &Input) -> String {
             format!("append {token}: {} entries of {bytes} bytes", payloads.len())
         }
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
+        Input::Control { token, wish } => format!("control {token}: {wish:?}"),
         Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
         Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
@@ -488,6 +495,8 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::OrderChanged { from: Some(from) } => format!("order changed after {from}"),
         Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
+        Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
+        Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),
         Effect::Progress { link, done, total } => format!("link {}: {done} of {total} blocks", link.0),
