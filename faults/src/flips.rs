@@ -71,7 +71,15 @@ fn at(micros: u64) -> Timestamp {
 }
 
 fn restore<S: Store>(n: u8, store: S, writes: bool, now: u64) -> Result<Replica<S>, String> {
-    let config = Config { ledger: open_ledger(LEDGER), key: key(n), seed: [n; 32], writes, dials: 0, successor: None };
+    let config = Config {
+        ledger: open_ledger(LEDGER),
+        key: key(n),
+        seed: [n; 32],
+        writes,
+        dials: 0,
+        successor: None,
+        join: None,
+    };
     Replica::restore(config, store, &[], at(now), &mut Vec::new()).map_err(|error| error.to_string())
 }
 

@@ -390,6 +390,8 @@ pub enum CloseReason {
     Unread,
     /// This node proved its old key on the link and has a new one.
     Succeeded,
+    /// Nobody has a part in this ledger but its members.
+    NotAMember,
 }
 
 impl CloseReason {
@@ -409,6 +411,7 @@ impl CloseReason {
             Self::Full => 4009,
             Self::Unread => 4010,
             Self::Succeeded => 4011,
+            Self::NotAMember => 4012,
         }
     }
 }
@@ -430,6 +433,7 @@ impl fmt::Display for CloseReason {
             Self::Full => "no place for another link",
             Self::Unread => "too much was sent since your last frame, dial again to resume",
             Self::Succeeded => "this node goes on with a new key and dials again",
+            Self::NotAMember => "this ledger is its members' own, and this node is none",
         })
     }
 }

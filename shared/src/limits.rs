@@ -48,6 +48,12 @@ pub const ZONE_EVERY: u64 = SECOND;
 pub const AUTHORS: usize = 10_000;
 /// Proofs of forks that a replica keeps, one for each forked lane.
 pub const FORKED_LANES: usize = AUTHORS;
+/// Members between a member and the founder: each invited the next.
+pub const INVITE_DEPTH: u16 = 32;
+/// Blocks that show how somebody came in: the founder's first, and an invite and a join for each step.
+pub const MEMBERSHIP_BLOCKS: usize = 2 * INVITE_DEPTH as usize + 1;
+/// Blocks of the proof of a removal: how both came in, an invite, and the removal.
+pub const REMOVAL_BLOCKS: usize = 2 * MEMBERSHIP_BLOCKS + 2;
 /// Replica links of one relay object or hub.
 pub const LINKS: usize = 5_000;
 /// Faults (frames that do not parse) that a text client may make before it is closed.

@@ -27,6 +27,7 @@ use crate::{
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     key::{self, Key},
+    limits::{INVITE_DEPTH, REMOVAL_BLOCKS},
     order::OrderKey,
     time::Timestamp,
 };
@@ -34,8 +35,6 @@ use crate::{
 const VERSION: u64 = 1;
 const LABEL_GENESIS: &[u8] = b"cairn/genesis/1";
 const LABEL_JOIN: &[u8] = b"cairn/join/1";
-/// Members between the founder and a member, at most: each invited the next.
-pub const DEPTH: u16 = 32;
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -305,7 +304,7 @@ pub enum MemberError {
     #[error("the author's role does not allow this")]
     NotAllowed,
     /// Members between this one and the founder.
-    #[error("more than {DEPTH} members stand between a newcomer and the founder")]
+    #[error("more than {INVITE_DEPTH} members stand between a newcomer and the founder")]
     TooDeep,
 }
 
@@ -405,7 +404,7 @@ impl Members {
     /// A member and those by whom it came in, up to the founder.
     pub(crate) fn chain<'a>(&'a self, member: &'a Member) -> impl Iterator<Item = &'a Member> {
         core::iter::successors(Some(member), |member| member.by.and_then(|by| self.get(&by.join)))
-            .take(usize::from(DEPTH) + 1)
+            .take(usize::from(INVITE_DEPTH) + 1)
     }
 
     /// Checks a block by what it says about who belongs; its parents are here. Returns the newcomer of a first block.
@@ -490,7 +489,7 @@ impl Members {
             return Err(MemberError::Expired);
         }
         let inviter = self.get(&invite.join).ok_or(MemberError::WrongBlock)?;
-        if inviter.depth >= DEPTH {
+        if inviter.depth >= INVITE_DEPTH {
             return Err(MemberError::TooDeep);
         }
         let (inviter, height) = (at.author, at.height);
@@ -569,9 +568,6 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// Blocks of a proof: two chains of invites and joins, the genesis and the removal.
-    const BLOCKS: usize = 4 * DEPTH as usize + 4;
-
     /// The proof that these blocks make. Their signatures are the caller's duty.
     ///
     /// # Errors
@@ -645,7 +641,7 @@ impl Removal {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, RemovalError> {
         let malformed = |_| RemovalError::Malformed("wrong or truncated CBOR");
         let mut decoder = Decoder::new(bytes);
-        let count = decoder.array().map_err(malformed)?.filter(|count| *count <= Self::BLOCKS as u64);
+        let count = decoder.array().map_err(malformed)?.filter(|count| *count <= REMOVAL_BLOCKS as u64);
         let count = count.ok_or(RemovalError::Malformed("too many blocks"))?;
         let mut blocks = Vec::new();
         for _ in 0..count {

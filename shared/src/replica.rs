@@ -64,8 +64,11 @@ pub struct Config {
     /// at once.
     pub dials: u32,
     /// A key that has signed nothing, kept where it lasts: when this node's lane turns out to be forked, the node goes on
-    /// with it ([`Effect::Succeeded`]).
+    /// with it ([`Effect::Succeeded`]). Not in a members' ledger.
     pub successor: Option<Key>,
+    /// This node's first block in a members' ledger, made with an invite ([`crate::members::Join::block`]) and kept where it
+    /// lasts: peers let this node in by it, until it is in the ledger.
+    pub join: Option<Vec<u8>>,
 }
 
 /// Counts of what is in the ledger.
@@ -242,6 +245,14 @@ impl<S: Store> Replica<S> {
             now,
         };
         replica.start_own(effects)?;
+        if let Some(join) = replica.config.join.clone()
+            && replica.ledger.members().of(&me).next().is_none()
+        {
+            replica.offer(&join, None, effects).map_err(|error| match error {
+                ReplicaError::Store(error) => OpenError::Store(error),
+                ReplicaError::Damaged(_) => OpenError::Damaged("a block of it"),
+            })?;
+        }
         for (id, state) in links {
             replica.restore_link(*id, state, effects);
             replica.request_repairs(*id);

@@ -24,7 +24,9 @@ pub(crate) enum Phase {
     Greeting,
     /// The peer has said who it is and given its challenge; its proof is still to come.
     Proving { peer: NodeId, challenge: [u8; 32] },
-    /// The peer has proved its key.
+    /// The peer has proved its key; that it belongs to the ledger is still to be shown.
+    Joining { peer: NodeId },
+    /// The peer has proved its key, and may have what this side has.
     Ready { peer: NodeId },
 }
 
@@ -205,7 +207,7 @@ impl Link {
     pub(crate) fn peer(&self) -> Option<NodeId> {
         match self.phase {
             Phase::Ready { peer } => Some(peer),
-            Phase::Greeting | Phase::Proving { .. } => None,
+            Phase::Greeting | Phase::Proving { .. } | Phase::Joining { .. } => None,
         }
     }
 
@@ -239,6 +241,7 @@ impl Link {
             Phase::Greeting => (0, &zero, &zero),
             Phase::Proving { peer, challenge } => (1, peer.as_bytes(), challenge),
             Phase::Ready { peer } => (2, peer.as_bytes(), &zero),
+            Phase::Joining { peer } => (3, peer.as_bytes(), &zero),
         };
         let idle = !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
         let settled = self.compared && idle && !parked;
@@ -264,6 +267,7 @@ impl Link {
             0 => Phase::Greeting,
             1 => Phase::Proving { peer, challenge },
             2 => Phase::Ready { peer },
+            3 => Phase::Joining { peer },
             _ => return None,
         };
         link.remembered = state.to_vec();
@@ -300,7 +304,12 @@ mod tests {
     #[test]
     fn a_saved_link_comes_back() {
         let peer = NodeId::from_bytes([7; 32]);
-        for phase in [Phase::Greeting, Phase::Proving { peer, challenge: [3; 32] }, Phase::Ready { peer }] {
+        for phase in [
+            Phase::Greeting,
+            Phase::Proving { peer, challenge: [3; 32] },
+            Phase::Joining { peer },
+            Phase::Ready { peer },
+        ] {
             let mut link = Link::new(Role::Accepted, [5; 32]);
             link.phase = phase.clone();
             let (loaded, settled) = Link::load(&link.save(false)).unwrap();

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     block::infallible,
     id::{BlockHash, LedgerId, NodeId},
-    limits::{ANSWER_BLOCKS, AUTHORS, FRAME_BYTES, HEADS_PER_FRAME, WANTED_PER_FRAME},
+    limits::{ANSWER_BLOCKS, AUTHORS, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS, WANTED_PER_FRAME},
 };
 
 /// The version of the link protocol.
@@ -155,6 +155,12 @@ pub enum Message {
         /// Its encoding.
         proof: Vec<u8>,
     },
+    /// How the speaker came into a members' ledger: its join, and before it as much of what that rests on as the peer may
+    /// lack (see [`crate::members`]). The dialling side says it right after its proof.
+    Membership {
+        /// Encoded blocks, in ledger order.
+        blocks: Vec<Vec<u8>>,
+    },
 }
 
 impl Message {
@@ -171,6 +177,7 @@ impl Message {
             Self::Have { .. } => 9,
             Self::Credit { .. } => 10,
             Self::Evidence { .. } => 11,
+            Self::Membership { .. } => 12,
         }
     }
 
@@ -287,6 +294,10 @@ fn encode_payload<W: Write<Error = Infallible>>(
         }
         Message::Credit { frames, bytes } => encoder.array(2)?.u64(*frames)?.u64(*bytes)?.ok(),
         Message::Evidence { proof } => encoder.array(1)?.bytes(proof)?.ok(),
+        Message::Membership { blocks } => {
+            encoder.array(1)?.array(blocks.len() as u64)?;
+            blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
+        }
     }
 }
 
@@ -310,7 +321,7 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
     let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
     let wanted = match number {
         1 => 4,
-        2..=4 | 7..=9 | 11 => 1,
+        2..=4 | 7..=9 | 11 | 12 => 1,
         5 | 6 | 10 => 2,
         other => return Err(WireError::UnknownType(other)),
     };
@@ -343,7 +354,8 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
             })?,
         },
         10 => Message::Credit { frames: decoder.u64()?, bytes: decoder.u64()? },
-        _ => Message::Evidence { proof: decoder.bytes()?.to_vec() },
+        11 => Message::Evidence { proof: decoder.bytes()?.to_vec() },
+        _ => Message::Membership { blocks: list(decoder, MEMBERSHIP_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
     })
 }
 

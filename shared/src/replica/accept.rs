@@ -333,10 +333,13 @@ impl<S: Store> Replica<S> {
         self.pool.freeze(lane, height);
         // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
         self.vouchers |= self.pool.len() > 0;
-        effects.push(match proof {
-            Proof::Fork(evidence) => Effect::ForkDetected(evidence.clone()),
-            Proof::Removal(removal) => Effect::Removed(removal.clone()),
-        });
+        match proof {
+            Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
+            Proof::Removal(removal) => {
+                effects.push(Effect::Removed(removal.clone()));
+                self.dismiss(removal, effects);
+            }
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
-    limits::{LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
+    limits::{FRAME_TARGET_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
@@ -51,7 +51,8 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(link) = self.links.get(&id) else { return Ok(()) };
-        if link.peer().is_none() && bytes.len() > GREETING_BYTES {
+        let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
+        if link.peer().is_none() && bytes.len() > most {
             self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
             return Ok(());
         }
@@ -93,6 +94,11 @@ impl<S: Store> Replica<S> {
                 let (peer, challenge) = (*peer, *challenge);
                 self.on_auth(id, peer, &challenge, &signature, effects)
             }
+            (Phase::Joining { peer }, Message::Membership { blocks }) => {
+                let peer = *peer;
+                self.on_membership(id, peer, &blocks, effects)
+            }
+            (Phase::Joining { .. }, _) => Ok(Err(CloseReason::NotAMember)),
             (Phase::Ready { peer }, message) => {
                 if envelope.sender != *peer {
                     return Ok(Err(CloseReason::Protocol("an envelope has another sender than the link")));
@@ -108,6 +114,8 @@ impl<S: Store> Replica<S> {
             Message::Hello { .. } | Message::Auth { .. } => {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
             }
+            // It belongs: that was known.
+            Message::Membership { .. } => {}
             Message::NodeAnnounce { nodes } => self.on_announce(id, nodes),
             Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,

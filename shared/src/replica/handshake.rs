@@ -2,12 +2,15 @@
 
 use alloc::{vec, vec::Vec};
 
-use super::{Replica, Timer, exchange::Reply};
+use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
+    block::Block,
     effect::{CloseReason, Effect, LinkId, Role},
-    id::NodeId,
+    id::{BlockHash, NodeId},
     key,
+    ledger::stored,
     limits::{HANDSHAKE, LINKS, PING_EVERY, RESYNC_EVERY},
+    members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
@@ -133,6 +136,24 @@ impl<S: Store> Replica<S> {
         if key::verify(&peer, &message, signature).is_err() && !mutant!(ProofUnchecked) {
             return Ok(Err(CloseReason::WrongProof));
         }
+        let role = link.role;
+        // Whom this node dials was given to it; whoever dials it shows that it belongs.
+        if role == Role::Accepted && !self.belongs(&peer) {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.phase = Phase::Joining { peer };
+            }
+            return Ok(Ok(()));
+        }
+        if role == Role::Dialled {
+            self.say_membership(id)?;
+        }
+        self.admit(id, peer, effects);
+        Ok(Ok(()))
+    }
+
+    /// A peer has proved its key, and may have what is here.
+    fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
         link.phase = Phase::Ready { peer };
         let role = link.role;
         self.timers.stop(Timer::Handshake(id));
@@ -153,7 +174,80 @@ impl<S: Store> Replica<S> {
                 link.heads_sent = true;
             }
         }
+    }
+
+    /// Whether a node is a member that was not removed; in an open ledger everybody is.
+    fn belongs(&self, node: &NodeId) -> bool {
+        let is_member = || self.ledger.members().of(node).next().is_some();
+        !self.config.ledger.has_members() || (is_member() && !self.ledger.is_removed(node))
+    }
+
+    /// Tells how this node came in, to a peer that may have lost or not yet heard of it.
+    fn say_membership(&mut self, id: LinkId) -> Turn<S> {
+        if !self.config.ledger.has_members() {
+            return Ok(());
+        }
+        let members = self.ledger.members();
+        let mut hashes: Vec<BlockHash> = Vec::new();
+        if let Some(member) = members.of(&self.me).next() {
+            let blocks = |member: &Member| [Some(member.key.hash), member.by.map(|by| by.invite)];
+            hashes.extend(members.chain(member).flat_map(blocks).flatten());
+        }
+        let mut blocks: Vec<Vec<u8>> = Vec::new();
+        for hash in hashes.iter().rev() {
+            blocks.extend(stored(&self.store, hash)?.map(Block::into_bytes));
+        }
+        if blocks.is_empty() {
+            blocks.extend(self.config.join.clone());
+        }
+        self.say(id, Message::Membership { blocks });
+        Ok(())
+    }
+
+    /// A peer shows how it came in. That is decided from what it shows and from what is here; nothing of it is stored.
+    pub(super) fn on_membership(
+        &mut self,
+        id: LinkId,
+        peer: NodeId,
+        blocks: &[Vec<u8>],
+        effects: &mut Vec<Effect>,
+    ) -> Reply<S> {
+        let Ok(blocks) = blocks.iter().map(|bytes| Block::decode(bytes)).collect::<Result<Vec<Block>, _>>() else {
+            return Ok(Err(CloseReason::NotAMember));
+        };
+        let mut members = self.ledger.members().clone();
+        for (i, block) in blocks.iter().enumerate() {
+            if members.get(&block.hash()).is_some() {
+                continue;
+            }
+            let named = |hash: &BlockHash| match blocks[..i].iter().find(|block| block.hash() == *hash) {
+                Some(block) => Ok(Some(block.clone())),
+                None => stored(&self.store, hash),
+            };
+            let newcomer = members.check(&self.config.ledger, block, named)?;
+            let (Ok(newcomer), Ok(_)) = (newcomer, block.clone().verify()) else {
+                return Ok(Err(CloseReason::NotAMember));
+            };
+            newcomer.into_iter().for_each(|member| members.insert(*member));
+        }
+        let freezes = self.ledger.freezes();
+        let counts = members.of(&peer).any(|member| !members.needs_voucher(member, &freezes));
+        if !counts || self.ledger.is_removed(&peer) {
+            return Ok(Err(CloseReason::NotAMember));
+        }
+        self.admit(id, peer, effects);
         Ok(Ok(()))
+    }
+
+    /// A member was removed: that is the last thing it hears.
+    pub(super) fn dismiss(&mut self, removal: &Removal, effects: &mut Vec<Effect>) {
+        let (node, _) = removal.lane();
+        let of_node = |(id, link): (&LinkId, &Link)| (link.peer() == Some(node)).then_some(*id);
+        let ids: Vec<LinkId> = self.links.iter().filter_map(of_node).collect();
+        for id in ids {
+            self.say(id, Message::Evidence { proof: removal.encode() });
+            self.close(id, CloseReason::NotAMember, effects);
+        }
     }
 
     fn introduce(&mut self, id: LinkId, peer: NodeId) {

@@ -56,6 +56,10 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         self.own.unrecorded = true;
+        if self.config.ledger.has_members() {
+            // A fresh key comes in as anybody does, or a removed member would go on with one.
+            self.config.successor = None;
+        }
         let me = self.me;
         let successor = self.config.successor.take().filter(|successor| successor.node() != me);
         match (successor, self.ledger.frozen_at(&me)) {

@@ -34,8 +34,15 @@ impl Scene {
     /// A ledger with so many entries, in blocks of at most 256.
     fn ledger(entries: usize) -> (Self, Vec<Effect>) {
         let key = Key::from_secret(&[9; 32]);
-        let config =
-            Config { ledger: open_ledger("room"), key, seed: [3; 32], writes: true, dials: 0, successor: None };
+        let config = Config {
+            ledger: open_ledger("room"),
+            key,
+            seed: [3; 32],
+            writes: true,
+            dials: 0,
+            successor: None,
+            join: None,
+        };
         let now = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
         let mut effects = Vec::new();
         let mut replica = Replica::restore(config, MemoryStore::default(), &[], now, &mut effects).unwrap();

@@ -25,7 +25,7 @@ pub fn at(micros: u64) -> Timestamp {
 }
 
 pub fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes, dials: 0, successor: None }
+    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes, dials: 0, successor: None, join: None }
 }
 
 /// A block made outside any replica.
@@ -60,6 +60,8 @@ pub struct Node {
     /// Number of the spare key.
     pub successor: Option<u8>,
     pub succeeded: Vec<(NodeId, NodeId)>,
+    /// Its first block in a members' ledger.
+    pub join: Option<Vec<u8>>,
     /// Number of the key in whose place the spare one was put.
     pub replaced: Option<u8>,
 }
@@ -87,6 +89,7 @@ impl Node {
             dials: 0,
             successor: None,
             succeeded: Vec::new(),
+            join: None,
             replaced: None,
         }
     }
@@ -144,6 +147,7 @@ impl Net {
             dials: state.dials,
             successor: state.successor.map(key),
             ledger: self.ledger.unwrap_or_else(ledger),
+            join: state.join.clone(),
             ..config(state.number, state.writes, seed)
         };
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
@@ -187,6 +191,14 @@ impl Net {
                 Effect::Pong { link } => self.send(End { node, link }, Packet::Pong),
                 Effect::Close { link, reason } => {
                     state.closed.push(reason.to_string());
+                    // What was sent before arrives before.
+                    if let Some(other) = self.ends.get(&End { node, link }).copied() {
+                        for packet in self.queues.remove(&other).into_iter().flatten() {
+                            if let Packet::Frame(bytes) = packet {
+                                self.turn(other.node, vec![Input::Frame { link: other.link, bytes }]);
+                            }
+                        }
+                    }
                     self.cut(End { node, link });
                 }
                 Effect::Remember { link, state: bytes } => {
@@ -331,8 +343,14 @@ impl Net {
 
     #[track_caller]
     pub fn assert_equal(&self) {
+        self.assert_same(&(0..self.nodes.len()).collect::<Vec<_>>());
+    }
+
+    /// The same, of some of the nodes, 0 among them.
+    #[track_caller]
+    pub fn assert_same(&self, nodes: &[usize]) {
         let first = self.replica(0);
-        for node in 1..self.nodes.len() {
+        for node in nodes.iter().copied() {
             let other = self.replica(node);
             assert_eq!(first.frozen(), other.frozen(), "freezes of 0 and {node}");
             assert_eq!(self.order(0), self.order(node), "order of 0 and {node}");
