@@ -206,6 +206,11 @@ pub struct Remove {
 }
 
 impl Remove {
+    /// The lane that it freezes, and the height from which on it is frozen.
+    pub fn freeze(&self) -> (NodeId, u64) {
+        (self.member, self.height.saturating_add(1))
+    }
+
     /// Canonical CBOR.
     pub fn encode(&self) -> Vec<u8> {
         encode(|e| {
@@ -599,7 +604,7 @@ impl Removal {
 
     /// The lane that it freezes, and from which height on.
     pub fn lane(&self) -> (NodeId, u64) {
-        (self.remove.member, self.remove.height + 1)
+        self.remove.freeze()
     }
 
     /// The block of the removal.

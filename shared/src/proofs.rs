@@ -82,7 +82,7 @@ impl Proofs {
         if self.ledger.has_members()
             && let Ok(Some(Control::Remove(remove))) = Control::of(block)
         {
-            return alloc::vec![(remove.member, remove.height + 1)];
+            return alloc::vec![remove.freeze()];
         }
         payloads(block).filter_map(|payload| self.check(payload)).collect()
     }

@@ -11,11 +11,11 @@ use super::{Replica, Timer, Turn};
 use crate::{
     block::{Block, BlockError, Entry, Kind, VerifiedBlock},
     effect::{Effect, ImportReport, LinkId},
-    freeze::{Candidate, Freezes, counting},
+    freeze::{Candidate, Freezes, counting, lower},
     id::{BlockHash, NodeId},
     ledger::{Evidence, RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{Member, Members},
+    members::{Control, Member, Members},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -161,7 +161,7 @@ impl<S: Store> Replica<S> {
                 self.add(block, newcomer, previous, source, effects)?;
                 if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {
                     // It is before another one in ledger order.
-                    let void = self.void(&self.ledger.freezes(), None)?;
+                    let void = self.void(&self.ledger.freezes(), &[])?;
                     self.make_void(&void)?;
                 }
                 return Ok(Outcome::Added);
@@ -295,7 +295,10 @@ impl<S: Store> Replica<S> {
         let writes = able && !self.own.waits;
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
-        if writes && !self.void(&freezes, block)?.is_empty() && !mutant!(VouchForgotten) {
+        if writes
+            && !self.void(&freezes, block.map_or(&[], core::slice::from_ref))?.is_empty()
+            && !mutant!(VouchForgotten)
+        {
             self.vouch(effects)?;
         }
         if let Some(block) = block {
@@ -322,7 +325,7 @@ impl<S: Store> Replica<S> {
         let (lane, height) = proof.lane();
         let mut freezes = self.ledger.freezes();
         freezes.insert(lane, height);
-        let void = self.void(&freezes, None)?;
+        let void = self.void(&freezes, &[])?;
         self.ledger.freeze(&mut self.store, proof)?;
         if let Proof::Removal(removal) = proof
             && self.store.summary(&removal.hash())?.is_some()
@@ -354,11 +357,11 @@ impl<S: Store> Replica<S> {
     }
 
     /// The blocks of the ledger that would not count under these freezes. Looks only at what came since the first block
-    /// that a freeze could touch; children come after their parents in the answer. `more` is a block that would be added.
+    /// that a freeze could touch; children come after their parents in the answer. `more` are blocks that would be added.
     fn void(
         &mut self,
         freezes: &Freezes,
-        more: Option<&Arc<VerifiedBlock>>,
+        more: &[Arc<VerifiedBlock>],
     ) -> Result<Vec<BlockHash>, ReplicaError<S::Error>> {
         let mut start: Option<Timestamp> = None;
         for (lane, height) in freezes {
@@ -389,13 +392,14 @@ impl<S: Store> Replica<S> {
                 candidates.push(Candidate::new(&block, records).among(&block, self.ledger.members(), freezes));
             }
         }
-        if let Some(block) = more {
+        let stored = candidates.len();
+        for block in more {
             let records = self.proofs.recorded(block);
             candidates.push(Candidate::new(block, records).among(block, self.ledger.members(), freezes));
         }
         let rests_on = |lane: &NodeId| self.ledger.members().rests_on(lane);
         let counts = counting(&candidates, freezes, rests_on, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
-        Ok(candidates.iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
+        Ok(candidates[..stored].iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
     }
 
     /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.
@@ -439,14 +443,51 @@ impl<S: Store> Replica<S> {
                 list.iter().map(|candidate| (candidate.author, members.rests_on(&candidate.author))).collect();
             let rests_on = |lane: &NodeId| rests_on.get(lane).cloned().unwrap_or_default();
             let counts = counting(&list, &freezes, rests_on, |parent| self.freezes_up_to(parent))?;
-            for ((block, parents, newcomer), _) in candidates.into_iter().zip(counts).filter(|(_, counts)| *counts) {
+            let group: Vec<Connected> =
+                candidates.into_iter().zip(counts).filter(|(_, c)| *c).map(|(c, _)| c).collect();
+            let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));
+            if !removals.is_empty() && self.is_writer() {
+                if self.own.waits {
+                    // Not yet: this node would have to vouch first.
+                    self.vouchers = true;
+                    return Ok(());
+                }
+                let mut known = freezes;
+                removals.iter().for_each(|(_, (lane, height))| lower(&mut known, *lane, *height));
+                let blocks: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
+                if !self.void(&known, &blocks)?.is_empty() {
+                    self.vouch(effects)?;
+                }
+            }
+            for (block, parents, newcomer) in group {
                 let source = self.pool.remove(&block.hash()).and_then(|parked| parked.source);
                 self.note_source(&block, source);
                 let previous = self.ledger.latest(&parents);
                 self.add(block, newcomer, previous, source, effects)?;
             }
+            for (block, (lane, height)) in removals {
+                if let Some(removal) = self.ledger.removal(&self.store, &block)? {
+                    self.freeze(&Proof::Removal(Arc::new(removal)), effects)?;
+                    self.own.unrecorded = true;
+                    self.spread_freeze(lane, height)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The removals among these blocks that freeze more than is frozen already.
+    fn unknown_removals<'a>(
+        &self,
+        blocks: impl Iterator<Item = &'a Arc<VerifiedBlock>>,
+    ) -> Vec<(Arc<VerifiedBlock>, (NodeId, u64))> {
+        let removal = |block: &Arc<VerifiedBlock>| match Control::of(block) {
+            Ok(Some(Control::Remove(remove))) => Some((block.clone(), remove.freeze())),
+            _ => None,
+        };
+        let is_news = |(lane, height): (NodeId, u64)| self.ledger.frozen_at(&lane).is_none_or(|frozen| frozen > height);
+        let blocks = blocks.filter(|_| self.config.ledger.has_members());
+        blocks.filter_map(removal).filter(|(_, freeze)| is_news(*freeze)).collect()
     }
 
     /// The waiting blocks all of whose ancestors are here, in ledger order.

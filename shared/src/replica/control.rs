@@ -76,7 +76,7 @@ impl<S: Store> Replica<S> {
 
     /// Signs a removal. It is in force at once.
     fn remove(&mut self, remove: Remove, effects: &mut Vec<Effect>) -> Granted<S> {
-        let (lane, height) = (remove.member, remove.height + 1);
+        let (lane, height) = remove.freeze();
         if self.ledger.frozen_at(&lane).is_some_and(|frozen| frozen <= height) {
             return Ok(Err(WishError::Done));
         }
