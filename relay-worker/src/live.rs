@@ -103,8 +103,16 @@ impl Live {
         let replica = match id {
             RoomId::Lobby => None,
             RoomId::Ledger(ledger) => {
-                let config =
-                    Config { ledger, key, seed: random()?, writes: false, dials: 0, successor: None, join: None };
+                let config = Config {
+                    ledger,
+                    key,
+                    seed: random()?,
+                    writes: false,
+                    dials: 0,
+                    successor: None,
+                    join: None,
+                    epoch: None,
+                };
                 Some(Replica::restore(config, store, &links, now, &mut effects)?)
             }
         };

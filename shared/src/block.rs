@@ -121,6 +121,8 @@ impl Kind {
     pub const JOIN: Kind = Kind(6);
     /// Removes a member, or closes an invite.
     pub const REMOVE: Kind = Kind(7);
+    /// Hands the key of an epoch to members (see [`crate::seal`]).
+    pub const REKEY: Kind = Kind(8);
 
     /// The kind's name, if it has one.
     pub fn name(self) -> Option<&'static str> {
@@ -133,6 +135,7 @@ impl Kind {
             Self::INVITE => Some("invite"),
             Self::JOIN => Some("join"),
             Self::REMOVE => Some("remove"),
+            Self::REKEY => Some("rekey"),
             _ => None,
         }
     }

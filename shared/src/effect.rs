@@ -335,6 +335,11 @@ pub enum AppendError {
         /// The forked height.
         height: u64,
     },
+    /// The newest key of the ledger is not here yet.
+    #[error(
+        "this node has not been given the newest key of this ledger yet: a member that invites or removes gives it, once it is on line"
+    )]
+    NoKey,
     /// This node was removed.
     #[error("this node was removed from this ledger, and writes in it no more")]
     Removed,
@@ -354,6 +359,7 @@ impl AppendError {
             Self::ReadOnly => "read_only",
             Self::Repairing { .. } => "repairing",
             Self::Frozen { .. } => "lane_frozen",
+            Self::NoKey => "no_key",
             Self::Removed => "removed",
             Self::NotAMember => "not_a_member",
         }

@@ -135,6 +135,8 @@ pub const OWN_LANE_MOST: u64 = MINUTE;
 pub const OWN_TIPS: usize = 16;
 /// Times that a node which has not signed anything yet waits anew because a peer says that it has more of the node's lane.
 pub const OWN_WAITS: u32 = 8;
+/// µs in which a member begins an epoch, or gives its key to who came in, if the one who removed or invited does not.
+pub const REKEY_WITHIN: u64 = 20 * SECOND;
 /// µs between two comparisons of heads that a full parking place made necessary.
 pub const RESYNC_EVERY: u64 = SECOND;
 /// µs of the first wait before a link is dialled again.

@@ -5,6 +5,7 @@
 
 mod accept;
 mod control;
+mod epochs;
 mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
@@ -22,7 +23,7 @@ use alloc::{
 
 use thiserror::Error;
 
-use self::own::Own;
+use self::{epochs::Epochs, own::Own};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId},
@@ -38,6 +39,7 @@ use crate::{
     park::Pool,
     proofs::Proofs,
     random::Random,
+    seal::{self, EpochKey},
     store::{Page, Record, Store, Summary},
     sync::Link,
     time::{Timers, Timestamp},
@@ -69,6 +71,8 @@ pub struct Config {
     /// This node's first block in a members' ledger, made with an invite ([`crate::members::Join::block`]) and kept where it
     /// lasts: peers let this node in by it, until it is in the ledger.
     pub join: Option<Vec<u8>>,
+    /// The epoch key that came with the invite.
+    pub epoch: Option<EpochKey>,
 }
 
 /// Counts of what is in the ledger.
@@ -149,6 +153,8 @@ enum Timer {
     OwnLane,
     /// Nothing more of it is waited for.
     OwnLaneMost,
+    /// Others have had the time to begin an epoch, or to give its key to who came in.
+    Rekey,
 }
 
 /// Blocks at hand, by lane.
@@ -201,6 +207,7 @@ pub struct Replica<S: Store> {
     /// A block was repaired in this turn: what is kept in memory is made anew at its end.
     repaired: bool,
     own: Own,
+    epochs: Epochs,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -242,8 +249,10 @@ impl<S: Store> Replica<S> {
             repairing,
             repaired: false,
             own: Own::default(),
+            epochs: Epochs::default(),
             now,
         };
+        replica.load_keys()?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -300,6 +309,7 @@ impl<S: Store> Replica<S> {
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
         self.close_used_up(effects)?;
+        self.renew_epoch(effects)?;
         self.record_freezes(effects)?;
         if mutant!(CommitBeforeSeal) {
             self.store.commit()?;
@@ -444,6 +454,11 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
+    /// The bytes of a payload as it is stored.
+    fn payload_len(&self, len: usize) -> usize {
+        if self.config.ledger.has_members() { seal::sealed_len(len) } else { len }
+    }
+
     /// The bytes of the payloads, if they may be appended.
     fn check_append(&self, payloads: &[Vec<u8>]) -> Result<usize, AppendError> {
         if !self.repairing.is_empty() {
@@ -455,8 +470,9 @@ impl<S: Store> Replica<S> {
         if payloads.len() > APPEND_ENTRIES {
             return Err(AppendError::TooManyEntries { len: payloads.len(), limit: APPEND_ENTRIES });
         }
-        if let Some(large) = payloads.iter().find(|payload| payload.len() > PAYLOAD_BYTES) {
-            return Err(AppendError::PayloadTooLarge { len: large.len(), limit: PAYLOAD_BYTES });
+        let limit = PAYLOAD_BYTES - self.payload_len(0);
+        if let Some(large) = payloads.iter().find(|payload| payload.len() > limit) {
+            return Err(AppendError::PayloadTooLarge { len: large.len(), limit });
         }
         let bytes: usize = payloads.iter().map(Vec::len).sum();
         let busy = self.waiting_entries + payloads.len() > TURN_ENTRIES || self.waiting_bytes + bytes > TURN_BYTES;
@@ -491,7 +507,7 @@ impl<S: Store> Replica<S> {
         for (token, payloads) in waiting {
             counts.push((token, payloads.len()));
             for payload in payloads {
-                let size = ENTRY_OVERHEAD + payload.len();
+                let size = ENTRY_OVERHEAD + self.payload_len(payload.len());
                 let most = BLOCK_ENTRIES + usize::from(mutant!(OneEntryTooMany));
                 if entries.len() == most || bytes + size > BLOCK_BYTES {
                     let block = self.write(core::mem::take(&mut entries), effects)?;
@@ -499,6 +515,7 @@ impl<S: Store> Replica<S> {
                     bytes = BLOCK_OVERHEAD;
                 }
                 bytes += size;
+                let payload = self.sealed(entries.len(), payload);
                 entries.push(Entry::new(Kind::DATA, self.random.bytes16(), payload));
             }
         }
@@ -565,8 +582,13 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
         let records = self.proofs.recorded(&block);
-        let used = newcomer.as_ref().and_then(|member| member.by).filter(|by| by.inviter == self.me);
-        self.own.used.extend(used);
+        if let Some(by) = newcomer.as_ref().and_then(|member| member.by) {
+            self.epochs.stale = true;
+            if by.inviter == self.me {
+                self.epochs.mine = true;
+                self.own.used.push(by);
+            }
+        }
         let (seq, late) = self.ledger.add(&mut self.store, &block, newcomer, &records)?;
         if late && !mutant!(LateUntold) {
             let key = block.key();
@@ -579,6 +601,7 @@ impl<S: Store> Replica<S> {
                 self.spread(&summary, source);
             }
         }
+        self.take_keys(&block)?;
         if summary.author == self.me && (source.is_some() || self.own.waits) {
             self.on_own_block(&summary.hash);
         }

@@ -10,6 +10,7 @@ use shared::{
     VerifiedBlock,
     effect::{Wish, WishError},
     members::{Genesis, Invite, Join, MemberError, Remove, Role},
+    seal::Place,
 };
 
 const SALT: [u8; 16] = [5; 16];
@@ -45,16 +46,33 @@ fn join(newcomer: u8, secret: u8, invite: BlockHash, micros: u64) -> VerifiedBlo
     join.block(ledger(), &key(newcomer), at(micros), at(micros), [newcomer; 16])
 }
 
-/// Node `node` (with key `node + 1`) comes in.
+/// Node `node` comes in.
 fn bring_in(net: &mut Net, by: usize, node: usize, role: Role) {
-    let secret = 100 + node as u8;
+    let secret = 99 + net.nodes[node].number;
     let invite = invite(net, by, secret, role, 1);
     net.settle();
-    let first = join(node as u8 + 1, secret, invite, net.now);
+    let first = join(net.nodes[node].number, secret, invite, net.now);
     net.nodes[node].join = Some(first.bytes().to_vec());
+    net.nodes[node].epoch = net.replica(by).keys().current().cloned();
     net.restart(node, MemoryStore::default());
     net.link(node, HUB);
     net.settle();
+}
+
+/// What a node can read, in alphabetical order; what it cannot is "?".
+fn read(net: &Net, node: usize, reader: usize) -> Vec<String> {
+    let keys = net.replica(reader).keys();
+    let mut texts = Vec::new();
+    for block in net.verified(node) {
+        let Header { ledger, author, height, .. } = *block.header();
+        for (i, entry) in block.entries().iter().enumerate().filter(|(_, entry)| entry.kind == Kind::DATA) {
+            let place = Place { ledger, author, height, index: i as u32 };
+            let text = keys.open(&place, entry.payload().unwrap());
+            texts.push(text.map_or_else(|_| "?".to_owned(), |text| String::from_utf8(text).unwrap()));
+        }
+    }
+    texts.sort();
+    texts
 }
 
 fn cut(net: &mut Net, node: usize) {
@@ -91,7 +109,9 @@ fn who_holds_an_invite_comes_in_and_writes() {
     net.append(2, "two");
     net.settle();
     net.assert_equal();
-    assert_eq!(net.texts(HUB), ["\"one\"", "\"two\""]);
+    for node in 0..3 {
+        assert_eq!(read(&net, HUB, node), ["\"one\"", "\"two\""]);
+    }
     for node in 0..4 {
         assert_eq!(members(&net, node), nodes(&[1, 2, 3]));
     }
@@ -222,7 +242,7 @@ fn what_a_removed_member_writes_later_is_accepted_nowhere() {
     }
     net.settle();
     assert_eq!((net.order(HUB), net.order(0)), (before.clone(), before));
-    assert_eq!(net.texts(0), ["\"before\""]);
+    assert_eq!(read(&net, 0, 0), ["\"before\""]);
     assert!(net.nodes[..2].iter().all(|node| node.removed.contains(&(node_id(2), 3))));
     assert!(net.ends.keys().all(|end| end.node != 1), "it is linked still");
 }
@@ -240,7 +260,7 @@ fn what_was_seen_of_a_removed_member_stays() {
     net.link(0, HUB);
     net.settle();
     net.assert_same(&[0, 2, HUB]);
-    assert_eq!(net.texts(0), ["\"seen by 2\""]);
+    assert_eq!(read(&net, 0, 0), ["\"seen by 2\""]);
     assert_eq!(members(&net, 0), nodes(&[1, 3]));
 }
 
@@ -454,6 +474,82 @@ fn a_hub_that_lost_everything_gets_it_back_from_any_member() {
     (0..2).for_each(|node| _ = net.link(node, HUB));
     net.settle();
     net.assert_equal();
+}
+
+#[test]
+fn a_hub_and_a_removed_member_read_nothing() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    bring_in(&mut net, 0, 2, Role::Admin);
+    net.append(0, "canary 1");
+    net.settle();
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    net.append(0, "canary 2");
+    net.append(2, "canary 3");
+    net.settle();
+    assert_eq!(read(&net, HUB, 1), ["\"canary 1\"", "?", "?"]);
+    assert_eq!(read(&net, HUB, 2), ["\"canary 1\"", "\"canary 2\"", "\"canary 3\""]);
+    assert_eq!(read(&net, HUB, HUB), ["?", "?", "?"]);
+    let contains = |node: usize| {
+        let blocks = net.verified(node);
+        blocks.iter().any(|block| block.bytes().windows(6).any(|bytes| bytes == b"canary"))
+    };
+    assert!(!(0..4).any(contains));
+}
+
+#[test]
+fn who_comes_in_reads_what_was_before_through_every_epoch() {
+    let mut net = group();
+    for (number, text) in [(60, "one"), (61, "two"), (62, "three")] {
+        net.append(0, text);
+        net.nodes[1].number = number;
+        bring_in(&mut net, 0, 1, Role::Member);
+        wish(&mut net, 0, Wish::Remove { member: node_id(number) }).unwrap();
+        net.settle();
+    }
+    bring_in(&mut net, 0, 2, Role::Member);
+    assert_eq!(read(&net, 2, 2), ["\"one\"", "\"three\"", "\"two\""]);
+}
+
+#[test]
+fn keys_outlive_a_restart_and_are_not_in_the_store_to_read() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    net.append(1, "kept");
+    net.settle();
+    let store = net.replica(1).store().clone();
+    (net.nodes[1].epoch, net.nodes[1].join) = (None, None);
+    net.restart(1, store);
+    assert_eq!(read(&net, 1, 1), ["\"kept\""]);
+    let key = net.replica(1).keys().encode();
+    let sealed = net.replica(1).store().meta("keys").unwrap().unwrap();
+    assert!(!sealed.windows(32).any(|bytes| key.windows(32).any(|secret| secret == bytes)));
+}
+
+#[test]
+fn an_admin_renews_the_key_if_the_one_who_removed_does_not() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    // Two remove at once, and each new key is with somebody whom the other removed; then the founder is gone.
+    cut(&mut net, 0);
+    wish(&mut net, 0, Wish::Remove { member: node_id(3) }).unwrap();
+    let invite = invite(&mut net, 1, 110, Role::Member, 1);
+    net.settle();
+    net.inject(1, &join(8, 110, invite, net.now));
+    wish(&mut net, 1, Wish::Remove { member: node_id(8) }).unwrap();
+    net.settle();
+    net.link(0, HUB);
+    net.settle();
+    cut(&mut net, 0);
+    net.now += shared::limits::REKEY_WITHIN;
+    net.turn(1, vec![Input::Wake]);
+    net.settle();
+    net.append(1, "safe");
+    net.settle();
+    assert_eq!(read(&net, HUB, 1), ["\"safe\""]);
+    assert_eq!(read(&net, HUB, 2), ["?"]);
 }
 
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end

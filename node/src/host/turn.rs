@@ -131,7 +131,8 @@ impl Turns {
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
         let (key, successor) = keys.keys();
-        let config = Config { ledger, key, seed, writes: true, dials, successor: Some(successor), join: None };
+        let config =
+            Config { ledger, key, seed, writes: true, dials, successor: Some(successor), join: None, epoch: None };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);

@@ -35,7 +35,16 @@ pub(crate) fn ledger() -> LedgerId {
 }
 
 pub(crate) fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config { ledger: ledger(), key: key(n).clone(), seed: [start; 32], writes, dials: 0, successor: None, join: None }
+    Config {
+        ledger: ledger(),
+        key: key(n).clone(),
+        seed: [start; 32],
+        writes,
+        dials: 0,
+        successor: None,
+        join: None,
+        epoch: None,
+    }
 }
 
 pub(crate) fn at(micros: u64) -> Timestamp {

@@ -339,6 +339,7 @@ impl<S: Store> Replica<S> {
         match proof {
             Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
             Proof::Removal(removal) => {
+                self.epochs.stale = true;
                 effects.push(Effect::Removed(removal.clone()));
                 self.dismiss(removal, effects);
             }

@@ -70,6 +70,7 @@ impl<S: Store> Replica<S> {
         };
         let hash = block.hash();
         self.own.signed = true;
+        self.epochs.stale |= newcomer.is_some();
         self.add(block, newcomer, previous, None, effects)?;
         Ok(Ok(hash))
     }
@@ -89,6 +90,7 @@ impl<S: Store> Replica<S> {
         let Some(removal) = self.ledger.removal(&self.store, &block)? else { return Ok(Err(WishError::NotYet)) };
         let hash = block.hash();
         self.own.signed = true;
+        self.epochs.mine |= remove.height > 0;
         self.add(block, None, previous, None, effects)?;
         self.freeze(&Proof::Removal(Arc::new(removal)), effects)?;
         self.spread_freeze(lane, height)?;
@@ -140,6 +142,9 @@ impl<S: Store> Replica<S> {
             let removed = matches!(proof, Some(Proof::Removal(_)));
             return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
         }
-        Ok((!self.own.waits && !self.is_writer()).then_some(AppendError::NotAMember))
+        if !self.own.waits && !self.is_writer() {
+            return Ok(Some(AppendError::NotAMember));
+        }
+        Ok((!self.own.waits && self.lacks_key()).then_some(AppendError::NoKey))
     }
 }

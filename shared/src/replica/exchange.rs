@@ -36,6 +36,7 @@ impl<S: Store> Replica<S> {
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
+                Timer::Rekey => self.on_rekey_due(),
                 // Whoever waits for a voucher is looked at again at the end of this input.
                 Timer::Zone => {}
                 Timer::Resync(id) => {

@@ -42,6 +42,7 @@ impl Scene {
             dials: 0,
             successor: None,
             join: None,
+            epoch: None,
         };
         let now = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
         let mut effects = Vec::new();

@@ -103,6 +103,11 @@ impl Rekey {
         self.recipients.keys()
     }
 
+    /// Whether keys of epochs before come along.
+    pub fn has_previous(&self) -> bool {
+        !self.previous.is_empty()
+    }
+
     /// The new key, if this node is a recipient.
     ///
     /// # Errors

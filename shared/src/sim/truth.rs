@@ -423,6 +423,7 @@ impl World {
             dials: 0,
             successor: None,
             join: None,
+            epoch: None,
         };
         let clock = self.truth.latest.plus(20 * MINUTE);
         let mut effects = Vec::new();

@@ -25,7 +25,16 @@ pub fn at(micros: u64) -> Timestamp {
 }
 
 pub fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config { ledger: ledger(), key: key(n), seed: [start; 32], writes, dials: 0, successor: None, join: None }
+    Config {
+        ledger: ledger(),
+        key: key(n),
+        seed: [start; 32],
+        writes,
+        dials: 0,
+        successor: None,
+        join: None,
+        epoch: None,
+    }
 }
 
 /// A block made outside any replica.
@@ -62,6 +71,7 @@ pub struct Node {
     pub succeeded: Vec<(NodeId, NodeId)>,
     /// Its first block in a members' ledger.
     pub join: Option<Vec<u8>>,
+    pub epoch: Option<shared::seal::EpochKey>,
     /// Number of the key in whose place the spare one was put.
     pub replaced: Option<u8>,
 }
@@ -90,6 +100,7 @@ impl Node {
             successor: None,
             succeeded: Vec::new(),
             join: None,
+            epoch: None,
             replaced: None,
         }
     }
@@ -148,6 +159,7 @@ impl Net {
             successor: state.successor.map(key),
             ledger: self.ledger.unwrap_or_else(ledger),
             join: state.join.clone(),
+            epoch: state.epoch.clone(),
             ..config(state.number, state.writes, seed)
         };
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();

@@ -1,0 +1,310 @@
+//! The keys of a members' ledger: payloads are sealed with the newest, members are given it, and a removal begins another.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+
+use minicbor::{Decoder, Encoder};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Replica, Timer, Turn};
+use crate::{
+    block::{Block, Entry, Kind, infallible},
+    effect::Effect,
+    id::{BlockHash, NodeId},
+    ledger::stored,
+    limits::{BLOCK_BYTES, REKEY_WITHIN},
+    members::Role,
+    order::OrderKey,
+    replica::OpenError,
+    seal::{self, EPOCHS, EpochId, EpochKey, Keyring, Place, Rekey},
+    store::Store,
+    time::Timestamp,
+};
+
+/// The epoch keys, sealed with a key that only this node's own key gives.
+const META_KEYS: &str = "keys";
+/// The newest epoch: its place in ledger order, its id, and who was given its key; and the blocks of epochs whose keys are
+/// not here.
+const META_EPOCH: &str = "epoch";
+const LABEL_STORE: &[u8] = b"cairn/keys/1";
+
+/// What this node knows of epochs.
+#[derive(Debug, Default)]
+pub(super) struct Epochs {
+    keys: Keyring,
+    newest: Option<Newest>,
+    /// Epochs that began with keys before them, in blocks that do not open without their own.
+    locked: BTreeMap<EpochId, BlockHash>,
+    /// Somebody was removed or came in: the newest key may be one too old, or not for everybody.
+    pub(super) stale: bool,
+    /// By this node's own doing, or others have had the time to mend it.
+    pub(super) mine: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Newest {
+    key: OrderKey,
+    id: EpochId,
+    recipients: BTreeSet<NodeId>,
+}
+
+impl<S: Store> Replica<S> {
+    /// The keys that open what is sealed in this ledger.
+    pub fn keys(&self) -> &Keyring {
+        &self.epochs.keys
+    }
+
+    pub(super) fn load_keys(&mut self) -> Result<(), OpenError<S::Error>> {
+        if !self.config.ledger.has_members() || !self.config.writes {
+            return Ok(());
+        }
+        if let Some(sealed) = self.store.meta(META_KEYS).map_err(OpenError::Store)? {
+            let (key, place) = self.store_key();
+            let keys = seal::open(&key, &place, &sealed).map(Zeroizing::new);
+            let keys = keys.and_then(|keys| Keyring::decode(&keys));
+            self.epochs.keys = keys.map_err(|_| OpenError::Damaged("its epoch keys, or they are of another node"))?;
+        }
+        if let Some(bytes) = self.store.meta(META_EPOCH).map_err(OpenError::Store)? {
+            let (newest, locked) = decode_epochs(&bytes).ok_or(OpenError::Damaged("its newest epoch"))?;
+            (self.epochs.newest, self.epochs.locked) = (Some(newest), locked);
+        }
+        if let Some(key) = self.config.epoch.take()
+            && self.epochs.keys.current().is_none()
+        {
+            let id = key.id();
+            let added = self.epochs.keys.add(key).and_then(|()| self.epochs.keys.set_current(&id));
+            added.map_err(|_| OpenError::Damaged("its epoch keys are too many"))?;
+            self.save_keys().map_err(OpenError::Store)?;
+        }
+        self.epochs.stale = true;
+        Ok(())
+    }
+
+    /// What the keys are sealed with in the store: known to whoever can sign as this node, and to nobody else.
+    fn store_key(&self) -> (EpochKey, Place) {
+        let message = [LABEL_STORE, self.config.ledger.as_bytes()].concat();
+        let signature = Zeroizing::new(self.config.key.sign(&message));
+        let secret = Zeroizing::new(Sha256::digest(signature.as_slice()).into());
+        (EpochKey::from_secret(secret), Place { ledger: self.config.ledger, author: self.me, height: 0, index: 0 })
+    }
+
+    fn save_keys(&mut self) -> Result<(), S::Error> {
+        let (key, place) = self.store_key();
+        let random = self.random.bytes16();
+        let sealed = seal::seal(&key, &place, random, &self.epochs.keys.encode());
+        self.store.set_meta(META_KEYS, &sealed)?;
+        match &self.epochs.newest {
+            Some(newest) => self.store.set_meta(META_EPOCH, &encode_epochs(newest, &self.epochs.locked)),
+            None => Ok(()),
+        }
+    }
+
+    /// The payload of a data entry of this node's next block.
+    pub(super) fn sealed(&mut self, index: usize, payload: Vec<u8>) -> Vec<u8> {
+        let height = self.ledger.height(&self.me) + 1;
+        let place = Place { ledger: self.config.ledger, author: self.me, height, index: index as u32 };
+        let random = self.random.bytes16();
+        match self.epochs.keys.current() {
+            Some(key) if self.config.ledger.has_members() => seal::seal(key, &place, random, &payload),
+            _ => payload,
+        }
+    }
+
+    /// Whether this node cannot seal what it writes: an older key than the newest may be with somebody who was removed.
+    pub(super) fn lacks_key(&self) -> bool {
+        let newest = self.epochs.newest.as_ref().map(|newest| newest.id);
+        let here = |id: EpochId| self.epochs.keys.current().is_some_and(|key| key.id() == id);
+        self.config.ledger.has_members() && !newest.map_or(self.epochs.keys.current().is_some(), here)
+    }
+
+    /// Takes the keys out of a block that was added.
+    pub(super) fn take_keys(&mut self, block: &Block) -> Turn<S> {
+        if !self.config.writes || !self.config.ledger.has_members() || !self.is_steward(&block.header().author) {
+            return Ok(());
+        }
+        let rekeys: Vec<Rekey> = rekeys(block).collect();
+        for rekey in &rekeys {
+            let id = rekey.epoch();
+            let known = self.epochs.keys.key(&id).cloned();
+            let key = known.or_else(|| rekey.open_as(&self.config.key, &self.config.ledger).ok().flatten());
+            match key {
+                Some(key) => self.take(rekey, key),
+                None if rekey.has_previous() && self.epochs.locked.len() < EPOCHS => {
+                    self.epochs.locked.insert(id, block.hash());
+                }
+                None => {}
+            }
+            let (place, recipients) = (block.key(), rekey.recipients().copied());
+            match &mut self.epochs.newest {
+                Some(newest) if newest.id == id => newest.recipients.extend(recipients),
+                Some(newest) if newest.key > place => {}
+                newest => *newest = Some(Newest { key: place, id, recipients: recipients.collect() }),
+            }
+        }
+        if rekeys.is_empty() {
+            return Ok(());
+        }
+        // With a key come those before it, one epoch after the other.
+        while let Some((id, hash)) = self.unlocked() {
+            self.epochs.locked.remove(&id);
+            let (Some(block), Some(key)) = (stored(&self.store, &hash)?, self.epochs.keys.key(&id).cloned()) else {
+                continue;
+            };
+            rekeys_of(&block, id).for_each(|rekey| self.take(&rekey, key.clone()));
+        }
+        if let Some(newest) = &self.epochs.newest {
+            // If its key is not here, nothing is sealed until it comes.
+            let _ = self.epochs.keys.set_current(&newest.id);
+        }
+        self.epochs.stale = true;
+        Ok(self.save_keys()?)
+    }
+
+    /// Adds a key and those that came with it. Beyond their bound they are not kept, and what they seal is not read here.
+    fn take(&mut self, rekey: &Rekey, key: EpochKey) {
+        for key in rekey.previous(&key).into_iter().chain([key]) {
+            let _ = self.epochs.keys.add(key);
+        }
+    }
+
+    fn unlocked(&self) -> Option<(EpochId, BlockHash)> {
+        let here = |(id, _): &(&EpochId, &BlockHash)| self.epochs.keys.key(id).is_some();
+        self.epochs.locked.iter().find(here).map(|(id, hash)| (*id, *hash))
+    }
+
+    /// Whether a member gives keys out: an owner or an admin.
+    fn is_steward(&self, node: &NodeId) -> bool {
+        self.ledger.members().of(node).any(|member| member.role <= Role::Admin)
+    }
+
+    /// At the end of a turn: begins an epoch where somebody has the newest key who was removed, and gives it to those who
+    /// came in since. The one who removed or invited does so at once; any other after some time, if nobody has done it.
+    pub(super) fn renew_epoch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        let able = self.config.ledger.has_members() && self.may_write() && !self.is_mending();
+        if !self.epochs.stale || !able || !self.is_steward(&self.me) {
+            return Ok(());
+        }
+        self.epochs.stale = false;
+        let all = self.ledger.members().all().map(|member| member.node);
+        let members: BTreeSet<NodeId> = all.filter(|node| !self.ledger.is_removed(node)).collect();
+        let at_once = core::mem::take(&mut self.epochs.mine);
+        let Some(newest) = self.epochs.newest.clone() else {
+            // The founder begins.
+            let founder = self.ledger.members().of(&self.me).any(|member| member.by.is_none());
+            return if founder { self.begin_epoch(&members, effects) } else { Ok(()) };
+        };
+        let lack: BTreeSet<NodeId> = members.difference(&newest.recipients).copied().collect();
+        let known = self.epochs.keys.key(&newest.id).cloned();
+        match known {
+            _ if !newest.recipients.is_subset(&members) => match at_once {
+                true => self.begin_epoch(&members, effects),
+                false => self.renew_later(),
+            },
+            Some(key) if !lack.is_empty() => match at_once {
+                true => self.give(&key, &[], lack, effects),
+                false => self.renew_later(),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn begin_epoch(&mut self, members: &BTreeSet<NodeId>, effects: &mut Vec<Effect>) -> Turn<S> {
+        let previous: Vec<EpochKey> = self.epochs.keys.current().cloned().into_iter().collect();
+        let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes32()));
+        self.give(&key, &previous, members.clone(), effects)
+    }
+
+    fn renew_later(&mut self) -> Turn<S> {
+        if !self.timers.is_set(Timer::Rekey) {
+            let random = u64::from(self.random.bytes16()[0]);
+            self.timers.set(Timer::Rekey, REKEY_WITHIN / 2 + random * (REKEY_WITHIN / 2) / 256);
+        }
+        Ok(())
+    }
+
+    /// The time for others to renew the epoch is over.
+    pub(super) fn on_rekey_due(&mut self) {
+        (self.epochs.stale, self.epochs.mine) = (true, true);
+    }
+
+    /// Writes who may have a key.
+    fn give(
+        &mut self,
+        key: &EpochKey,
+        previous: &[EpochKey],
+        mut to: BTreeSet<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) -> Turn<S> {
+        let random = Zeroizing::new(self.random.bytes32());
+        let rekeys = loop {
+            match Rekey::for_members(&self.config.ledger, key, previous, &to, random.clone()) {
+                Ok(rekeys) => break rekeys,
+                // A key that nothing can be sealed to: its holder made it so.
+                Err(seal::SealError::Recipient { node, .. }) => to.remove(&node),
+                Err(_) => return Ok(()),
+            };
+        };
+        // Payloads are of at most a quarter of a block.
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for rekey in rekeys {
+            let payload = rekey.encode();
+            if bytes + payload.len() > BLOCK_BYTES * 3 / 4 {
+                self.write(core::mem::take(&mut entries), effects)?;
+                bytes = 0;
+            }
+            bytes += payload.len();
+            entries.push(Entry::new(Kind::REKEY, self.random.bytes16(), payload));
+        }
+        if !entries.is_empty() {
+            self.write(entries, effects)?;
+        }
+        Ok(())
+    }
+}
+
+fn rekeys(block: &Block) -> impl Iterator<Item = Rekey> {
+    let entries = block.entries().iter().filter(|entry| entry.kind == Kind::REKEY);
+    entries.filter_map(|entry| Rekey::decode(entry.payload()?).ok())
+}
+
+fn rekeys_of(block: &Block, id: EpochId) -> impl Iterator<Item = Rekey> {
+    rekeys(block).filter(move |rekey| rekey.epoch() == id)
+}
+
+/// `[time, hash, id, [recipient …], [[id, hash] …]]` in canonical CBOR.
+fn encode_epochs(newest: &Newest, locked: &BTreeMap<EpochId, BlockHash>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes);
+    infallible((|| {
+        encoder.array(5)?.u64(newest.key.timestamp.micros())?.bytes(newest.key.hash.as_bytes())?;
+        encoder.bytes(newest.id.as_bytes())?.array(newest.recipients.len() as u64)?;
+        newest.recipients.iter().try_for_each(|node| encoder.bytes(node.as_bytes()).map(|_| ()))?;
+        encoder.array(locked.len() as u64)?;
+        locked.iter().try_for_each(|(id, hash)| {
+            encoder.array(2)?.bytes(id.as_bytes())?.bytes(hash.as_bytes())?;
+            Ok(())
+        })
+    })());
+    bytes
+}
+
+fn decode_epochs(bytes: &[u8]) -> Option<(Newest, BTreeMap<EpochId, BlockHash>)> {
+    let mut d = Decoder::new(bytes);
+    (d.array().ok()?? == 5).then_some(())?;
+    let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
+    let hash = BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?);
+    let id = EpochId::from_bytes(d.bytes().ok()?.try_into().ok()?);
+    let (mut recipients, mut locked) = (BTreeSet::new(), BTreeMap::new());
+    for _ in 0..d.array().ok()?? {
+        recipients.insert(NodeId::from_bytes(d.bytes().ok()?.try_into().ok()?));
+    }
+    for _ in 0..d.array().ok()?? {
+        (d.array().ok()?? == 2).then_some(())?;
+        let id = EpochId::from_bytes(d.bytes().ok()?.try_into().ok()?);
+        locked.insert(id, BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?));
+    }
+    Some((Newest { key: OrderKey { timestamp, hash }, id, recipients }, locked))
+}
