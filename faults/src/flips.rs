@@ -79,6 +79,7 @@ fn restore<S: Store>(n: u8, store: S, writes: bool, now: u64) -> Result<Replica<
         dials: 0,
         successor: None,
         join: None,
+        epoch: None,
     };
     Replica::restore(config, store, &[], at(now), &mut Vec::new()).map_err(|error| error.to_string())
 }

@@ -51,6 +51,7 @@ fn replica(store: SqliteStore, seed: u8, now: u64) -> Replica<SqliteStore> {
         dials: 0,
         successor: None,
         join: None,
+        epoch: None,
     };
     let now = Timestamp::from_micros(now).unwrap_or_default();
     Replica::restore(config, store, &[], now, &mut Vec::new()).expect("the store opens")

@@ -172,6 +172,7 @@ fn large(directory: &Path, turns: u64) -> Replica<SqliteStore> {
         dials: 0,
         successor: None,
         join: None,
+        epoch: None,
     };
     let store = SqliteStore::open(&directory.join("ledger.db"), "garden").unwrap();
     let now = Timestamp::from_micros(1_000_000).unwrap();

@@ -54,6 +54,19 @@ pub const INVITE_DEPTH: u16 = 32;
 pub const MEMBERSHIP_BLOCKS: usize = 2 * INVITE_DEPTH as usize + 1;
 /// Blocks of the proof of a removal: how both came in, an invite, and the removal.
 pub const REMOVAL_BLOCKS: usize = 2 * MEMBERSHIP_BLOCKS + 2;
+/// Bytes of the genesis in a token.
+pub const TOKEN_GENESIS_BYTES: usize = 256;
+/// Relays in a token.
+pub const TOKEN_RELAYS: usize = 8;
+/// Bytes of a relay's address in a token.
+pub const TOKEN_RELAY_BYTES: usize = 256;
+/// Characters of a token: what all its parts at their limits need, and some room.
+pub const TOKEN_CHARS: usize = 4096;
+/// Epoch keys that a node holds for one ledger: each of the 10,000 authors may be removed once, and some epochs begin side
+/// by side.
+pub const EPOCHS: usize = 16_384;
+/// Previous keys that one rekey hands on: as many as a block has parents.
+pub const PREVIOUS_EPOCHS: usize = 16;
 /// Replica links of one relay object or hub.
 pub const LINKS: usize = 5_000;
 /// Faults (frames that do not parse) that a text client may make before it is closed.
@@ -158,6 +171,10 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("blocks under repair", REPAIR_BLOCKS as u64, "blocks"),
     ("void blocks in case of a voucher", ZONE_BYTES as u64, "bytes"),
     ("known authors", AUTHORS as u64, "authors"),
+    ("members between one and the founder", INVITE_DEPTH as u64, "members"),
+    ("epoch keys of one ledger", EPOCHS as u64, "keys"),
+    ("invite token", TOKEN_CHARS as u64, "characters"),
+    ("relays in an invite token", TOKEN_RELAYS as u64, "relays"),
     ("links per hub", LINKS as u64, "links"),
     ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
     ("ids of a text client", TEXT_IDS as u64, "ids"),

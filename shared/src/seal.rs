@@ -16,8 +16,8 @@
 mod keyring;
 mod rekey;
 
-pub use keyring::{EPOCHS, Keyring};
-pub use rekey::{PREVIOUS_EPOCHS, Rekey};
+pub use keyring::Keyring;
+pub use rekey::Rekey;
 
 use alloc::vec::Vec;
 use core::fmt;

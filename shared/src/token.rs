@@ -24,20 +24,13 @@ use zeroize::Zeroizing;
 use crate::{
     block::infallible,
     id::{BlockHash, excerpt},
+    limits::{TOKEN_CHARS, TOKEN_GENESIS_BYTES, TOKEN_RELAY_BYTES, TOKEN_RELAYS},
     seal::EpochKey,
     time::Timestamp,
 };
 
 /// What is before the token in a link.
 pub const FRAGMENT: &str = "#join=";
-/// Bytes of the genesis in a token.
-pub const GENESIS_BYTES: usize = 256;
-/// Relays in a token.
-pub const RELAYS: usize = 8;
-/// Bytes of a relay's address in a token.
-pub const RELAY_BYTES: usize = 256;
-/// Characters of a token: what all its parts at their limits need, and some room.
-pub const TOKEN_CHARS: usize = 4096;
 
 const VERSION: u64 = 1;
 const CHECKSUM_BYTES: usize = 4;
@@ -70,7 +63,7 @@ pub enum TokenError {
     #[error("an invite that is not in its canonical encoding")]
     NotCanonical,
     /// A genesis that is too large.
-    #[error("genesis of {len} bytes, limit is {GENESIS_BYTES}")]
+    #[error("genesis of {len} bytes, limit is {TOKEN_GENESIS_BYTES}")]
     Genesis {
         /// Bytes that came.
         len: usize,
@@ -79,13 +72,15 @@ pub enum TokenError {
     #[error("end of {0} µs, limit is 2^53 - 1")]
     Time(u64),
     /// Too many relays.
-    #[error("{len} relays, limit is {RELAYS}")]
+    #[error("{len} relays, limit is {TOKEN_RELAYS}")]
     Relays {
         /// Relays that came.
         len: u64,
     },
     /// Not the address of a relay.
-    #[error("a relay of {0:?}, expected at most {RELAY_BYTES} bytes that begin with wss:// or ws://, without spaces")]
+    #[error(
+        "a relay of {0:?}, expected at most {TOKEN_RELAY_BYTES} bytes that begin with wss:// or ws://, without spaces"
+    )]
     Relay(String),
 }
 
@@ -195,7 +190,7 @@ impl Token {
     }
 
     fn check(&self) -> Result<(), TokenError> {
-        if self.genesis.len() > GENESIS_BYTES {
+        if self.genesis.len() > TOKEN_GENESIS_BYTES {
             return Err(TokenError::Genesis { len: self.genesis.len() });
         }
         check_relays(self.relays.len() as u64)?;
@@ -207,14 +202,14 @@ impl Token {
 }
 
 fn check_relays(len: u64) -> Result<(), TokenError> {
-    if len > RELAYS as u64 { Err(TokenError::Relays { len }) } else { Ok(()) }
+    if len > TOKEN_RELAYS as u64 { Err(TokenError::Relays { len }) } else { Ok(()) }
 }
 
 /// Whether it may be a relay's address; whoever dials it reads it as a URL. It is shown to people, so nothing that moves a
 /// cursor is let through.
 fn is_relay(relay: &str) -> bool {
     let host = relay.strip_prefix("wss://").or_else(|| relay.strip_prefix("ws://"));
-    relay.len() <= RELAY_BYTES
+    relay.len() <= TOKEN_RELAY_BYTES
         && host.is_some_and(|host| !host.is_empty() && !host.contains(|c: char| c.is_control() || c.is_whitespace()))
 }
 
@@ -285,9 +280,13 @@ mod tests {
     #[test]
     fn the_least_and_the_most_that_a_token_holds_come_back() {
         let least = Token { genesis: vec![], key: None, relays: vec![], ..token() };
-        let relay = format!("wss://{}", "x".repeat(RELAY_BYTES - 6));
-        let most =
-            Token { genesis: vec![7; GENESIS_BYTES], end: Timestamp::MAX, relays: vec![relay; RELAYS], ..token() };
+        let relay = format!("wss://{}", "x".repeat(TOKEN_RELAY_BYTES - 6));
+        let most = Token {
+            genesis: vec![7; TOKEN_GENESIS_BYTES],
+            end: Timestamp::MAX,
+            relays: vec![relay; TOKEN_RELAYS],
+            ..token()
+        };
         for token in [least, most] {
             check(&Token::parse(&token.encode().unwrap()).unwrap(), &token);
         }
@@ -398,11 +397,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_token_comes_back(
-            genesis in proptest::collection::vec(any::<u8>(), 0..=GENESIS_BYTES),
+            genesis in proptest::collection::vec(any::<u8>(), 0..=TOKEN_GENESIS_BYTES),
             end in 0..=Timestamp::MAX.micros(),
             secrets in any::<([u8; 32], [u8; 32])>(),
             sealed in any::<bool>(),
-            relays in proptest::collection::vec("wss?://[a-z0-9.:]{1,250}", 0..=RELAYS),
+            relays in proptest::collection::vec("wss?://[a-z0-9.:]{1,250}", 0..=TOKEN_RELAYS),
         ) {
             let token = Token {
                 genesis,

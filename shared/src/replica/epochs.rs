@@ -15,11 +15,11 @@ use crate::{
     effect::Effect,
     id::{BlockHash, NodeId},
     ledger::stored,
-    limits::{BLOCK_BYTES, REKEY_WITHIN},
+    limits::{BLOCK_BYTES, EPOCHS, REKEY_WITHIN},
     members::Role,
     order::OrderKey,
     replica::OpenError,
-    seal::{self, EPOCHS, EpochId, EpochKey, Keyring, Place, Rekey},
+    seal::{self, EpochId, EpochKey, Keyring, Place, Rekey},
     store::Store,
     time::Timestamp,
 };

@@ -6,11 +6,7 @@ use minicbor::{Decoder, Encoder};
 use zeroize::Zeroizing;
 
 use super::{EpochId, EpochKey, Place, SealError, epoch, open};
-use crate::block::infallible;
-
-/// Epoch keys that a node holds for one ledger: each of the 10,000 authors may be removed once, and some epochs begin side
-/// by side.
-pub const EPOCHS: usize = 16_384;
+use crate::{block::infallible, limits::EPOCHS};
 
 const VERSION: u64 = 1;
 

@@ -30,11 +30,8 @@ use crate::{
     block::infallible,
     id::{LedgerId, NodeId},
     key::{Agreed, Ephemeral, Key},
-    limits::PAYLOAD_BYTES,
+    limits::{PAYLOAD_BYTES, PREVIOUS_EPOCHS},
 };
-
-/// Previous keys that one rekey hands on: as many as a block has parents.
-pub const PREVIOUS_EPOCHS: usize = 16;
 
 /// Bytes of all that is there once, with the longest length of the list of recipients.
 const FIXED_BYTES: usize = 57;
