@@ -71,16 +71,7 @@ fn at(micros: u64) -> Timestamp {
 }
 
 fn restore<S: Store>(n: u8, store: S, writes: bool, now: u64) -> Result<Replica<S>, String> {
-    let config = Config {
-        ledger: open_ledger(LEDGER),
-        key: key(n),
-        seed: [n; 32],
-        writes,
-        dials: 0,
-        successor: None,
-        join: None,
-        epoch: None,
-    };
+    let config = Config { writes, ..Config::new(open_ledger(LEDGER), key(n), [n; 32]) };
     Replica::restore(config, store, &[], at(now), &mut Vec::new()).map_err(|error| error.to_string())
 }
 

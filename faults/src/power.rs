@@ -43,16 +43,7 @@ pub struct Counts {
 
 fn replica(store: SqliteStore, seed: u8, now: u64) -> Replica<SqliteStore> {
     let key = Key::from_secret(&[5; 32]);
-    let config = Config {
-        ledger: open_ledger(LEDGER),
-        key,
-        seed: [seed; 32],
-        writes: true,
-        dials: 0,
-        successor: None,
-        join: None,
-        epoch: None,
-    };
+    let config = Config { writes: true, ..Config::new(open_ledger(LEDGER), key, [seed; 32]) };
     let now = Timestamp::from_micros(now).unwrap_or_default();
     Replica::restore(config, store, &[], now, &mut Vec::new()).expect("the store opens")
 }

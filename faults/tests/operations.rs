@@ -164,16 +164,7 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
 /// A replica over a new store, after `turns` large turns.
 fn large(directory: &Path, turns: u64) -> Replica<SqliteStore> {
     let key = Key::from_secret(&[3; 32]);
-    let config = Config {
-        ledger: open_ledger("garden"),
-        key,
-        seed: [1; 32],
-        writes: true,
-        dials: 0,
-        successor: None,
-        join: None,
-        epoch: None,
-    };
+    let config = Config { writes: true, ..Config::new(open_ledger("garden"), key, [1; 32]) };
     let store = SqliteStore::open(&directory.join("ledger.db"), "garden").unwrap();
     let now = Timestamp::from_micros(1_000_000).unwrap();
     let mut replica = Replica::restore(config, store, &[], now, &mut Vec::new()).unwrap();

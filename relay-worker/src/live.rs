@@ -103,20 +103,11 @@ impl Live {
         let replica = match id {
             RoomId::Lobby => None,
             RoomId::Ledger(ledger) => {
-                let config = Config {
-                    ledger,
-                    key,
-                    seed: random()?,
-                    writes: false,
-                    dials: 0,
-                    successor: None,
-                    join: None,
-                    epoch: None,
-                };
+                let config = Config::new(ledger, key, random()?);
                 Some(Replica::restore(config, store, &links, now, &mut effects)?)
             }
         };
-        let mut room = Room::new(me, random()?);
+        let mut room = Room::new(me, random()?, replica.as_ref().map(Replica::ledger).as_ref());
         for (link, socket) in sockets.iter().filter(|(_, socket)| socket.text) {
             room.restore(*link, &socket.room);
         }

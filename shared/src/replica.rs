@@ -75,6 +75,13 @@ pub struct Config {
     pub epoch: Option<EpochKey>,
 }
 
+impl Config {
+    /// A replica that does not write, and has nothing to go on with.
+    pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
+        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None }
+    }
+}
+
 /// Counts of what is in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {

@@ -9,6 +9,7 @@
 //! - `LedgerSyncRequest` `{after?, limit?}` is answered with one `LedgerSyncResponse`: an array of the entries that follow
 //!   `after` in ledger order. To page, ask again with the id of the last one; an empty array is the end.
 //! - `EntryAnnounce` goes to every client for each new entry, and is refused from a client.
+//! - In a members' ledger a text client is closed at its first frame.
 //! - Everything else is brokered: an empty `recipient_id` means every other client, otherwise those that announced the
 //!   id. So is a request that names another recipient than the hub, and in a room without a ledger one for entries.
 
@@ -34,7 +35,7 @@ use thiserror::Error;
 use crate::{
     block::infallible,
     effect::{Added, CloseReason, LinkId},
-    id::{EntryId, IdError, NodeId},
+    id::{EntryId, IdError, LedgerId, NodeId},
     limits::{
         AUTHORS, TEXT_FANOUT_BYTES, TEXT_FAULTS, TEXT_FRAME_BYTES, TEXT_ID_BYTES, TEXT_IDS, TEXT_PAGE_ENTRIES,
         TEXT_UNREAD_BYTES,
@@ -252,16 +253,23 @@ pub struct Room {
     clients: BTreeMap<LinkId, Client>,
     /// Sum of what all clients have unread.
     unread: usize,
+    /// Nobody is let in: text clients prove nothing, and the ledger is its members' own.
+    closed: bool,
 }
 
 impl Room {
-    /// An empty room of this hub. `seed`: random bytes, fresh at every start, from which message ids follow.
-    pub fn new(me: NodeId, seed: [u8; 32]) -> Self {
-        Self { me, seed, messages: 0, clients: BTreeMap::new(), unread: 0 }
+    /// An empty room of this hub, for a ledger or the lobby (`None`). `seed`: random bytes, fresh at every start, from which
+    /// message ids follow.
+    pub fn new(me: NodeId, seed: [u8; 32], ledger: Option<&LedgerId>) -> Self {
+        let closed = ledger.is_some_and(LedgerId::has_members);
+        Self { me, seed, messages: 0, clients: BTreeMap::new(), unread: 0, closed }
     }
 
     /// Takes back a client after hibernation: `state` is what [`RoomEffect::Remember`] gave last, empty if nothing.
     pub fn restore(&mut self, link: LinkId, state: &[u8]) {
+        if self.closed {
+            return;
+        }
         self.clients.insert(link, Client::decode(state).unwrap_or_default());
     }
 
@@ -273,6 +281,10 @@ impl Room {
     /// A client came: it gets the announcements of those present (at most [`TEXT_PAGE_ENTRIES`], more by
     /// `NodeListRequest`), and from now on what goes to all.
     pub fn on_opened(&mut self, link: LinkId, effects: &mut Vec<RoomEffect>) {
+        // It may be a replica's link; what it is shows with its first frame.
+        if self.closed {
+            return;
+        }
         let present: Vec<String> =
             self.clients.values().flat_map(|client| &client.ids).take(TEXT_PAGE_ENTRIES).cloned().collect();
         self.clients.entry(link).or_default();
@@ -294,6 +306,10 @@ impl Room {
         ledger: Option<&Replica<S>>,
         effects: &mut Vec<RoomEffect>,
     ) -> Result<(), S::Error> {
+        if self.closed {
+            self.close(link, CloseReason::NotAMember, effects);
+            return Ok(());
+        }
         if !self.clients.contains_key(&link) {
             self.on_opened(link, effects);
         }

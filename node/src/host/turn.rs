@@ -131,8 +131,7 @@ impl Turns {
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
         let (key, successor) = keys.keys();
-        let config =
-            Config { ledger, key, seed, writes: true, dials, successor: Some(successor), join: None, epoch: None };
+        let config = Config { writes: true, dials, successor: Some(successor), ..Config::new(ledger, key, seed) };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
         last_seq.store(replica.last_seq(), Ordering::Release);

@@ -62,7 +62,7 @@ struct Auth {
 
 impl Lobby {
     pub(super) fn new(clients: Clients, seed: [u8; 32]) -> Self {
-        let room = Room::new(clients.host.node(), seed);
+        let room = Room::new(clients.host.node(), seed, None);
         let peers = Peers { room, queues: BTreeMap::new() };
         Self { clients, peers: Arc::new(Mutex::new(peers)), next: Arc::new(AtomicU64::new(1)) }
     }

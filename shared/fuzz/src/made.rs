@@ -35,16 +35,7 @@ pub(crate) fn ledger() -> LedgerId {
 }
 
 pub(crate) fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config {
-        ledger: ledger(),
-        key: key(n).clone(),
-        seed: [start; 32],
-        writes,
-        dials: 0,
-        successor: None,
-        join: None,
-        epoch: None,
-    }
+    Config { writes, ..Config::new(ledger(), key(n).clone(), [start; 32]) }
 }
 
 pub(crate) fn at(micros: u64) -> Timestamp {

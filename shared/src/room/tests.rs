@@ -9,6 +9,7 @@ use crate::{
     block::open_ledger,
     effect::{Effect, Input},
     key::Key,
+    members::Genesis,
     replica::Config,
     store::MemoryStore,
     time::Timestamp,
@@ -28,22 +29,13 @@ struct Scene {
 
 impl Scene {
     fn lobby() -> Self {
-        Self { room: Room::new(NodeId::from_bytes([7; 32]), [1; 32]), replica: None }
+        Self { room: Room::new(NodeId::from_bytes([7; 32]), [1; 32], None), replica: None }
     }
 
     /// A ledger with so many entries, in blocks of at most 256.
     fn ledger(entries: usize) -> (Self, Vec<Effect>) {
         let key = Key::from_secret(&[9; 32]);
-        let config = Config {
-            ledger: open_ledger("room"),
-            key,
-            seed: [3; 32],
-            writes: true,
-            dials: 0,
-            successor: None,
-            join: None,
-            epoch: None,
-        };
+        let config = Config { writes: true, ..Config::new(open_ledger("room"), key, [3; 32]) };
         let now = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
         let mut effects = Vec::new();
         let mut replica = Replica::restore(config, MemoryStore::default(), &[], now, &mut effects).unwrap();
@@ -53,7 +45,7 @@ impl Scene {
             replica.handle(now, input, &mut effects).unwrap();
         }
         replica.commit(now, &mut effects).unwrap();
-        (Self { room: Room::new(replica.node(), [1; 32]), replica: Some(replica) }, effects)
+        (Self { room: Room::new(replica.node(), [1; 32], Some(&replica.ledger())), replica: Some(replica) }, effects)
     }
 
     fn text(&mut self, link: LinkId, text: &str) -> Vec<RoomEffect> {
@@ -293,7 +285,7 @@ fn a_restored_room_goes_on_as_the_one_that_never_slept() {
     }
     (1..TEXT_FAULTS).for_each(|_| remember(scene.text(A, "?")));
 
-    let mut woken = Scene { room: Room::new(scene.room.me, [2; 32]), replica: None };
+    let mut woken = Scene { room: Room::new(scene.room.me, [2; 32], None), replica: None };
     woken.room.restore(A, &state);
     woken.room.restore(B, &[]);
     let list = |scene: &mut Scene| sent(&scene.frame(B, "NodeListRequest", "", json!({})));
@@ -311,7 +303,7 @@ fn a_restored_room_goes_on_as_the_one_that_never_slept() {
 fn message_ids_are_uuids_that_never_repeat() {
     let mut ids = BTreeSet::new();
     for seed in [[1; 32], [2; 32]] {
-        let mut room = Room::new(NodeId::from_bytes([7; 32]), seed);
+        let mut room = Room::new(NodeId::from_bytes([7; 32]), seed, None);
         for _ in 0..100 {
             let id = room.message_id();
             assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 4);
@@ -404,4 +396,22 @@ fn a_client_comes_back_within_its_limits_whatever_was_kept_of_it() {
     assert!(states.max().is_some_and(|len| len < 100));
     let effects = scene.text(A, "nonsense");
     assert!(effects.contains(&RoomEffect::Close { link: A, reason: CloseReason::TooManyFaults }));
+}
+
+#[test]
+fn a_members_ledger_tells_text_clients_nothing() {
+    let ledger = Genesis { founder: NodeId::from_bytes([7; 32]), salt: [0; 16] }.ledger();
+    let mut room = Room::new(NodeId::from_bytes([7; 32]), [1; 32], Some(&ledger));
+    let (mut effects, link) = (Vec::new(), LinkId(1));
+    room.on_opened(link, &mut effects);
+    let (scene, added) = Scene::ledger(1);
+    for effect in added {
+        if let Effect::Added(added) = effect {
+            room.on_added(&added, &mut effects);
+        }
+    }
+    assert_eq!(effects, []);
+    let text = frame("NodeAnnounce", "", &json!({ "node_id": "a" }));
+    room.on_text(link, &text, scene.replica.as_ref(), &mut effects).unwrap();
+    assert_eq!(effects, [RoomEffect::Close { link, reason: CloseReason::NotAMember }]);
 }

@@ -157,7 +157,7 @@ impl World {
         let dials = if writes { machine.targets.len() as u32 } else { 0 };
         machine.targets.iter_mut().for_each(|target| target.tried = false);
         let (key, successor) = (machine.key.clone(), machine.successor.clone());
-        let config = Config { ledger, key, successor, seed, writes, dials, join: None, epoch: None };
+        let config = Config { writes, dials, successor, ..Config::new(ledger, key, seed) };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);

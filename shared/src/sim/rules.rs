@@ -183,16 +183,7 @@ impl World {
 
     fn restored(&self, store: MemoryStore, clock: Timestamp) -> Option<Replica<MemoryStore>> {
         let key = Key::simulated(0);
-        let config = Config {
-            ledger: self.ledger,
-            key,
-            seed: [0; 32],
-            writes: false,
-            dials: 0,
-            successor: None,
-            join: None,
-            epoch: None,
-        };
+        let config = Config::new(self.ledger, key, [0; 32]);
         Replica::restore(config, store, &[], clock, &mut Vec::new()).ok()
     }
 

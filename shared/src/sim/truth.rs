@@ -415,16 +415,7 @@ impl World {
     /// The same blocks, given to a new replica in any order at any time, make the same ledger.
     fn check_rebuilt(&mut self, blocks: &[Block], order: &[BlockHash]) {
         let ledger = self.ledger;
-        let config = Config {
-            ledger,
-            key: Key::from_secret(&[1; 32]),
-            seed: [0; 32],
-            writes: false,
-            dials: 0,
-            successor: None,
-            join: None,
-            epoch: None,
-        };
+        let config = Config::new(ledger, Key::from_secret(&[1; 32]), [0; 32]);
         let clock = self.truth.latest.plus(20 * MINUTE);
         let mut effects = Vec::new();
         let mut shuffled: Vec<Vec<u8>> = blocks.iter().map(|block| block.bytes().to_vec()).collect();

@@ -25,16 +25,7 @@ pub fn at(micros: u64) -> Timestamp {
 }
 
 pub fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config {
-        ledger: ledger(),
-        key: key(n),
-        seed: [start; 32],
-        writes,
-        dials: 0,
-        successor: None,
-        join: None,
-        epoch: None,
-    }
+    Config { writes, ..Config::new(ledger(), key(n), [start; 32]) }
 }
 
 /// A block made outside any replica.

@@ -61,7 +61,7 @@ pub(super) fn room(bytes: &[u8]) {
     let opened = Replica::restore(config(0, false, 1), history().clone(), &[], at(START + 100), &mut effects);
     let Ok(replica) = opened else { panic!("a replica refuses its own store") };
     let ledger = (choices.below(3) > 0).then_some(&replica);
-    let mut room = Room::new(node_id(0), [7; 32]);
+    let mut room = Room::new(node_id(0), [7; 32], None);
     let mut closed = [false; CLIENTS];
     let mut faults = [0; CLIENTS];
     while !choices.is_empty() {
