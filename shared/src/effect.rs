@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::{
     block::VerifiedBlock,
+    evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
-    ledger::Evidence,
     members::{self, MemberError, Removal},
     time::Timestamp,
 };

@@ -1,5 +1,7 @@
 //! One ledger's lanes, tips, freezes and totals: what a replica keeps in memory, bounded by the number of authors.
 
+mod checkpoint;
+
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +10,11 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::{
-    block::{Block, BlockError, VerifiedBlock, infallible},
+    block::{Block, VerifiedBlock},
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
@@ -33,101 +34,8 @@ const META_FROZEN: &str = "frozen";
 pub(crate) const META_REBUILD: &str = "rebuild";
 /// No ledger has more blocks, entries or bytes, nor a lane a greater height: JavaScript holds them exactly.
 const COUNT: u64 = Timestamp::MAX.micros();
-/// First blocks of one lane; it has several only if it began more than once.
-const FIRSTS: Page = Page { blocks: 16, bytes: usize::MAX };
 /// Blocks of one read when many are gone through.
 const SCAN: Page = Page { blocks: 256, bytes: 1024 * 1024 };
-
-/// Why bytes are no proof of a fork.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum EvidenceError {
-    /// Not two blocks.
-    #[error("not evidence: {0}")]
-    Malformed(&'static str),
-    /// One of the blocks is wrong.
-    #[error("a block of the evidence is wrong: {0}")]
-    Block(#[from] BlockError),
-    /// The blocks prove nothing.
-    #[error("the two blocks are no fork: one author, one height and two hashes are expected")]
-    NoFork,
-}
-
-/// Proof that an author signed two blocks of one height: both blocks without their payloads, the lesser hash first. It
-/// can be checked by anybody, with nothing else at hand.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Evidence {
-    blocks: [Block; 2],
-}
-
-impl Evidence {
-    /// The proof that two blocks make together.
-    ///
-    /// # Errors
-    /// When they have different ledgers, authors or heights, or are one block. Their signatures are the caller's duty.
-    pub fn new(a: &Block, b: &Block) -> Result<Self, EvidenceError> {
-        let (x, y) = (a.header(), b.header());
-        if (x.ledger, x.author, x.height) != (y.ledger, y.author, y.height) || a.hash() == b.hash() {
-            return Err(EvidenceError::NoFork);
-        }
-        let (first, second) = if a.hash() < b.hash() { (a, b) } else { (b, a) };
-        Ok(Self { blocks: [first.strip(), second.strip()] })
-    }
-
-    /// The ledger of the forked lane.
-    pub fn ledger(&self) -> LedgerId {
-        self.blocks[0].header().ledger
-    }
-
-    /// The forked lane and height.
-    pub fn lane(&self) -> (NodeId, u64) {
-        let header = self.blocks[0].header();
-        (header.author, header.height)
-    }
-
-    /// The two blocks, without payloads.
-    pub fn blocks(&self) -> &[Block; 2] {
-        &self.blocks
-    }
-
-    /// `[block, block]` in canonical CBOR.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        infallible(Encoder::new(&mut bytes).array(2).map(|_| ()));
-        self.blocks.iter().for_each(|block| bytes.extend_from_slice(block.bytes()));
-        bytes
-    }
-
-    /// Reads a proof and checks all of it, the signatures included.
-    ///
-    /// # Errors
-    /// When the bytes are not canonical, a signature is wrong, or the blocks are no fork.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let evidence = Self::parse(bytes)?;
-        for block in evidence.blocks.iter().filter(|_| !mutant!(EvidenceUnchecked)) {
-            block.clone().verify()?;
-        }
-        Ok(evidence)
-    }
-
-    /// Reads a proof whose signatures were checked before.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let malformed = |_| EvidenceError::Malformed("wrong or truncated CBOR");
-        let mut decoder = Decoder::new(bytes);
-        if decoder.array().map_err(malformed)? != Some(2) {
-            return Err(EvidenceError::Malformed("an array of two blocks is expected"));
-        }
-        let start = decoder.position();
-        decoder.skip().map_err(malformed)?;
-        let middle = decoder.position();
-        let [a, b] = [&bytes[start..middle], &bytes[middle..]].map(Block::decode);
-        let evidence = Self::new(&a?, &b?)?;
-        if evidence.encode() != bytes {
-            return Err(EvidenceError::Malformed("not the canonical encoding of its blocks"));
-        }
-        Ok(evidence)
-    }
-}
 
 /// Why a block whose parents are all here breaks a rule. Every replica decides the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -202,7 +110,7 @@ impl Ledger {
             }
         }
         if let Some(bytes) = store.meta(META_FROZEN).map_err(OpenError::Store)? {
-            ledger.frozen = decode_frozen(&bytes).ok_or(OpenError::Damaged("its list of frozen lanes"))?;
+            ledger.frozen = checkpoint::decode_frozen(&bytes).ok_or(OpenError::Damaged("its list of frozen lanes"))?;
         }
         let rebuild = store.meta(META_REBUILD).map_err(OpenError::Store)?.unwrap_or_default();
         let result = match rebuild.try_into() {
@@ -286,8 +194,16 @@ impl Ledger {
         }
         let mut firsts = Vec::new();
         for lane in self.lanes.keys() {
-            for record in store.lane(lane, 1, FIRSTS)?.iter().take_while(|record| record.summary.height == 1) {
+            // One, unless the lane began more than once.
+            let mut last: Option<BlockHash> = None;
+            loop {
+                let from = last.unwrap_or(BlockHash::from_bytes([0; 32]));
+                let blocks = 1 + usize::from(last.is_some());
+                let page = store.lane_from(lane, 1, &from, Page { blocks, bytes: usize::MAX })?;
+                let is_next = |s: &Summary| s.height == 1 && last.is_none_or(|last| s.hash > last);
+                let Some(record) = page.iter().find(|record| is_next(&record.summary)) else { break };
                 firsts.push(checked(record)?);
+                last = Some(record.summary.hash);
             }
         }
         // Whoever invited came in before.
@@ -670,76 +586,6 @@ impl Ledger {
         }
         digest.finalize().into()
     }
-
-    fn encode_checkpoint(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut encoder = Encoder::new(&mut bytes);
-        infallible((|| {
-            encoder.array(7)?.u64(self.last_seq + u64::from(mutant!(CheckpointAhead)))?;
-            encoder.u64(self.totals.blocks)?.u64(self.totals.entries)?.u64(self.totals.bytes)?;
-            match self.last {
-                Some(key) => encoder.array(2)?.u64(key.timestamp.micros())?.bytes(key.hash.as_bytes())?,
-                None => encoder.array(0)?,
-            };
-            encoder.array(self.lanes.values().map(BTreeMap::len).sum::<usize>() as u64)?;
-            for (author, lane) in &self.lanes {
-                for (hash, height) in lane {
-                    encoder.array(3)?.bytes(author.as_bytes())?.bytes(hash.as_bytes())?.u64(*height)?;
-                }
-            }
-            let tips = if mutant!(CheckpointTipless) { 0 } else { self.tips.len() };
-            encoder.array(tips as u64)?;
-            for tip in self.tips.values().take(tips) {
-                encoder.array(6)?.u64(tip.seq)?.bytes(tip.hash.as_bytes())?.bytes(tip.author.as_bytes())?;
-                encoder.u64(tip.height)?.u64(tip.timestamp.micros())?.u32(tip.entries)?;
-            }
-            Ok(())
-        })());
-        bytes
-    }
-
-    fn decode_checkpoint(&mut self, bytes: &[u8]) -> Option<()> {
-        let mut d = Decoder::new(bytes);
-        array(&mut d, 7)?;
-        self.last_seq = number(&mut d)?;
-        self.totals = Totals { blocks: number(&mut d)?, entries: number(&mut d)?, bytes: number(&mut d)? };
-        if d.array().ok()?? == 2 {
-            let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
-            self.last = Some(OrderKey { timestamp, hash: BlockHash::from_bytes(bytes32(&mut d)?) });
-        }
-        for _ in 0..d.array().ok()?? {
-            array(&mut d, 3)?;
-            let (author, hash) = (NodeId::from_bytes(bytes32(&mut d)?), BlockHash::from_bytes(bytes32(&mut d)?));
-            self.lanes.entry(author).or_default().insert(hash, number(&mut d)?);
-        }
-        for _ in 0..d.array().ok()?? {
-            array(&mut d, 6)?;
-            let tip = Summary {
-                seq: number(&mut d)?,
-                hash: BlockHash::from_bytes(bytes32(&mut d)?),
-                author: NodeId::from_bytes(bytes32(&mut d)?),
-                height: number(&mut d)?,
-                timestamp: Timestamp::from_micros(d.u64().ok()?)?,
-                entries: d.u32().ok()?,
-            };
-            self.tips.insert(tip.hash, tip);
-        }
-        Some(())
-    }
-
-    fn encode_frozen(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut encoder = Encoder::new(&mut bytes);
-        infallible((|| {
-            encoder.array(self.frozen.len() as u64)?;
-            for (lane, freeze) in &self.frozen {
-                encoder.array(5)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
-                encoder.bool(freeze.recorded)?.bool(freeze.removal)?;
-            }
-            Ok(())
-        })());
-        bytes
-    }
 }
 
 /// The proof that froze a lane.
@@ -795,35 +641,4 @@ pub(crate) fn summarise(block: &Block) -> Summary {
         timestamp: header.timestamp,
         entries: block.entries().len() as u32,
     }
-}
-
-fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
-    let mut d = Decoder::new(bytes);
-    let mut frozen = BTreeMap::new();
-    for _ in 0..d.array().ok()?? {
-        // Three parts were written before it was noted whether a block records the freeze.
-        let parts = d.array().ok()??;
-        let lane = NodeId::from_bytes(bytes32(&mut d)?);
-        let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
-        let (recorded, removal) = match parts {
-            3 => (false, false),
-            5 => (d.bool().ok()?, d.bool().ok()?),
-            _ => return None,
-        };
-        frozen.insert(lane, Freeze { height, since, recorded, removal });
-    }
-    Some(frozen)
-}
-
-/// A count or a height of a checkpoint.
-fn number(decoder: &mut Decoder<'_>) -> Option<u64> {
-    decoder.u64().ok().filter(|number| *number <= COUNT)
-}
-
-fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {
-    (decoder.array().ok()?? == len).then_some(())
-}
-
-fn bytes32(decoder: &mut Decoder<'_>) -> Option<[u8; 32]> {
-    decoder.bytes().ok()?.try_into().ok()
 }

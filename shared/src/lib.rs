@@ -11,6 +11,7 @@ pub mod mutants;
 
 pub mod block;
 pub mod effect;
+pub mod evidence;
 mod freeze;
 pub mod id;
 pub mod key;
@@ -37,9 +38,9 @@ pub mod wire;
 
 pub use block::{Block, BlockError, Entry, Header, Kind, VerifiedBlock};
 pub use effect::{AppendError, CloseReason, Effect, Input, LinkId, Role};
+pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;
-pub use ledger::Evidence;
 pub use order::OrderKey;
 pub use proofs::Proof;
 pub use replica::{Config, Replica, ReplicaError};

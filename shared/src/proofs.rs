@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     block::{Block, Kind},
+    evidence::Evidence,
     freeze::{Freezes, lower},
     id::{BlockHash, LedgerId, NodeId},
-    ledger::Evidence,
     limits::{KNOWN_PASTS, KNOWN_PROOFS},
     members::{Control, Removal},
 };

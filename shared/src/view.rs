@@ -15,8 +15,9 @@ use thiserror::Error;
 
 use crate::{
     block::{Block, BlockError, Entry, Header, Kind},
+    evidence::Evidence,
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
-    ledger::{Evidence, summarise},
+    ledger::summarise,
     limits::PAGE_BYTES,
     order::OrderKey,
     store::{Page, ReadStore, Record, Summary},

@@ -150,7 +150,7 @@ pub enum Message {
         /// Their bytes.
         bytes: u64,
     },
-    /// A proof of a fork (see `ledger::Evidence`). Needs credit.
+    /// A proof of a fork (see `evidence::Evidence`). Needs credit.
     Evidence {
         /// Its encoding.
         proof: Vec<u8>,

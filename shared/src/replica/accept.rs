@@ -11,9 +11,10 @@ use super::{Replica, Timer, Turn};
 use crate::{
     block::{Block, BlockError, Entry, Kind, VerifiedBlock},
     effect::{Effect, ImportReport, LinkId},
+    evidence::Evidence,
     freeze::{Candidate, Freezes, counting, lower},
     id::{BlockHash, NodeId},
-    ledger::{Evidence, RuleError, Standing, decode, stored, summarise},
+    ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
     members::{Control, Member, Members},
     order::OrderKey,

@@ -7,9 +7,10 @@ use super::{Replica, Timer, Turn, accept::Outcome};
 use crate::{
     block::{Entry, Kind},
     effect::{CloseReason, Effect, LinkId, Role},
+    evidence::Evidence,
     id::BlockHash,
     key::Key,
-    ledger::{Evidence, stored_evidence},
+    ledger::stored_evidence,
     limits::{OWN_LANE, OWN_LANE_MOST, OWN_TIPS, OWN_WAITS, TURN_BYTES},
     members,
     proofs::Proof,

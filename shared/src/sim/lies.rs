@@ -10,8 +10,8 @@ use super::{World, network::Packet, plan::Lie};
 use crate::{
     block::{Block, Entry, Header, Kind, VerifiedBlock},
     effect::LinkId,
+    evidence::Evidence,
     id::{BlockHash, LedgerId, NodeId},
-    ledger::Evidence,
     limits::{ANSWER_BLOCKS, CLOCK_WINDOW, FRAME_BYTES, FRAME_TARGET_BYTES},
     time::Timestamp,
     wire::{Envelope, Head, Message, decode_frame},

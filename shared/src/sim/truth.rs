@@ -17,9 +17,10 @@ use super::{
 use crate::{
     block::Block,
     effect::{Added, AppendError, CloseReason, Effect, Input, LinkId},
+    evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
     key::Key,
-    ledger::{Evidence, stored_evidence},
+    ledger::stored_evidence,
     limits::CLOCK_WINDOW,
     replica::{Config, Replica},
     store::{MemoryStore, ReadStore},

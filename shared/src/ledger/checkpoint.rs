@@ -1,0 +1,118 @@
+//! What a ledger keeps in memory, as bytes in the store.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use minicbor::{Decoder, Encoder};
+
+use super::{COUNT, Freeze, Ledger};
+use crate::{
+    block::infallible,
+    id::{BlockHash, NodeId},
+    order::OrderKey,
+    replica::Totals,
+    store::Summary,
+    time::Timestamp,
+};
+
+impl Ledger {
+    pub(super) fn encode_checkpoint(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes);
+        infallible((|| {
+            encoder.array(7)?.u64(self.last_seq + u64::from(mutant!(CheckpointAhead)))?;
+            encoder.u64(self.totals.blocks)?.u64(self.totals.entries)?.u64(self.totals.bytes)?;
+            match self.last {
+                Some(key) => encoder.array(2)?.u64(key.timestamp.micros())?.bytes(key.hash.as_bytes())?,
+                None => encoder.array(0)?,
+            };
+            encoder.array(self.lanes.values().map(BTreeMap::len).sum::<usize>() as u64)?;
+            for (author, lane) in &self.lanes {
+                for (hash, height) in lane {
+                    encoder.array(3)?.bytes(author.as_bytes())?.bytes(hash.as_bytes())?.u64(*height)?;
+                }
+            }
+            let tips = if mutant!(CheckpointTipless) { 0 } else { self.tips.len() };
+            encoder.array(tips as u64)?;
+            for tip in self.tips.values().take(tips) {
+                encoder.array(6)?.u64(tip.seq)?.bytes(tip.hash.as_bytes())?.bytes(tip.author.as_bytes())?;
+                encoder.u64(tip.height)?.u64(tip.timestamp.micros())?.u32(tip.entries)?;
+            }
+            Ok(())
+        })());
+        bytes
+    }
+
+    pub(super) fn decode_checkpoint(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut d = Decoder::new(bytes);
+        array(&mut d, 7)?;
+        self.last_seq = number(&mut d)?;
+        self.totals = Totals { blocks: number(&mut d)?, entries: number(&mut d)?, bytes: number(&mut d)? };
+        if d.array().ok()?? == 2 {
+            let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
+            self.last = Some(OrderKey { timestamp, hash: BlockHash::from_bytes(bytes32(&mut d)?) });
+        }
+        for _ in 0..d.array().ok()?? {
+            array(&mut d, 3)?;
+            let (author, hash) = (NodeId::from_bytes(bytes32(&mut d)?), BlockHash::from_bytes(bytes32(&mut d)?));
+            self.lanes.entry(author).or_default().insert(hash, number(&mut d)?);
+        }
+        for _ in 0..d.array().ok()?? {
+            array(&mut d, 6)?;
+            let tip = Summary {
+                seq: number(&mut d)?,
+                hash: BlockHash::from_bytes(bytes32(&mut d)?),
+                author: NodeId::from_bytes(bytes32(&mut d)?),
+                height: number(&mut d)?,
+                timestamp: Timestamp::from_micros(d.u64().ok()?)?,
+                entries: d.u32().ok()?,
+            };
+            self.tips.insert(tip.hash, tip);
+        }
+        Some(())
+    }
+
+    pub(super) fn encode_frozen(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes);
+        infallible((|| {
+            encoder.array(self.frozen.len() as u64)?;
+            for (lane, freeze) in &self.frozen {
+                encoder.array(5)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.bool(freeze.recorded)?.bool(freeze.removal)?;
+            }
+            Ok(())
+        })());
+        bytes
+    }
+}
+
+pub(super) fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
+    let mut d = Decoder::new(bytes);
+    let mut frozen = BTreeMap::new();
+    for _ in 0..d.array().ok()?? {
+        // Three parts were written before it was noted whether a block records the freeze.
+        let parts = d.array().ok()??;
+        let lane = NodeId::from_bytes(bytes32(&mut d)?);
+        let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
+        let (recorded, removal) = match parts {
+            3 => (false, false),
+            5 => (d.bool().ok()?, d.bool().ok()?),
+            _ => return None,
+        };
+        frozen.insert(lane, Freeze { height, since, recorded, removal });
+    }
+    Some(frozen)
+}
+
+/// A count or a height of a checkpoint.
+fn number(decoder: &mut Decoder<'_>) -> Option<u64> {
+    decoder.u64().ok().filter(|number| *number <= COUNT)
+}
+
+fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {
+    (decoder.array().ok()?? == len).then_some(())
+}
+
+fn bytes32(decoder: &mut Decoder<'_>) -> Option<[u8; 32]> {
+    decoder.bytes().ok()?.try_into().ok()
+}
