@@ -76,7 +76,9 @@ impl World {
             let connection = target.connection.map(|connection| &self.connections[connection]);
             let dialled = connection.is_some_and(|c| !c.broken && c.ends.iter().all(|end| end.open));
             let has = peer.disk.durable().summary(hash).is_ok_and(|summary| summary.is_some());
-            let awake = peer.replica.is_some() && !peer.paused(machine.started) && !peer.paused(self.now);
+            let awake = peer.replica.as_ref().is_some_and(|replica| !replica.is_repairing())
+                && !peer.paused(machine.started)
+                && !peer.paused(self.now);
             let reached = awake && !self.is_hindered(number, target.machine);
             peer.is_honest() && reached && has && (dialled && !target.again || !target.tried)
         };

@@ -169,7 +169,9 @@ impl World {
             let (connection, side) = side(*link);
             let connection = &self.connections[connection];
             let peer = connection.ends[1 - side].machine;
-            let honest = self.machines[peer].is_honest() && !self.machines[peer].paused(*since);
+            // One that repairs its store has nothing to give.
+            let repairs = self.machines[peer].replica.as_ref().is_some_and(Replica::is_repairing);
+            let honest = self.machines[peer].is_honest() && !repairs && !self.machines[peer].paused(*since);
             let has = honest && self.machines[peer].disk.durable().summary(hash).is_ok_and(|s| s.is_some());
             (has && *since + PATIENCE < self.now && !self.is_hindered(number, peer) && !connection.broken)
                 .then_some(peer)
