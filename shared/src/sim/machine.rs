@@ -144,6 +144,7 @@ impl World {
             let after = self.random.below(12);
             self.machines[number].disk.fail(Some(Failure { after, error: DiskError::Io, written: false }));
         }
+        self.note_unseen(number);
         let seed = self.random.bytes();
         let (now, ledger) = (self.now, self.ledger);
         let machine = &mut self.machines[number];

@@ -23,7 +23,7 @@ use crate::{
     ledger::stored_evidence,
     limits::CLOCK_WINDOW,
     replica::{Config, Replica},
-    store::{MemoryStore, ReadStore},
+    store::{MemoryStore, Page, ReadStore, Summary},
     time::{MINUTE, SECOND, Timestamp},
 };
 
@@ -128,6 +128,19 @@ impl World {
         if !holds {
             let what = what(self);
             self.violation(name, what);
+        }
+    }
+
+    /// What is on a disk at a start was signed, also where a crash kept it from being told.
+    pub(super) fn note_unseen(&mut self, number: usize) {
+        let machine = &self.machines[number];
+        let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+        let records = machine.disk.durable().lane(&machine.key.node(), 1, all).unwrap_or_default();
+        for Summary { author, height, hash, timestamp, .. } in records.into_iter().map(|record| record.summary) {
+            if self.truth.owners.get(&author) == Some(&number) && !self.truth.blocks.contains_key(&hash) {
+                self.truth.signed.entry((author, height)).or_insert(hash);
+                self.truth.blocks.insert(hash, Signed { author, height, timestamp });
+            }
         }
     }
 
