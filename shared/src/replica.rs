@@ -551,7 +551,7 @@ impl<S: Store> Replica<S> {
         Ok(block)
     }
 
-    /// Signs a block on all tips, for now without a place in the ledger. Returns its latest parent too.
+    /// Signs a block on all tips, which is not in the ledger yet. Returns its latest parent too.
     fn sign(&mut self, entries: Vec<Entry>) -> Result<(Arc<VerifiedBlock>, BlockHash), ReplicaError<S::Error>> {
         assert!(!self.own.waits, "a block is signed before this node's own lane is here");
         let own: Option<Summary> = match self.ledger.lanes().get(&self.me).and_then(|lane| lane.iter().next()) {

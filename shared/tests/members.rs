@@ -205,6 +205,29 @@ fn roles_say_who_invites_and_who_removes_whom() {
 }
 
 #[test]
+fn an_admin_removes_whom_it_brought_in_and_an_owner_all_but_those_above_it() {
+    let not_allowed = Err(WishError::Rule(MemberError::NotAllowed));
+    for role in [Role::Admin, Role::Owner] {
+        let mut net = group();
+        bring_in(&mut net, 0, 1, Role::Owner);
+        bring_in(&mut net, 1, 2, role);
+        for (by, secret, newcomer) in [(0, 110, 8), (2, 111, 9)] {
+            let invite = invite(&mut net, by, secret, Role::Member, 1);
+            net.settle();
+            net.inject(by, &join(newcomer, secret, invite, net.now));
+            net.settle();
+        }
+        assert_eq!(members(&net, 2), nodes(&[1, 2, 3, 8, 9]));
+        let owner = role == Role::Owner;
+        assert_eq!(wish(&mut net, 2, Wish::Remove { member: node_id(8) }).is_ok(), owner);
+        assert_eq!(wish(&mut net, 2, Wish::Remove { member: node_id(2) }), not_allowed);
+        assert!(wish(&mut net, 2, Wish::Remove { member: node_id(9) }).is_ok());
+        net.settle();
+        net.assert_equal();
+    }
+}
+
+#[test]
 fn a_reader_writes_nothing_and_may_leave() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Reader);
