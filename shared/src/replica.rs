@@ -597,6 +597,10 @@ impl<S: Store> Replica<S> {
             }
         }
         let (seq, late) = self.ledger.add(&mut self.store, &block, newcomer, &records)?;
+        if !records.is_empty() {
+            let removals = self.proofs.removals(&block);
+            self.ledger.note_removals(&mut self.store, &removals, block.header().timestamp)?;
+        }
         if late && !mutant!(LateUntold) {
             let key = block.key();
             self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));

@@ -575,6 +575,53 @@ fn an_admin_renews_the_key_if_the_one_who_removed_does_not() {
     assert_eq!(read(&net, HUB, 2), ["?"]);
 }
 
+/// Two blocks of one height, as the hub gets to see them.
+fn fork(net: &mut Net, author: u8, height: u64, before: BlockHash) {
+    for payload in [b"1", b"2"] {
+        net.now += 10;
+        let block = block(author, height, net.now, &[before], Kind::DATA, payload);
+        net.inject(HUB, &block);
+    }
+    net.settle();
+}
+
+#[test]
+fn who_forks_its_lane_can_be_removed_and_does_not_come_back_by_it() {
+    for first in ["fork", "removal"] {
+        let mut net = group();
+        bring_in(&mut net, 0, 1, Role::Member);
+        bring_in(&mut net, 0, 2, Role::Member);
+        let joined = head(&net, HUB, 2);
+        net.append(1, "seen");
+        net.settle();
+        let seen = head(&net, HUB, 2);
+        if first == "fork" {
+            fork(&mut net, 2, 2, joined);
+            wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+        } else {
+            wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+            net.settle();
+            fork(&mut net, 2, 2, joined);
+        }
+        net.settle();
+        assert_eq!(net.replica(HUB).frozen()[&node_id(2)], 2);
+        assert!(net.blocks(HUB).contains(&seen), "what was seen stays");
+        net.append(0, "new");
+        net.settle();
+        net.assert_same(&[0, 2, HUB]);
+        assert!(read(&net, HUB, 1).contains(&"?".to_owned()), "{first} first: it reads what is new");
+        for restarts in [false, true] {
+            if restarts {
+                net.hibernate(HUB);
+            }
+            let before = net.order(1);
+            net.link(1, HUB);
+            net.settle();
+            assert_eq!(net.order(1), before, "{first} first: the door is open to it");
+        }
+    }
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {

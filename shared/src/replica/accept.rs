@@ -272,14 +272,18 @@ impl<S: Store> Replica<S> {
     ) -> Result<bool, ReplicaError<S::Error>> {
         let (lane, height) = proof.lane();
         let frozen = self.ledger.frozen_at(&lane);
-        if frozen.is_some_and(|frozen| frozen <= height)
-            || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES)
-        {
+        if !self.ledger.is_news(proof) || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES) {
             return Ok(true);
         }
         if self.is_mending() {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
+        }
+        if frozen.is_some_and(|frozen| frozen <= height) {
+            // The removal of somebody whose lane is frozen so low already: what counts stays as it is.
+            self.freeze(proof, effects)?;
+            self.own.unrecorded = true;
+            return Ok(true);
         }
         let succeeds = self.config.writes && self.config.successor.is_some() && !mutant!(SuccessorUnused);
         if let Proof::Fork(evidence) = proof
@@ -325,13 +329,15 @@ impl<S: Store> Replica<S> {
     pub(super) fn freeze(&mut self, proof: &Proof, effects: &mut Vec<Effect>) -> Turn<S> {
         let (lane, height) = proof.lane();
         let mut freezes = self.ledger.freezes();
+        let lower = freezes.get(&lane).is_none_or(|frozen| height < *frozen);
         freezes.insert(lane, height);
-        let void = self.void(&freezes, &[])?;
+        let void = if lower { self.void(&freezes, &[])? } else { Vec::new() };
         self.ledger.freeze(&mut self.store, proof)?;
         if let Proof::Removal(removal) = proof
             && self.store.summary(&removal.hash())?.is_some()
         {
             self.ledger.note_carrier(&mut self.store, (lane, height), removal.time())?;
+            self.ledger.note_removals(&mut self.store, &[lane], removal.time())?;
         }
         self.make_void(&void)?;
         self.pool.freeze(lane, height);
@@ -402,6 +408,26 @@ impl<S: Store> Replica<S> {
         let rests_on = |lane: &NodeId| self.ledger.members().rests_on(lane);
         let counts = counting(&candidates, freezes, rests_on, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
         Ok(candidates[..stored].iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
+    }
+
+    /// Whether any block needs a voucher under these freezes that needs none under those of the ledger. Otherwise all that
+    /// counts stays: whoever is removed up to its last block costs nothing.
+    fn has_new_zone(&self, freezes: &Freezes) -> bool {
+        let known = |lane: &NodeId| self.ledger.frozen_at(lane).unwrap_or(u64::MAX);
+        let lower: BTreeMap<NodeId, u64> = freezes
+            .iter()
+            .filter(|(lane, height)| **height < known(lane))
+            .map(|(lane, height)| (*lane, *height))
+            .collect();
+        let came_by = |member: &Member| {
+            let closed = |by: By| lower.contains_key(&by.key);
+            let in_zone = |by: By| lower.get(&by.inviter).is_some_and(|height| *height <= by.height);
+            member.by.is_some_and(|by| closed(by) || in_zone(by))
+        };
+        // With the freezes of the ledger, it is a join that has changed.
+        lower.is_empty()
+            || lower.iter().any(|(lane, height)| self.ledger.height(lane) >= *height)
+            || self.ledger.members().all().any(came_by)
     }
 
     /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.
@@ -487,7 +513,9 @@ impl<S: Store> Replica<S> {
             Ok(Some(Control::Remove(remove))) => Some((block.clone(), remove.freeze())),
             _ => None,
         };
-        let is_news = |(lane, height): (NodeId, u64)| self.ledger.frozen_at(&lane).is_none_or(|frozen| frozen > height);
+        let is_news = |(lane, height): (NodeId, u64)| {
+            !self.ledger.is_removed(&lane) || self.ledger.frozen_at(&lane).is_none_or(|frozen| frozen > height)
+        };
         let blocks = blocks.filter(|_| self.config.ledger.has_members());
         blocks.filter_map(removal).filter(|(_, freeze)| is_news(*freeze)).collect()
     }
