@@ -622,6 +622,38 @@ fn who_forks_its_lane_can_be_removed_and_does_not_come_back_by_it() {
     }
 }
 
+#[test]
+fn a_store_whose_invites_are_damaged_is_repaired() {
+    use shared::{
+        Store,
+        repair::{mend, scan},
+    };
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    net.append(2, "kept");
+    net.settle();
+    let mut store = net.replica(2).store().clone();
+    let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+    for record in store.after(None, all).unwrap() {
+        let kind = shared::Block::decode(&record.bytes).unwrap().entries()[0].kind;
+        if matches!(kind, Kind::INVITE | Kind::GENESIS) {
+            let mut bytes = record.bytes.clone();
+            bytes[90] ^= 1;
+            store.replace(record.summary.seq, Some((&record.summary, &bytes))).unwrap();
+        }
+    }
+    let found = scan(&store, &ledger(), |_, _| {}).unwrap();
+    mend(&mut store, &found).unwrap();
+    net.restart(2, store);
+    net.link(2, HUB);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(members(&net, 2), nodes(&[1, 2, 3]));
+    net.append(2, "and on");
+    assert!(matches!(net.nodes[2].appended.pop(), Some(Ok(_))));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {

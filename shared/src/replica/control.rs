@@ -142,6 +142,9 @@ impl<S: Store> Replica<S> {
             let removed = self.ledger.is_removed(&self.me);
             return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
         }
+        if !self.repairing.is_empty() {
+            return Ok(Some(AppendError::Repairing { blocks: self.repairing.len() }));
+        }
         if !self.own.waits && !self.is_writer() {
             return Ok(Some(AppendError::NotAMember));
         }
