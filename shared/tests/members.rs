@@ -654,6 +654,35 @@ fn a_store_whose_invites_are_damaged_is_repaired() {
     assert!(matches!(net.nodes[2].appended.pop(), Some(Ok(_))));
 }
 
+#[test]
+fn a_join_that_waited_for_its_invite_is_looked_at_again_when_its_voucher_comes() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let frozen = net.replica(HUB).frozen();
+    let hub = net.replica(HUB).store();
+    let proof = |lane| shared::ledger::stored_evidence(hub, lane).unwrap().unwrap();
+    // Both closings are known before anything else. Then come the blocks, the second join first, and last of what is before it
+    // the block that vouches for the first join.
+    let proofs: Vec<Vec<u8>> = frozen.keys().map(proof).collect();
+    let blocks = net.verified(HUB);
+    let of_second = |block: &&VerifiedBlock| block.header().author == node_id(3);
+    let second = blocks.iter().find(of_second).unwrap().clone();
+    let at = blocks.iter().position(|block| block.hash() == second.hash()).unwrap();
+    let mut other = Net::of(Some(ledger()), &[false]);
+    other.now = net.now;
+    for (i, proof) in proofs.iter().enumerate() {
+        let told = block(2, 100 + i as u64, net.now, &[second.hash()], Kind::EVIDENCE, proof);
+        other.inject(0, &told);
+    }
+    assert_eq!(other.replica(0).frozen(), frozen);
+    other.inject(0, &second);
+    let (removals, before): (Vec<_>, Vec<_>) =
+        blocks[..at].iter().partition(|block| block.entries()[0].kind == Kind::REMOVE);
+    before.into_iter().chain(removals).chain(&blocks[at + 1..]).for_each(|block| other.inject(0, block));
+    assert_eq!(other.order(0), net.order(HUB));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {

@@ -471,8 +471,15 @@ impl<S: Store> Replica<S> {
                 list.iter().map(|candidate| (candidate.author, members.rests_on(&candidate.author))).collect();
             let rests_on = |lane: &NodeId| rests_on.get(lane).cloned().unwrap_or_default();
             let counts = counting(&list, &freezes, rests_on, |parent| self.freezes_up_to(parent))?;
-            let group: Vec<Connected> =
-                candidates.into_iter().zip(counts).filter(|(_, c)| *c).map(|(c, _)| c).collect();
+            let mut group: Vec<Connected> = Vec::new();
+            for ((connected, candidate), counts) in candidates.into_iter().zip(&list).zip(counts) {
+                if counts {
+                    group.push(connected);
+                } else if candidate.invite.is_some_and(|(_, needs)| needs) {
+                    // It may have waited for its parents, and they are here now.
+                    self.pool.wait_for_voucher(&candidate.hash);
+                }
+            }
             let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));
             if !removals.is_empty() && self.is_writer() {
                 if self.own.waits {
