@@ -683,6 +683,69 @@ fn a_join_that_waited_for_its_invite_is_looked_at_again_when_its_voucher_comes()
     assert_eq!(other.order(0), net.order(HUB));
 }
 
+#[test]
+fn whom_a_node_dials_gets_nothing_once_it_is_removed() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    let before = net.order(1);
+    net.append(0, "no more");
+    net.link(0, 1);
+    net.settle();
+    assert_eq!(net.order(1), before);
+    assert!(net.nodes[1].removed.contains(&(node_id(2), 2)), "it hears of its removal");
+    assert_eq!(net.nodes[0].closed, ["this ledger is its members' own, and this node is none"]);
+}
+
+#[test]
+fn who_was_let_in_and_turns_out_to_be_one_too_many_is_turned_away() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    cut(&mut net, 0);
+    // The founder sees the earlier of two, the hub first the later one.
+    net.inject(0, &join(8, 100, invite, net.now + 1));
+    net.nodes[2].join = Some(join(3, 100, invite, net.now + 2).bytes().to_vec());
+    net.restart(2, MemoryStore::default());
+    net.link(2, HUB);
+    net.settle();
+    assert_eq!(members(&net, HUB), nodes(&[1, 3]));
+    net.link(0, HUB);
+    net.settle();
+    assert_eq!(members(&net, HUB), nodes(&[1, 8]));
+    assert!(net.ends.keys().all(|end| end.node != 2), "it is linked still");
+}
+
+#[test]
+fn nobody_is_let_in_without_being_on_the_list() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    net.nodes[1].join = Some(join(2, 100, invite, net.now).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    let is_in = |net: &Net| net.replica(HUB).links().iter().any(|link| link.node == Some(node_id(2)));
+    while !is_in(&net) {
+        assert!(net.step(0));
+    }
+    // Whatever it sends or keeps to itself from now on.
+    assert_eq!(members(&net, HUB), nodes(&[1, 2]));
+}
+
+#[test]
+fn a_join_of_the_future_opens_no_door() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    let later = net.now + 2 * shared::limits::CLOCK_WINDOW;
+    net.nodes[1].join = Some(join(2, 100, invite, later).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    net.settle();
+    assert!(net.order(1).is_empty() && net.ends.keys().all(|end| end.node != 1));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {

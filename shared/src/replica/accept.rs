@@ -163,7 +163,7 @@ impl<S: Store> Replica<S> {
                 if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {
                     // It is before another one in ledger order.
                     let void = self.void(&self.ledger.freezes(), &[])?;
-                    self.make_void(&void)?;
+                    self.make_void(&void, effects)?;
                 }
                 return Ok(Outcome::Added);
             }
@@ -182,6 +182,9 @@ impl<S: Store> Replica<S> {
             Standing::Zone => {
                 // What rests on it may have come before it.
                 self.vouchers |= !self.pool.children(&block.hash()).is_empty();
+                if block.header().height == 1 {
+                    self.turn_away(&block.header().author, effects);
+                }
                 Wait::Voucher
             }
         };
@@ -339,7 +342,7 @@ impl<S: Store> Replica<S> {
             self.ledger.note_carrier(&mut self.store, (lane, height), removal.time())?;
             self.ledger.note_removals(&mut self.store, &[lane], removal.time())?;
         }
-        self.make_void(&void)?;
+        self.make_void(&void, effects)?;
         self.pool.freeze(lane, height);
         // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
         self.vouchers |= self.pool.len() > 0;
@@ -348,7 +351,9 @@ impl<S: Store> Replica<S> {
             Proof::Removal(removal) => {
                 self.epochs.stale = true;
                 effects.push(Effect::Removed(removal.clone()));
-                self.dismiss(removal, effects);
+                if !mutant!(RemovedKept) {
+                    self.dismiss(removal, effects);
+                }
             }
         }
         Ok(())
@@ -431,23 +436,29 @@ impl<S: Store> Replica<S> {
     }
 
     /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.
-    fn make_void(&mut self, void: &[BlockHash]) -> Turn<S> {
+    fn make_void(&mut self, void: &[BlockHash], effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(first) = void.first() else { return Ok(()) };
         if let Some(first) = self.store.summary(first)? {
             let key = first.key();
             self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
         }
+        let mut begun = Vec::new();
         for hash in void {
             if let Some(record) = self.store.block(hash)?
                 && let Ok(block) = decode::<S::Error>(*hash, &record.bytes)?.verify()
             {
+                if block.header().height == 1 {
+                    begun.push(block.header().author);
+                }
                 // Without room it is asked for again when a voucher comes.
                 let _ = self.pool.insert(Arc::new(block), None, Wait::Voucher);
             }
         }
         self.recent.clear();
         self.own.unrecorded = true;
-        self.ledger.remove(&mut self.store, void)
+        self.ledger.remove(&mut self.store, void)?;
+        begun.iter().for_each(|node| self.turn_away(node, effects));
+        Ok(())
     }
 
     /// Adds waiting zone blocks that have found a voucher, and what rests on them. Where many wait, not at every chance: a
