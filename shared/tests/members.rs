@@ -746,6 +746,107 @@ fn a_join_of_the_future_opens_no_door() {
     assert!(net.order(1).is_empty() && net.ends.keys().all(|end| end.node != 1));
 }
 
+fn rekey_due(net: &mut Net, node: usize) {
+    net.settle();
+    net.now += shared::limits::REKEY_WITHIN;
+    net.turn(node, vec![Input::Wake]);
+    net.settle();
+}
+
+#[test]
+fn who_has_the_key_from_its_invite_alone_does_not_read_on_after_its_removal() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invite = invite(&mut net, 1, 110, Role::Member, 1);
+    net.settle();
+    // The one who invited is off line, so nobody has been told to give the newcomer a key.
+    cut(&mut net, 1);
+    net.inject(0, &join(8, 110, invite, net.now));
+    let before = net.replica(0).keys().current().cloned();
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    assert_ne!(net.replica(0).keys().current().cloned(), before);
+}
+
+#[test]
+fn epochs_that_began_side_by_side_are_read_by_all() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invites = [(0, 120), (1, 121)].map(|(by, secret)| invite(&mut net, by, secret, Role::Member, 1));
+    net.settle();
+    for (by, newcomer, secret, invite) in [(0, 8, 120, invites[0]), (1, 9, 121, invites[1])] {
+        net.inject(by, &join(newcomer, secret, invite, net.now));
+    }
+    net.settle();
+    // Apart from each other, both remove somebody, and the admin lets somebody in.
+    cut(&mut net, 0);
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    net.append(0, "on one side");
+    wish(&mut net, 1, Wish::Remove { member: node_id(9) }).unwrap();
+    bring_in(&mut net, 1, 2, Role::Member);
+    net.append(1, "on the other");
+    net.link(0, HUB);
+    rekey_due(&mut net, 0);
+    rekey_due(&mut net, 1);
+    net.assert_equal();
+    for reader in 0..3 {
+        assert_eq!(read(&net, HUB, reader), ["\"on one side\"", "\"on the other\""], "{reader}");
+    }
+}
+
+#[test]
+fn a_key_that_is_given_late_does_not_become_the_newest_again() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let invite = invite(&mut net, 1, 120, Role::Member, 1);
+    net.settle();
+    let old = net.replica(1).keys().current().cloned();
+    // The admin does not know yet that somebody was removed, and gives the key that it knows to a newcomer.
+    cut(&mut net, 1);
+    wish(&mut net, 0, Wish::Remove { member: node_id(3) }).unwrap();
+    net.settle();
+    net.inject(1, &join(8, 120, invite, net.now));
+    net.link(1, HUB);
+    rekey_due(&mut net, 0);
+    rekey_due(&mut net, 1);
+    for node in 0..2 {
+        assert_ne!(net.replica(node).keys().current().cloned(), old);
+    }
+    net.append(1, "new");
+    net.settle();
+    assert_eq!(read(&net, HUB, 2), ["?"]);
+}
+
+#[test]
+fn an_admin_to_whom_nobody_gives_the_newest_key_begins_another() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invite = invite(&mut net, 0, 120, Role::Member, 1);
+    net.settle();
+    net.inject(0, &join(8, 120, invite, net.now));
+    net.settle();
+    // The founder removes somebody and does not know yet of an admin whom another one lets in; then both are gone.
+    cut(&mut net, 0);
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    bring_in(&mut net, 1, 2, Role::Admin);
+    cut(&mut net, 1);
+    net.link(0, HUB);
+    for _ in 0..3 {
+        // Without a turn of its own that it would give the key in.
+        net.step(0);
+    }
+    let blocks: Vec<VerifiedBlock> = net.verified(0);
+    cut(&mut net, 0);
+    blocks.iter().for_each(|block| net.inject(HUB, block));
+    net.settle();
+    net.append(2, "too early");
+    assert_eq!(net.nodes[2].appended.pop(), Some(Err(shared::AppendError::NoKey)));
+    rekey_due(&mut net, 2);
+    rekey_due(&mut net, 2);
+    net.append(2, "written");
+    assert!(matches!(net.nodes[2].appended.pop(), Some(Ok(_))));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {
