@@ -16,7 +16,7 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{Control, Member, Members},
+    members::{By, Control, Member, Members},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -385,6 +385,9 @@ impl<S: Store> Replica<S> {
             }
         }
         let members = self.ledger.members();
+        if !self.has_new_zone(freezes) {
+            return Ok(Vec::new());
+        }
         let doubtful = members.all().filter(|member| members.needs_voucher(member, freezes));
         start = start.into_iter().chain(doubtful.map(|member| member.key.timestamp).min()).min();
         let Some(start) = start else { return Ok(Vec::new()) };
