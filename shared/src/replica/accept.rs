@@ -504,7 +504,7 @@ impl<S: Store> Replica<S> {
                 let mut known = freezes;
                 removals.iter().for_each(|(_, (lane, height))| lower(&mut known, *lane, *height));
                 let blocks: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
-                if !self.void(&known, &blocks)?.is_empty() {
+                if !self.void(&known, &blocks)?.is_empty() && !mutant!(VouchLateForgotten) {
                     self.vouch(effects)?;
                 }
             }
