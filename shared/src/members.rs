@@ -312,7 +312,7 @@ pub enum MemberError {
     TooDeep,
 }
 
-fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {
+pub(crate) fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {
     [LABEL_JOIN, ledger.as_bytes(), invite.as_bytes(), newcomer.as_bytes()].concat()
 }
 

@@ -99,9 +99,9 @@ impl Members {
         let uses = by.uses as usize;
         let counts = |other: &Member| !in_zone(&other.node, 1);
         let before = |key: &&OrderKey| **key < member.key && self.get(&key.hash).is_none_or(counts);
-        in_zone(&by.key, 1)
+        (in_zone(&by.key, 1) && !mutant!(ClosedLetIn))
             || in_zone(&by.inviter, by.height)
-            || self.by(&by.invite).filter(before).take(uses).count() == uses
+            || (self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted))
     }
 
     /// The blocks on which each beginning of a lane rests: joins and invites, up to the founder's first block.
@@ -172,7 +172,7 @@ impl Members {
             }
             // What a reader's lane holds above its join is its leaving.
             None if header.height == 2 => match header.parents.first().and_then(|join| self.get(join)) {
-                Some(member) if member.role == Role::Reader => Err(MemberError::NotAllowed),
+                Some(member) if member.role == Role::Reader && !mutant!(ReadersWrite) => Err(MemberError::NotAllowed),
                 _ => Ok(None),
             },
             None => Ok(None),
@@ -194,7 +194,7 @@ impl Members {
         if header.parents[..] != [join.invite] {
             return Err(MemberError::JoinParents);
         }
-        if header.timestamp >= invite.expires && invite.expires != Timestamp::MAX {
+        if header.timestamp >= invite.expires && invite.expires != Timestamp::MAX && !mutant!(ExpiredLetIn) {
             return Err(MemberError::Expired);
         }
         let inviter = self.get(&invite.join).ok_or(MemberError::WrongBlock)?;
@@ -203,8 +203,10 @@ impl Members {
         }
         let (inviter, height) = (at.author, at.height);
         let by = By { invite: join.invite, key: invite.key, uses: invite.uses, inviter, join: invite.join, height };
-        key::verify(&invite.key, &join_message(ledger, &join.invite, &header.author), &join.signature)
-            .map_err(|_| MemberError::WrongSignature)?;
+        let signed = key::verify(&invite.key, &join_message(ledger, &join.invite, &header.author), &join.signature);
+        if signed.is_err() && !mutant!(SecretUnchecked) {
+            return Err(MemberError::WrongSignature);
+        }
         Ok((invite.role, by))
     }
 
@@ -213,7 +215,7 @@ impl Members {
     }
 
     fn check_invite(&self, author: NodeId, invite: &Invite) -> Newcomer {
-        if self.author(author, &invite.join)?.role.may_invite(invite.role) {
+        if self.author(author, &invite.join)?.role.may_invite(invite.role) || mutant!(RoleUnchecked) {
             Ok(None)
         } else {
             Err(MemberError::NotAllowed)
@@ -248,6 +250,6 @@ impl Members {
         if (remove.height == 0) != (least == 0) {
             return Err(MemberError::Malformed);
         }
-        if allowed { Ok(None) } else { Err(MemberError::NotAllowed) }
+        if allowed || mutant!(RemovalUnchecked) { Ok(None) } else { Err(MemberError::NotAllowed) }
     }
 }
