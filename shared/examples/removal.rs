@@ -149,7 +149,10 @@ fn main() -> ExitCode {
     let [remover, hub, member] = worst;
     let good = remover <= REMOVER && hub <= IN_FORCE && member <= IN_FORCE;
     let verdict = if good { "pass" } else { "FAIL" };
-    println!("removal {verdict} members={members} blocks={} remover={remover:.3}s hub={hub:.3}s member={member:.3}s", history.len());
+    println!(
+        "removal {verdict} members={members} blocks={} remover={remover:.3}s hub={hub:.3}s member={member:.3}s",
+        history.len()
+    );
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -192,7 +195,8 @@ fn write_all(founder: &mut Node, ledger: LedgerId, firsts: &[Vec<u8>], blocks: u
         *now += 100;
         let parents = if own == last { vec![own] } else { vec![own, last] };
         let header = Header { ledger, author: key(number).node(), height: height + 1, timestamp: at(*now), parents };
-        let block = VerifiedBlock::sign(header, vec![Entry::new(Kind::DATA, [n as u8; 16], vec![7; 120])], &key(number));
+        let block =
+            VerifiedBlock::sign(header, vec![Entry::new(Kind::DATA, [n as u8; 16], vec![7; 120])], &key(number));
         last = block.hash();
         lanes[index] = (number, height + 1, last);
         batch.push(block.bytes().to_vec());

@@ -453,7 +453,8 @@ impl Ledger {
     /// Records a freeze and its proof. The lowest height of a lane stays, and that its author was removed.
     pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, proof: &Proof) -> Result<(), S::Error> {
         let (lane, height) = proof.lane();
-        let none = Freeze { height: u64::MAX, since: Timestamp::MAX, recorded: false, removal: false, told: Timestamp::MAX };
+        let none =
+            Freeze { height: u64::MAX, since: Timestamp::MAX, recorded: false, removal: false, told: Timestamp::MAX };
         let mut freeze = self.frozen.get(&lane).copied().unwrap_or(none);
         if height < freeze.height {
             (freeze.height, freeze.recorded) = (height, false);

@@ -320,7 +320,11 @@ impl World {
         let marked = self.group.is_some();
         let payload = |random: &mut Random, large: bool| {
             let len = if large && random.per_mille(200) { random.between(1000, 60_000) } else { random.between(2, 60) };
-            if marked { secrets::plaintext(len as usize) } else { alloc::vec![b'0' + random.below(10) as u8; len as usize] }
+            if marked {
+                secrets::plaintext(len as usize)
+            } else {
+                alloc::vec![b'0' + random.below(10) as u8; len as usize]
+            }
         };
         let payloads = (0..entries).map(|_| payload(&mut self.random, self.plan.large && entries < 4)).collect();
         self.write(number, payloads);

@@ -105,7 +105,8 @@ fn main() -> ExitCode {
             None => println!("mutant.{name} FAIL seeds={tried} seconds={seconds:.1} reached={reached} lives: {what}"),
         }
     }
-    let sound = seeds.into_iter().filter(|(_, seeds)| *seeds > 0).all(|(network, seeds)| baseline(&options, network, seeds));
+    let sound =
+        seeds.into_iter().filter(|(_, seeds)| *seeds > 0).all(|(network, seeds)| baseline(&options, network, seeds));
     let all = killed == wanted.len();
     let (verdict, seconds) = (if all && sound { "pass" } else { "FAIL" }, began.elapsed().as_secs_f64());
     println!("mutants {verdict} killed={killed} of={} seconds={seconds:.1}", wanted.len());

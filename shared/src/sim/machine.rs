@@ -309,7 +309,8 @@ impl World {
             let slot = self.connections[connection].slot;
             // Whoever was told that it does not belong does not come back at once.
             let away = self.machines[number].turned_away || self.machines[number].stranger;
-            let wait = if away { self.random.between(SECOND, if self.healed { 2 * SECOND } else { 8 * SECOND }) } else { 0 };
+            let wait =
+                if away { self.random.between(SECOND, if self.healed { 2 * SECOND } else { 8 * SECOND }) } else { 0 };
             self.dial_failed(number, slot, wait);
         }
     }

@@ -34,9 +34,9 @@ fn joined(blocks: &[Block], frozen: &Freezes, index: &BTreeMap<BlockHash, usize>
         let Some(invite) = index.get(&join.invite).copied() else { continue };
         let Some(Control::Invite(terms)) = control(invite) else { continue };
         let Some(inviter) = index.get(&terms.join).copied() else { continue };
-        let earlier = all.iter().filter(|(first, other)| {
-            other.invite == invite && !at_or_above(&blocks[**first].header().author, 1)
-        });
+        let earlier = all
+            .iter()
+            .filter(|(first, other)| other.invite == invite && !at_or_above(&blocks[**first].header().author, 1));
         let header = blocks[invite].header();
         let needs = earlier.count() >= terms.uses as usize
             || at_or_above(&terms.key, 1)
@@ -132,7 +132,9 @@ pub(super) fn void(blocks: &[Block], frozen: &Freezes) -> Vec<BlockHash> {
         let next: BTreeSet<usize> = counts
             .iter()
             .copied()
-            .filter(|i| (!zone.contains(i) || vouched.contains(i)) && parents(*i).all(|parent| counts.contains(&parent)))
+            .filter(|i| {
+                (!zone.contains(i) || vouched.contains(i)) && parents(*i).all(|parent| counts.contains(&parent))
+            })
             .collect();
         if next == counts {
             break;

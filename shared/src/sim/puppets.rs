@@ -79,8 +79,7 @@ impl World {
 
     /// Now and then one without a say, who will be refused.
     fn pick_steward(&mut self, lanes: &[Lane]) -> Option<Lane> {
-        let has_say =
-            |lane: &&Lane| self.standing(&lane.key.node()).is_some_and(|(role, _)| role <= Role::Admin);
+        let has_say = |lane: &&Lane| self.standing(&lane.key.node()).is_some_and(|(role, _)| role <= Role::Admin);
         let stewards: Vec<Lane> = lanes.iter().filter(has_say).cloned().collect();
         let among = if self.random.per_mille(100) { lanes } else { &stewards };
         self.random.pick(among).cloned()
@@ -198,13 +197,13 @@ impl World {
 
     /// Hands out a key of its own, though nobody asked it: it has no say, or was removed.
     fn give_false_keys(&mut self, lanes: &[Lane]) -> Vec<VerifiedBlock> {
-        let has_none = |lane: &&Lane| {
-            self.standing(&lane.key.node()).is_none_or(|(role, removed)| removed || role > Role::Admin)
-        };
+        let has_none =
+            |lane: &&Lane| self.standing(&lane.key.node()).is_none_or(|(role, removed)| removed || role > Role::Admin);
         let without: Vec<Lane> = lanes.iter().filter(has_none).cloned().collect();
         let Some(lane) = self.random.pick(&without).cloned() else { return Vec::new() };
         self.report.deed("false_keys");
-        let to: BTreeSet<NodeId> = self.liars.all().filter(|known| known.height == 1).map(|known| known.author).collect();
+        let to: BTreeSet<NodeId> =
+            self.liars.all().filter(|known| known.height == 1).map(|known| known.author).collect();
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes()));
         if let Some(group) = &mut self.group {
             group.held.entry(lane.key.node()).or_default().insert(key.id(), key.clone());
