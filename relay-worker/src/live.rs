@@ -250,6 +250,7 @@ impl Live {
                 Effect::Appended { .. }
                 | Effect::Imported { .. }
                 | Effect::Granted { .. }
+                | Effect::MembersChanged { .. }
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
                 | Effect::Succeeded { .. }

@@ -123,6 +123,10 @@ impl Kind {
     pub const REMOVE: Kind = Kind(7);
     /// Hands the key of an epoch to members (see [`crate::seal`]).
     pub const REKEY: Kind = Kind(8);
+    /// What its author wants to be called (see [`crate::names`]).
+    pub const NICKNAME: Kind = Kind(9);
+    /// What the ledger is called.
+    pub const LEDGER_NAME: Kind = Kind(10);
 
     /// The kind's name, if it has one.
     pub fn name(self) -> Option<&'static str> {
@@ -136,6 +140,8 @@ impl Kind {
             Self::JOIN => Some("join"),
             Self::REMOVE => Some("remove"),
             Self::REKEY => Some("rekey"),
+            Self::NICKNAME => Some("nickname"),
+            Self::LEDGER_NAME => Some("ledger_name"),
             _ => None,
         }
     }
@@ -409,7 +415,7 @@ pub fn open_ledger(name: &str) -> LedgerId {
     LedgerId::of_all(*Block::open_genesis(name).hash().as_bytes())
 }
 
-type EncodeResult = Result<(), minicbor::encode::Error<Infallible>>;
+pub(crate) type EncodeResult = Result<(), minicbor::encode::Error<Infallible>>;
 
 /// Encoding into memory cannot fail; the loop says so to the compiler.
 pub(crate) fn infallible(result: EncodeResult) {

@@ -1,6 +1,6 @@
 //! What goes into a replica and what comes out: the closed lists of [`Input`] and [`Effect`].
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use thiserror::Error;
@@ -10,6 +10,7 @@ use crate::{
     evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
     members::{self, MemberError, Removal},
+    names::NameError,
     time::Timestamp,
 };
 
@@ -43,7 +44,8 @@ pub enum Input {
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
     },
-    /// Somebody of this node wants to change who belongs to a members' ledger. Answered by [`Effect::Granted`].
+    /// Somebody of this node wants to change who belongs to a ledger, or what they are called. Answered by
+    /// [`Effect::Granted`].
     Control {
         /// Comes back in the answer.
         token: u64,
@@ -92,7 +94,7 @@ pub enum Input {
     Wake,
 }
 
-/// A change of who belongs to a members' ledger.
+/// A change of who belongs to a members' ledger, of what they are called, or of the key that they share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Begin the ledger; its id follows from the founder, which is this node, and from this salt.
@@ -121,6 +123,18 @@ pub enum Wish {
         /// Its block.
         invite: BlockHash,
     },
+    /// Call this node so, in an open ledger too.
+    Nickname {
+        /// See [`crate::names`].
+        name: String,
+    },
+    /// Call the ledger so.
+    LedgerName {
+        /// See [`crate::names`].
+        name: String,
+    },
+    /// Seal what is written from now on with a new key.
+    Rekey,
 }
 
 /// Why a wish was not granted. Nothing was written.
@@ -148,6 +162,26 @@ pub enum WishError {
     /// It was so already.
     #[error("that was done before")]
     Done,
+    /// An open ledger keeps its name.
+    #[error("this ledger is open: its id follows from its name, so it keeps that")]
+    OpenName,
+    /// The key of an invite, of a member or of a frozen lane.
+    #[error("key {0} is in use in this ledger: an invite needs a fresh one, because what closes one invite closes all of its key")]
+    UsedKey(NodeId),
+    /// Epoch keys enough.
+    #[error("{len} keys of this ledger are here, a new one without need is made up to {limit}")]
+    Epochs {
+        /// Keys that are here.
+        len: usize,
+        /// With so many no further epoch begins on demand.
+        limit: usize,
+    },
+    /// The text is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// This node writes nothing here.
+    #[error(transparent)]
+    Barred(#[from] AppendError),
     /// The rules do not allow it.
     #[error(transparent)]
     Rule(#[from] MemberError),
@@ -224,6 +258,14 @@ pub enum Effect {
     ForkDetected(Arc<Evidence>),
     /// A member was removed, or an invite closed. The lane is frozen there.
     Removed(Arc<Removal>),
+    /// Somebody came in, was removed or got another name, or this node got a key or may write what it could not. At most once
+    /// in a turn, after what caused it.
+    MembersChanged {
+        /// Whether this node writes here, once its own lane is here and nothing is under repair.
+        writes: bool,
+        /// Whether this node got an epoch key, so that entries which were closed before may open now.
+        keys: bool,
+    },
     /// This node's own lane is forked, and it goes on with its successor's key: note the new node, then put the successor's
     /// key in the place of the old one. All links are closed and are to be dialled again. Comes again at each start until
     /// that is done.

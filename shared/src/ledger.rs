@@ -1,6 +1,7 @@
 //! One ledger's lanes, tips, freezes and totals: what a replica keeps in memory, bounded by the number of authors.
 
 mod checkpoint;
+mod latest;
 
 use alloc::{
     boxed::Box,
@@ -13,6 +14,8 @@ use alloc::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub(crate) use self::latest::At;
+use self::latest::Latest;
 use crate::{
     block::{Block, VerifiedBlock},
     freeze::Freezes,
@@ -82,6 +85,7 @@ pub(crate) struct Ledger {
     tips: BTreeMap<BlockHash, Summary>,
     frozen: BTreeMap<NodeId, Freeze>,
     members: Members,
+    latest: Latest,
     last: Option<OrderKey>,
     last_seq: u64,
     totals: Totals,
@@ -96,6 +100,7 @@ impl Ledger {
             tips: BTreeMap::new(),
             frozen: BTreeMap::new(),
             members: Members::default(),
+            latest: Latest::default(),
             last: None,
             last_seq: 0,
             totals: Totals::default(),
@@ -140,6 +145,7 @@ impl Ledger {
     pub(crate) fn rebuild<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
         self.lanes.clear();
         self.tips.clear();
+        self.latest = Latest::default();
         self.last = None;
         self.totals = Totals::default();
         self.frozen.values_mut().for_each(|freeze| freeze.recorded = false);
@@ -155,7 +161,7 @@ impl Ledger {
                 if self.last.is_some_and(|last| record.summary.key() <= last) {
                     return Err(ReplicaError::Damaged(record.summary.hash));
                 }
-                self.note(&record.summary, &block.header().parents, record.bytes.len());
+                self.note(&record.summary, &block);
                 // The list of frozen lanes may be among what was lost.
                 for proof in proofs.carried(&block) {
                     let (lane, height) = proof.lane();
@@ -226,12 +232,11 @@ impl Ledger {
             }
             for record in &page {
                 let (summary, block) = (&record.summary, checked(record)?);
-                let parents = &block.header().parents;
                 // Exchanged pages give the rows in another order, or hide some: a tip that is none would stay.
-                if summary.seq <= self.last_seq || !self.follows_own(store, summary, parents)? {
+                if summary.seq <= self.last_seq || !self.follows_own(store, summary, &block.header().parents)? {
                     return Err(ReplicaError::Damaged(summary.hash));
                 }
-                self.note(summary, parents, record.bytes.len());
+                self.note(summary, &block);
             }
         }
     }
@@ -247,7 +252,8 @@ impl Ledger {
     }
 
     /// What a new block changes in memory.
-    fn note(&mut self, summary: &Summary, parents: &[BlockHash], bytes: usize) {
+    fn note(&mut self, summary: &Summary, block: &Block) {
+        let parents = &block.header().parents;
         for parent in parents {
             self.tips.remove(parent);
         }
@@ -261,8 +267,9 @@ impl Ledger {
         self.last_seq = self.last_seq.max(summary.seq);
         self.totals.blocks += 1;
         self.totals.entries += u64::from(summary.entries);
-        self.totals.bytes += bytes as u64;
+        self.totals.bytes += block.bytes().len() as u64;
         self.unsaved += 1 + u64::from(summary.entries) / 16;
+        self.latest.note(block, |key| self.frozen.contains_key(key));
     }
 
     /// What can be done with a block that is not in the ledger.
@@ -393,7 +400,7 @@ impl Ledger {
         let last = self.last.filter(|_| late && mutant!(ArrivalOrder));
         let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
-        self.note(&summary, &header.parents, block.bytes().len());
+        self.note(&summary, block);
         newcomer.into_iter().for_each(|member| self.members.insert(*member));
         for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
             self.note_carrier(store, *record, header.timestamp)?;

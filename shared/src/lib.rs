@@ -18,6 +18,7 @@ pub mod key;
 pub mod ledger;
 pub mod limits;
 pub mod members;
+pub mod names;
 pub mod order;
 mod park;
 mod proofs;

@@ -67,6 +67,14 @@ pub const TOKEN_CHARS: usize = 4096;
 pub const EPOCHS: usize = 16_384;
 /// Previous keys that one rekey hands on: as many as a block has parents.
 pub const PREVIOUS_EPOCHS: usize = 16;
+/// Epoch keys that a node holds when it begins no further epoch just because somebody wants one: the rest is for removals.
+pub const REKEYS: usize = EPOCHS - AUTHORS;
+/// Bytes of the name of a member or of a ledger.
+pub const NAME_BYTES: usize = 64;
+/// Bytes of the JSON string of a name, each of whose characters may be written as `\u0061`.
+pub const NAME_JSON_BYTES: usize = 6 * NAME_BYTES + 2;
+/// Invites that a replica can list; of more the oldest are left out, those first that are closed.
+pub const INVITES: usize = 1024;
 /// Replica links of one relay object or hub.
 pub const LINKS: usize = 5_000;
 /// Faults (frames that do not parse) that a text client may make before it is closed.
@@ -175,6 +183,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("epoch keys of one ledger", EPOCHS as u64, "keys"),
     ("invite token", TOKEN_CHARS as u64, "characters"),
     ("relays in an invite token", TOKEN_RELAYS as u64, "relays"),
+    ("name of a member or a ledger", NAME_BYTES as u64, "bytes"),
+    ("invites in the list", INVITES as u64, "invites"),
     ("links per hub", LINKS as u64, "links"),
     ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
     ("ids of a text client", TEXT_IDS as u64, "ids"),

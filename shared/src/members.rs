@@ -15,13 +15,13 @@
 mod list;
 mod removal;
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub(crate) use self::list::{By, Member, Members, Newcomer};
+pub(crate) use self::list::{By, Member, Members, Newcomer, is_closed};
 pub use self::removal::{Removal, RemovalError};
 use crate::{
     block::{Block, Entry, Header, Kind, VerifiedBlock, infallible},
@@ -51,6 +51,16 @@ pub enum Role {
 impl Role {
     fn from_number(number: u64) -> Option<Self> {
         [Self::Owner, Self::Admin, Self::Member, Self::Reader].into_iter().find(|role| *role as u64 == number)
+    }
+
+    /// Its name: `owner`, `admin`, `member` or `reader`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Reader => "reader",
+        }
     }
 
     fn may_invite(self, role: Role) -> bool {
@@ -189,6 +199,29 @@ pub struct MemberStatus {
     pub by: Option<NodeId>,
     /// Its lane is frozen, because it was removed or forked it: blocks up to this height count without more ado.
     pub stays: Option<u64>,
+    /// What it wants to be called, where that can be read here.
+    pub name: Option<String>,
+}
+
+/// An invite, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteStatus {
+    /// Its block.
+    pub block: BlockHash,
+    /// Public half of its key.
+    pub key: NodeId,
+    /// Who invites.
+    pub by: NodeId,
+    /// What a newcomer may do.
+    pub role: Role,
+    /// How many may come in by it.
+    pub uses: u32,
+    /// How many have.
+    pub used: u32,
+    /// Joins are earlier than this; [`Timestamp::MAX`]: at any time.
+    pub expires: Timestamp,
+    /// Nobody comes in by it any more, whatever the time: it was closed or is used up, or whoever wrote it was removed before.
+    pub closed: bool,
 }
 
 /// Removes a member, or closes an invite.

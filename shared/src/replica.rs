@@ -10,7 +10,10 @@ mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
 mod inspect;
+mod invites;
 mod mending;
+mod names;
+mod news;
 mod own;
 mod serve;
 
@@ -23,7 +26,7 @@ use alloc::{
 
 use thiserror::Error;
 
-use self::{epochs::Epochs, own::Own};
+use self::{epochs::Epochs, news::News, own::Own};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId},
@@ -215,6 +218,7 @@ pub struct Replica<S: Store> {
     repaired: bool,
     own: Own,
     epochs: Epochs,
+    news: News,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -257,6 +261,7 @@ impl<S: Store> Replica<S> {
             repaired: false,
             own: Own::default(),
             epochs: Epochs::default(),
+            news: News::default(),
             now,
         };
         replica.load_keys()?;
@@ -273,6 +278,7 @@ impl<S: Store> Replica<S> {
             replica.restore_link(*id, state, effects);
             replica.request_repairs(*id);
         }
+        replica.note_writes();
         Ok(replica)
     }
 
@@ -331,6 +337,7 @@ impl<S: Store> Replica<S> {
             });
             effects.push(Effect::OrderChanged { from });
         }
+        self.tell_news(effects);
         self.serve_links(effects)?;
         if mutant!(CommitBeforeSeal) {
             return Ok(());
@@ -589,6 +596,7 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
         let records = self.proofs.recorded(&block);
+        self.news.members |= newcomer.is_some() || names::has_name(&block);
         if let Some(by) = newcomer.as_ref().and_then(|member| member.by) {
             self.epochs.stale = true;
             if by.inviter == self.me {

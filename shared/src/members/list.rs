@@ -86,6 +86,11 @@ impl Members {
         self.joins.values()
     }
 
+    /// Whether a member gives keys out and says what the ledger is called: an owner or an admin.
+    pub(crate) fn is_steward(&self, node: &NodeId) -> bool {
+        self.of(node).any(|member| member.role <= Role::Admin)
+    }
+
     /// The joins by an invite, in ledger order.
     pub(crate) fn by(&self, invite: &BlockHash) -> impl Iterator<Item = &OrderKey> {
         self.uses.get(invite).into_iter().flatten()
@@ -95,13 +100,20 @@ impl Members {
     /// order: then its join counts only with a voucher, as a block of a frozen lane does.
     pub(crate) fn needs_voucher(&self, member: &Member, frozen: &Freezes) -> bool {
         let Some(by) = member.by else { return false };
-        let in_zone = |node: &NodeId, height: u64| frozen.get(node).is_some_and(|frozen| *frozen <= height);
         let uses = by.uses as usize;
-        let counts = |other: &Member| !in_zone(&other.node, 1);
-        let before = |key: &&OrderKey| **key < member.key && self.get(&key.hash).is_none_or(counts);
-        in_zone(&by.key, 1)
-            || in_zone(&by.inviter, by.height)
+        let before = |key: &&OrderKey| **key < member.key && self.takes_place(key, frozen);
+        is_closed(&by.key, (&by.inviter, by.height), frozen)
             || self.by(&by.invite).filter(before).take(uses).count() == uses
+    }
+
+    /// How many came in by an invite.
+    pub(crate) fn used(&self, invite: &BlockHash, frozen: &Freezes) -> usize {
+        self.by(invite).filter(|key| self.takes_place(key, frozen)).count()
+    }
+
+    /// Whether a join by an invite leaves one fewer to come in by it.
+    fn takes_place(&self, join: &OrderKey, frozen: &Freezes) -> bool {
+        self.get(&join.hash).is_none_or(|member| !in_zone(&member.node, 1, frozen))
     }
 
     /// The blocks on which each beginning of a lane rests: joins and invites, up to the founder's first block.
@@ -250,4 +262,13 @@ impl Members {
         }
         if allowed { Ok(None) } else { Err(MemberError::NotAllowed) }
     }
+}
+
+fn in_zone(lane: &NodeId, height: u64, frozen: &Freezes) -> bool {
+    frozen.get(lane).is_some_and(|frozen| *frozen <= height)
+}
+
+/// Whether an invite with this key was closed, or its block, with this author and height, is of a frozen lane's zone.
+pub(crate) fn is_closed(key: &NodeId, (by, height): (&NodeId, u64), frozen: &Freezes) -> bool {
+    in_zone(key, 1, frozen) || in_zone(by, height, frozen)
 }

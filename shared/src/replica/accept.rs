@@ -335,6 +335,7 @@ impl<S: Store> Replica<S> {
         }
         self.make_void(&void)?;
         self.pool.freeze(lane, height);
+        self.news.members |= self.config.ledger.has_members();
         // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
         self.vouchers |= self.pool.len() > 0;
         match proof {
@@ -421,6 +422,7 @@ impl<S: Store> Replica<S> {
         }
         self.recent.clear();
         self.own.unrecorded = true;
+        self.news.members = true;
         self.ledger.remove(&mut self.store, void)
     }
 

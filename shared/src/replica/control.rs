@@ -8,14 +8,15 @@ use crate::{
     effect::{AppendError, Effect, Wish, WishError},
     id::BlockHash,
     ledger::{stored, stored_evidence},
-    members::{Genesis, Invite, Member, MemberStatus, Newcomer, Remove},
+    limits::REKEYS,
+    members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove},
     proofs::Proof,
     replica::ReplicaError,
     store::Store,
 };
 
 /// The store failed; or the wish breaks a rule.
-type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
+pub(super) type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
@@ -25,14 +26,9 @@ impl<S: Store> Replica<S> {
     }
 
     fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
-        if !self.config.ledger.has_members() {
-            return Ok(Err(WishError::Open));
-        }
-        if !self.config.writes || self.own.waits || self.is_mending() {
-            return Ok(Err(WishError::NotYet));
-        }
-        if self.ledger.frozen_at(&self.me).is_some() {
-            return Ok(Err(WishError::Stranger));
+        let is_name = matches!(wish, Wish::Nickname { .. } | Wish::LedgerName { .. });
+        if let Some(error) = self.bars_control().filter(|_| !is_name) {
+            return Ok(Err(error));
         }
         let (kind, payload) = match wish {
             Wish::Found { salt } => {
@@ -43,6 +39,9 @@ impl<S: Store> Replica<S> {
             }
             Wish::Invite { key, role, uses, expires } => {
                 let Some(join) = self.own_join() else { return Ok(Err(WishError::Stranger)) };
+                if self.is_used_key(&key) {
+                    return Ok(Err(WishError::UsedKey(key)));
+                }
                 (Kind::INVITE, Invite { join, key, role, uses, expires }.encode())
             }
             Wish::Remove { member } => {
@@ -61,6 +60,9 @@ impl<S: Store> Replica<S> {
                 let Some(Invite { key, .. }) = invite_entry else { return Ok(Err(WishError::NoInvite(invite))) };
                 return self.remove(Remove { join, member: key, rests: invite, height: 0 }, effects);
             }
+            Wish::Nickname { name } => return self.say_name(Kind::NICKNAME, &name, effects),
+            Wish::LedgerName { name } => return self.say_name(Kind::LEDGER_NAME, &name, effects),
+            Wish::Rekey => return self.rekey(effects),
         };
         let entry = Entry::new(kind, self.random.bytes16(), payload);
         let (block, previous) = self.sign(alloc::vec![entry])?;
@@ -73,6 +75,33 @@ impl<S: Store> Replica<S> {
         self.epochs.stale |= newcomer.is_some();
         self.add(block, newcomer, previous, None, effects)?;
         Ok(Ok(hash))
+    }
+
+    /// Why this node changes nothing about who belongs.
+    fn bars_control(&self) -> Option<WishError> {
+        if !self.config.ledger.has_members() {
+            return Some(WishError::Open);
+        }
+        if !self.config.writes || self.own.waits || self.is_mending() {
+            return Some(WishError::NotYet);
+        }
+        self.ledger.frozen_at(&self.me).is_some().then_some(WishError::Stranger)
+    }
+
+    /// Begins an epoch because somebody wants it.
+    fn rekey(&mut self, effects: &mut Vec<Effect>) -> Granted<S> {
+        if let Some(error) = self.barred()? {
+            return Ok(Err(error.into()));
+        }
+        if !self.ledger.members().is_steward(&self.me) {
+            return Ok(Err(MemberError::NotAllowed.into()));
+        }
+        let len = self.keys().len();
+        if len >= REKEYS {
+            return Ok(Err(WishError::Epochs { len, limit: REKEYS }));
+        }
+        let readers = self.readers();
+        Ok(self.begin_epoch(&readers, effects)?.ok_or(WishError::NotYet))
     }
 
     /// Signs a removal. It is in force at once.
@@ -97,21 +126,26 @@ impl<S: Store> Replica<S> {
         Ok(Ok(hash))
     }
 
-    /// Everybody who came in and counts, those who were removed included. Empty in an open ledger.
-    pub fn members(&self) -> Vec<MemberStatus> {
-        let members = self.ledger.members();
-        let status = |member: &Member| MemberStatus {
-            node: member.node,
-            role: member.role,
-            joined: member.key.timestamp,
-            by: member.by.map(|by| by.inviter),
-            stays: self.ledger.frozen_at(&member.node).map(|height| height.saturating_sub(1)),
+    /// Everybody who came in and counts, those who were removed included. Empty in an open ledger. Reads a block for each name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn members(&self) -> Result<Vec<MemberStatus>, ReplicaError<S::Error>> {
+        let status = |member: &Member| {
+            Ok(MemberStatus {
+                node: member.node,
+                role: member.role,
+                joined: member.key.timestamp,
+                by: member.by.map(|by| by.inviter),
+                stays: self.ledger.frozen_at(&member.node).map(|height| height.saturating_sub(1)),
+                name: self.nickname(&member.node)?,
+            })
         };
-        members.all().map(status).collect()
+        self.ledger.members().all().map(status).collect()
     }
 
     /// This node's first block.
-    fn own_join(&self) -> Option<BlockHash> {
+    pub(super) fn own_join(&self) -> Option<BlockHash> {
         self.ledger.members().of(&self.me).next().map(|member| member.key.hash)
     }
 

@@ -94,6 +94,7 @@ impl<S: Store> Replica<S> {
             return Ok(forget_checkpoint(&mut self.store, self.ledger.last_seq())?);
         }
         self.ledger.rebuild(&mut self.store)?;
+        self.news.members = true;
         let ready = self.links.iter().filter(|(_, link)| link.peer().is_some() && !link.listing);
         let links: Vec<LinkId> = ready.map(|(id, _)| *id).collect();
         for id in links {
