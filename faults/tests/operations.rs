@@ -109,7 +109,7 @@ fn foreign() -> Vec<Vec<u8>> {
 /// Every entry of the store, as the node shows it.
 fn stored(directory: &Path) -> Seen {
     let reader = DataDir::new(directory).reader().unwrap();
-    let entries = shared::view::after(&reader, None, 10_000).unwrap();
+    let entries = shared::view::after(&reader, None, 10_000, &shared::Keyring::default()).unwrap();
     entries.into_iter().map(|entry| (entry.id, entry.hash)).collect()
 }
 

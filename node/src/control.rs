@@ -22,7 +22,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use shared::{
-    AppendError,
+    AppendError, Keyring,
     effect::ImportReport,
     limits,
     view::{self, Cursor},
@@ -303,7 +303,7 @@ impl Follower {
         let page = self
             .control
             .host
-            .view(move |store| view::arrived(store, cursor, FOLLOW_ENTRIES, limits::PAGE_BYTES))
+            .view(move |store| view::arrived(store, cursor, FOLLOW_ENTRIES, limits::PAGE_BYTES, &Keyring::default()))
             .await?;
         let Ok((entries, reached)) = page else { return Err(Stopped.into()) };
         self.seq = reached.seq;

@@ -22,7 +22,7 @@ use hyper_util::{
 use serde::Serialize;
 use serde_json::json;
 use shared::{
-    limits,
+    Keyring, limits,
     view::{self, EntryView},
 };
 use socketioxide::{SocketIo, socket::Sid};
@@ -345,7 +345,7 @@ async fn status(State(node): State<Node>) -> Result<Response, HttpError> {
         newest: Vec<EntryView>,
     }
     let status = node.status().await?;
-    let newest = node.host.view(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES)).await?.map_err(|error| {
+    let newest = node.host.view(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES, &Keyring::default())).await?.map_err(|error| {
         tracing::error!("{error}");
         HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
     })?;

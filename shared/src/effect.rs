@@ -165,8 +165,8 @@ pub enum WishError {
     /// An open ledger keeps its name.
     #[error("this ledger is open: its id follows from its name, so it keeps that")]
     OpenName,
-    /// The key of an invite, of a member or of a frozen lane.
-    #[error("key {0} is in use in this ledger: an invite needs a fresh one, because what closes one invite closes all of its key")]
+    /// The key is, or was, that of an invite, of a member or of a frozen lane.
+    #[error("key {0} is of an invite or a node of this ledger already, an invite needs a fresh one")]
     UsedKey(NodeId),
     /// Epoch keys enough.
     #[error("{len} keys of this ledger are here, a new one without need is made up to {limit}")]

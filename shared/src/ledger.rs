@@ -21,7 +21,7 @@ use crate::{
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
-    members::{Control, Member, MemberError, Members, Newcomer, Removal},
+    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed},
     order::OrderKey,
     proofs::{Proof, Proofs},
     replica::{OpenError, ReplicaError, Totals},
@@ -269,7 +269,7 @@ impl Ledger {
         self.totals.entries += u64::from(summary.entries);
         self.totals.bytes += block.bytes().len() as u64;
         self.unsaved += 1 + u64::from(summary.entries) / 16;
-        self.latest.note(block, |key| self.frozen.contains_key(key));
+        self.latest.note(block, |invite| self.frozen.contains_key(&closed(invite)));
     }
 
     /// What can be done with a block that is not in the ledger.

@@ -10,7 +10,12 @@
 //!
 //! `join`, `invite` and `rests` name blocks by their hashes. A control entry stands alone in its block. A removal freezes the
 //! member's lane above `height`, the height that stays; with the key of an invite for the member it closes that invite, and
-//! `rests` is the invite's block. Both are freezes as a fork makes them (see `freeze`), with a proof of their own.
+//! `rests` is the invite's block. Both are freezes as a fork makes them (see `freeze`), with a proof of their own. What is
+//! frozen of an invite is not the lane of its key, which whoever invites says and which may be that of any node, but
+//!
+//! ```text
+//! closed = SHA-256("cairn/closed/1" ‖ the invite's block)        in the place of a lane, from height 1 on
+//! ```
 
 mod list;
 mod removal;
@@ -34,6 +39,7 @@ use crate::{
 const VERSION: u64 = 1;
 const LABEL_GENESIS: &[u8] = b"cairn/genesis/1";
 const LABEL_JOIN: &[u8] = b"cairn/join/1";
+const LABEL_CLOSED: &[u8] = b"cairn/closed/1";
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,9 +244,12 @@ pub struct Remove {
 }
 
 impl Remove {
-    /// The lane that it freezes, and the height from which on it is frozen.
+    /// The lane that it freezes, or what stands for the invite that it closes, and the height from which on it is frozen.
     pub fn freeze(&self) -> (NodeId, u64) {
-        (self.member, self.height.saturating_add(1))
+        match self.height {
+            0 => (closed(&self.rests), 1),
+            height => (self.member, height.saturating_add(1)),
+        }
     }
 
     /// Canonical CBOR.
@@ -343,6 +352,12 @@ pub enum MemberError {
     /// Members between this one and the founder.
     #[error("more than {INVITE_DEPTH} members stand between a newcomer and the founder")]
     TooDeep,
+}
+
+/// What stands for an invite among the lanes that are frozen: no node has this id, and no other invite.
+pub(crate) fn closed(invite: &BlockHash) -> NodeId {
+    let digest = Sha256::new().chain_update(LABEL_CLOSED).chain_update(invite.as_bytes());
+    NodeId::from_bytes(digest.finalize().into())
 }
 
 fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {

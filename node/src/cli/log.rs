@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use shared::{
+    Keyring,
     limits::{LEDGER_ENTRIES, PAGE_BYTES},
     view::{self, Cursor, EntryView},
 };
@@ -44,7 +45,7 @@ impl Log {
         check_ledger(settings)?;
         let reader = settings.data.reader()?;
         let (seq, newest) = reader.snapshot(|reader| {
-            let newest = if self.limit == 0 { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES) };
+            let newest = if self.limit == 0 { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES, &Keyring::default()) };
             reader.last_seq().map(|seq| (seq, newest))
         })??;
         let mut out = io::stdout().lock();
@@ -86,7 +87,7 @@ impl Log {
         let node = reader.node()?.unwrap_or(shared::NodeId::from_bytes([0; 32]));
         loop {
             let cursor = Cursor { node, seq, entries: u32::MAX };
-            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES)?;
+            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES, &Keyring::default())?;
             if entries.is_empty() {
                 return Ok(seq);
             }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, Config, Effect, EntryId, Input, LedgerId, LinkId, NodeId, Replica, ReplicaError, Role,
+    AppendError, BlockHash, Config, Effect, EntryId, Input, Keyring, LedgerId, LinkId, NodeId, Replica, ReplicaError, Role,
     Timestamp, VerifiedBlock, effect::Added, effect::ImportReport, limits, view,
 };
 use tokio::{
@@ -361,7 +361,7 @@ impl Turns {
                     info!("{author} removed {lane}: what it writes from height {height} on does not count");
                 }
                 // Nobody of this node asks for it.
-                Effect::Granted { .. } => {}
+                Effect::Granted { .. } | Effect::MembersChanged { .. } => {}
                 // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
@@ -447,7 +447,7 @@ fn now() -> Timestamp {
 
 fn entries_json(added: &Added) -> Vec<EntryJson> {
     let block: &VerifiedBlock = &added.block;
-    let views = view::views(block, &added.previous);
+    let views = view::views(block, &added.previous, &Keyring::default());
     views.iter().enumerate().map(|(index, view)| entry_json(block.entry_id(index), view)).collect()
 }
 
@@ -497,6 +497,7 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
         Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
         Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
+        Effect::MembersChanged { writes, keys } => format!("members changed, writes: {writes}, new keys: {keys}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),
         Effect::Progress { link, done, total } => format!("link {}: {done} of {total} blocks", link.0),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::{
-    EntryId,
+    EntryId, Keyring,
     limits::{CLIENT_PAGE_BYTES, CLIENT_PAGE_ENTRIES, LEDGER_BYTES},
     view::{self, Cursor, EntryView, ViewError},
 };
@@ -20,8 +20,8 @@ type Viewed<T> = Result<T, ViewError<StoreError>>;
 pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, ClientError> {
     read(host, move |store| {
         let entries = match &page {
-            Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES)?,
-            Page::After(after, limit) => view::after(store, after.as_ref(), *limit)?,
+            Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES, &Keyring::default())?,
+            Page::After(after, limit) => view::after(store, after.as_ref(), *limit, &Keyring::default())?,
         };
         Ok(json(&entries))
     })
@@ -30,13 +30,13 @@ pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, Cli
 
 /// One entry.
 pub(super) async fn entry(host: &Host, id: EntryId) -> Result<Box<RawValue>, ClientError> {
-    read(host, move |store| Ok(json(&view::entry(store, &id)?))).await?
+    read(host, move |store| Ok(json(&view::entry(store, &id, &Keyring::default())?))).await?
 }
 
 /// Some entries that arrived behind a place, each by itself, and the place behind them. None: there is nothing.
 pub(super) async fn arrived(host: &Host, from: Cursor) -> Result<(Vec<Box<RawValue>>, Cursor), ClientError> {
     let (entries, reached) = read(host, move |store| {
-        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES)?;
+        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES, &Keyring::default())?;
         Ok((entries.iter().map(json::<EntryView>).collect::<Result<Vec<_>, _>>(), reached))
     })
     .await?;

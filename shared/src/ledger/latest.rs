@@ -41,7 +41,7 @@ impl Latest {
     }
 
     /// Takes in a block of the ledger. Where there are too many invites, those go first that are closed, and then the oldest.
-    pub(super) fn note(&mut self, block: &Block, is_closed: impl Fn(&NodeId) -> bool) {
+    pub(super) fn note(&mut self, block: &Block, is_closed: impl Fn(&BlockHash) -> bool) {
         let (ledger, author) = (block.header().ledger, block.header().author);
         for (index, entry) in block.entries().iter().enumerate().filter(|(_, entry)| names::is_name(&ledger, entry)) {
             let at = At { key: block.key(), index: index as u32 };
@@ -54,7 +54,7 @@ impl Latest {
         {
             self.invites.insert(block.key(), invite.key);
             if self.invites.len() > INVITES {
-                self.invites.retain(|_, key| !is_closed(key));
+                self.invites.retain(|place, _| !is_closed(&place.hash));
             }
             if self.invites.len() > INVITES {
                 self.invites.pop_first();

@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Control, Invite, Join, MemberError, Remove, Role, join_message};
+use super::{Control, Invite, Join, MemberError, Remove, Role, closed, join_message};
 use crate::{
     block::Block,
     freeze::Freezes,
@@ -102,7 +102,7 @@ impl Members {
         let Some(by) = member.by else { return false };
         let uses = by.uses as usize;
         let before = |key: &&OrderKey| **key < member.key && self.takes_place(key, frozen);
-        is_closed(&by.key, (&by.inviter, by.height), frozen)
+        is_closed(&by.invite, (&by.inviter, by.height), frozen)
             || self.by(&by.invite).filter(before).take(uses).count() == uses
     }
 
@@ -268,7 +268,7 @@ fn in_zone(lane: &NodeId, height: u64, frozen: &Freezes) -> bool {
     frozen.get(lane).is_some_and(|frozen| *frozen <= height)
 }
 
-/// Whether an invite with this key was closed, or its block, with this author and height, is of a frozen lane's zone.
-pub(crate) fn is_closed(key: &NodeId, (by, height): (&NodeId, u64), frozen: &Freezes) -> bool {
-    in_zone(key, 1, frozen) || in_zone(by, height, frozen)
+/// Whether an invite was closed, or its block, with this author and height, is of a frozen lane's zone.
+pub(crate) fn is_closed(invite: &BlockHash, (by, height): (&NodeId, u64), frozen: &Freezes) -> bool {
+    in_zone(&closed(invite), 1, frozen) || in_zone(by, height, frozen)
 }

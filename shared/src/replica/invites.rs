@@ -62,7 +62,7 @@ impl<S: Store> Replica<S> {
             let Some((block, Invite { key, role, uses, expires, .. })) = self.invite(&place.hash)? else { continue };
             let (by, height) = (block.header().author, block.header().height);
             let used = members.used(&place.hash, &frozen);
-            let closed = is_closed(&key, (&by, height), &frozen) || used >= uses as usize;
+            let closed = is_closed(&place.hash, (&by, height), &frozen) || used >= uses as usize;
             list.push(InviteStatus { block: place.hash, key, by, role, uses, used: used as u32, expires, closed });
         }
         Ok(list)

@@ -1,7 +1,7 @@
 //! What parses bytes and text from outside.
 
 use shared::{
-    Block, BlockHash, EntryId, Evidence, LedgerId, NodeId, Timestamp,
+    Block, BlockHash, EntryId, Evidence, Keyring, LedgerId, NodeId, Timestamp,
     view::{self, Cursor, EntryView},
     wire::{Envelope, decode_frame},
 };
@@ -30,7 +30,7 @@ pub(super) fn block(bytes: &[u8]) {
     assert_eq!((stripped.hash(), stripped.signature()), (block.hash(), block.signature()));
     assert_eq!(Block::decode(stripped.bytes()).as_ref(), Ok(&stripped));
     assert_eq!(block.first_erased().is_none(), block.entries().iter().all(|entry| entry.payload().is_some()));
-    for view in view::views(&block, &BlockHash::from_bytes([0; 32])) {
+    for view in view::views(&block, &BlockHash::from_bytes([0; 32]), &Keyring::default()) {
         let line = view::to_line(&view).expect("a view is JSON");
         assert!(!line.contains('\n'));
         let again: EntryView = serde_json::from_str(&line).expect("a view reads back");
