@@ -240,7 +240,10 @@ impl Live {
                 }
                 Effect::Removed(removal) => {
                     let (lane, height) = removal.lane();
-                    console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short());
+                    match removal.closes() {
+                        Some(invite) => console_log!("invite {invite} was closed"),
+                        None => console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short()),
+                    }
                 }
                 Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),

@@ -358,7 +358,10 @@ impl Turns {
                 }
                 Effect::Removed(removal) => {
                     let ((lane, height), author) = (removal.lane(), removal.author());
-                    info!("{author} removed {lane}: what it writes from height {height} on does not count");
+                    match removal.closes() {
+                        Some(invite) => info!("{author} closed invite {invite}: nobody comes in by it any more"),
+                        None => info!("{author} removed {lane}: what it writes from height {height} on does not count"),
+                    }
                 }
                 // Nobody of this node asks for it.
                 Effect::Granted { .. } | Effect::MembersChanged { .. } => {}
