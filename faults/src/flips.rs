@@ -8,8 +8,8 @@ use node::{
     store::{SqliteReader, SqliteStore},
 };
 use shared::{
-    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Key, Keyring, Kind, LinkId, MemoryStore, NodeId, OrderKey, Page,
-    ReadStore, Record, Replica, Role, Store, Timestamp, VerifiedBlock,
+    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Key, Keyring, Kind, LinkId, MemoryStore, NodeId,
+    OrderKey, Page, ReadStore, Record, Replica, Role, Store, Timestamp, VerifiedBlock,
     block::open_ledger,
     ledger::stored_evidence,
     view::{self, Cursor},
@@ -238,7 +238,10 @@ impl Truth {
         }
         for seq in (0..self.records.len() as u64 + 3).step_by(11) {
             let cursor = Cursor { node: id(ME), seq, entries: u32::MAX };
-            add(format!("arrived {seq}"), shown(view::arrived(&reader, cursor, 30, shared::limits::PAGE_BYTES, &Keyring::default())));
+            add(
+                format!("arrived {seq}"),
+                shown(view::arrived(&reader, cursor, 30, shared::limits::PAGE_BYTES, &Keyring::default())),
+            );
         }
         add("rows".into(), all(reader.arrived(0, ALL)));
         for author in 0..6 {

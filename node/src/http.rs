@@ -345,10 +345,14 @@ async fn status(State(node): State<Node>) -> Result<Response, HttpError> {
         newest: Vec<EntryView>,
     }
     let status = node.status().await?;
-    let newest = node.host.view(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES, &Keyring::default())).await?.map_err(|error| {
-        tracing::error!("{error}");
-        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
-    })?;
+    let newest = node
+        .host
+        .view(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES, &Keyring::default()))
+        .await?
+        .map_err(|error| {
+            tracing::error!("{error}");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
+        })?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(Answer { status, newest })).into_response())
 }
 

@@ -129,7 +129,9 @@ mod tests {
     fn what_is_no_json_string_of_a_name_is_no_name() {
         let long = format!("\"{}\"", "x".repeat(65));
         let padded = format!("{}\"a\"", " ".repeat(NAME_JSON_BYTES));
-        for payload in ["", "a", "1", "null", "[\"a\"]", "\"\"", "\"a", "\"a\"b", "\"a\\n\"", "\"\\ud800\"", &long, &padded] {
+        for payload in
+            ["", "a", "1", "null", "[\"a\"]", "\"\"", "\"a", "\"a\"b", "\"a\\n\"", "\"\\ud800\"", &long, &padded]
+        {
             assert_eq!(decode(payload.as_bytes()), None, "{payload}");
         }
         assert_eq!(decode(b"\"\xff\""), None);

@@ -272,12 +272,8 @@ fn in_an_open_ledger_everybody_has_a_nickname() {
     // Everybody sees that these are no names.
     for (height, text) in [(3, &b"\"\""[..]), (4, b"\"a\\n\""), (5, b"12345"), (6, b"\"\xff\"")] {
         let before = last(&net, 2, 1);
-        let header = shared::Header {
-            height,
-            timestamp: before.end(),
-            parents: vec![before.hash()],
-            ..before.header().clone()
-        };
+        let header =
+            shared::Header { height, timestamp: before.end(), parents: vec![before.hash()], ..before.header().clone() };
         let entry = shared::Entry::new(Kind::NICKNAME, [7; 16], text.to_vec());
         net.inject(2, &VerifiedBlock::sign(header, vec![entry], &key(1)));
     }
@@ -324,9 +320,13 @@ fn views_open_what_is_sealed_and_say_what_stays_closed() {
     net.append(1, "hello");
     nickname(&mut net, 1, "Bo").unwrap();
     ledger_name(&mut net, 0, "the choir").unwrap();
-    net.turn(0, vec![shared::Input::Append { token: 0, payloads: vec![b"not JSON".to_vec(), b"\xff".to_vec(), vec![]] }]);
+    net.turn(
+        0,
+        vec![shared::Input::Append { token: 0, payloads: vec![b"not JSON".to_vec(), b"\xff".to_vec(), vec![]] }],
+    );
     net.settle();
-    let own: Vec<_> = shown(&net, 0, "data").iter().map(|view| (data(view), view.payload_hex.clone(), view.sealed)).collect();
+    let own: Vec<_> =
+        shown(&net, 0, "data").iter().map(|view| (data(view), view.payload_hex.clone(), view.sealed)).collect();
     // What an author sealed is shown as it would be in an open ledger.
     let expected = [
         (json!("hello"), None, false),
@@ -385,7 +385,10 @@ fn what_was_sealed_after_a_removal_stays_closed_to_the_removed() {
     let (store, old) = (net.replica(0).store(), net.replica(1).keys());
     let mut views = view::after(store, None, usize::MAX, old).unwrap();
     views.retain(|view| view.kind == "data");
-    assert_eq!(views.iter().map(|view| (data(view), view.sealed)).collect::<Vec<_>>(), [(json!("before"), false), (Value::Null, true)]);
+    assert_eq!(
+        views.iter().map(|view| (data(view), view.sealed)).collect::<Vec<_>>(),
+        [(json!("before"), false), (Value::Null, true)]
+    );
 }
 
 #[test]
@@ -399,7 +402,8 @@ fn control_entries_say_what_they_do() {
     wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
     net.settle();
     let of = |kind| shown(&net, HUB, kind).iter().map(data).collect::<Vec<_>>();
-    let invites: Vec<String> = net.replica(0).invites().unwrap().iter().map(|invite| invite.block.to_string()).collect();
+    let invites: Vec<String> =
+        net.replica(0).invites().unwrap().iter().map(|invite| invite.block.to_string()).collect();
     assert_eq!(of("genesis"), [json!({ "founder": node_id(1).to_string() })]);
     let text = expires.to_string();
     assert_eq!(

@@ -45,7 +45,11 @@ impl Log {
         check_ledger(settings)?;
         let reader = settings.data.reader()?;
         let (seq, newest) = reader.snapshot(|reader| {
-            let newest = if self.limit == 0 { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES, &Keyring::default()) };
+            let newest = if self.limit == 0 {
+                Ok(Vec::new())
+            } else {
+                view::newest(reader, self.limit, NEWEST_BYTES, &Keyring::default())
+            };
             reader.last_seq().map(|seq| (seq, newest))
         })??;
         let mut out = io::stdout().lock();

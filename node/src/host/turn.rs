@@ -11,8 +11,8 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, Config, Effect, EntryId, Input, Keyring, LedgerId, LinkId, NodeId, Replica, ReplicaError, Role,
-    Timestamp, VerifiedBlock, effect::Added, effect::ImportReport, limits, view,
+    AppendError, BlockHash, Config, Effect, EntryId, Input, Keyring, LedgerId, LinkId, NodeId, Replica, ReplicaError,
+    Role, Timestamp, VerifiedBlock, effect::Added, effect::ImportReport, limits, view,
 };
 use tokio::{
     runtime,

@@ -36,7 +36,8 @@ pub(super) async fn entry(host: &Host, id: EntryId) -> Result<Box<RawValue>, Cli
 /// Some entries that arrived behind a place, each by itself, and the place behind them. None: there is nothing.
 pub(super) async fn arrived(host: &Host, from: Cursor) -> Result<(Vec<Box<RawValue>>, Cursor), ClientError> {
     let (entries, reached) = read(host, move |store| {
-        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES, &Keyring::default())?;
+        let (entries, reached) =
+            view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES, &Keyring::default())?;
         Ok((entries.iter().map(json::<EntryView>).collect::<Result<Vec<_>, _>>(), reached))
     })
     .await?;

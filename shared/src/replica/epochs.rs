@@ -123,7 +123,10 @@ impl<S: Store> Replica<S> {
 
     /// Takes the keys out of a block that was added.
     pub(super) fn take_keys(&mut self, block: &Block) -> Turn<S> {
-        if !self.config.writes || !self.config.ledger.has_members() || !self.ledger.members().is_steward(&block.header().author) {
+        if !self.config.writes
+            || !self.config.ledger.has_members()
+            || !self.ledger.members().is_steward(&block.header().author)
+        {
             return Ok(());
         }
         let (rekeys, before): (Vec<Rekey>, usize) = (rekeys(block).collect(), self.epochs.keys.len());

@@ -81,9 +81,6 @@ impl<S: Store> Replica<S> {
     pub(super) fn is_used_key(&self, key: &NodeId) -> bool {
         let came_in_by = || self.ledger.members().all().any(|member| member.by.is_some_and(|by| by.key == *key));
         let is_invited_by = || self.ledger.invites().values().any(|other| other == key);
-        self.ledger.lanes().contains_key(key)
-            || self.ledger.frozen_at(key).is_some()
-            || is_invited_by()
-            || came_in_by()
+        self.ledger.lanes().contains_key(key) || self.ledger.frozen_at(key).is_some() || is_invited_by() || came_in_by()
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use shared::{
-    BlockHash, Effect, EntryId, Input, Keyring, LinkId, MemoryStore, OrderKey, ReadStore, Replica, Role, Store, Summary,
+    BlockHash, Effect, EntryId, Input, Keyring, LinkId, MemoryStore, OrderKey, ReadStore, Replica, Role, Store,
+    Summary,
     limits::PAGE_BYTES,
     view::{self, Cursor},
 };
