@@ -12,7 +12,7 @@ use faults::disk::{self, Failure};
 use node::{
     cli,
     data::DataDir,
-    host::{Event, Host, HostConfig},
+    host::{Event, Host},
     salvage::examine,
     store::SqliteStore,
 };
@@ -52,8 +52,7 @@ fn script(directory: &Path, foreign: &[Vec<u8>], seen: &mut Seen) -> Ended {
         Ok(opened) => opened,
         Err(error) => return failed(error.into()),
     };
-    let config = HostConfig { ledger: opened.ledger, name: opened.name, key: opened.key };
-    let (host, mut thread) = match Host::start(opened.store, config) {
+    let (host, mut thread) = match Host::start(opened) {
         Ok(started) => started,
         Err(error) => return failed(error.into()),
     };

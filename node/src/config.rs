@@ -90,6 +90,12 @@ pub enum ConfigError {
 pub struct RelayUrl(String);
 
 impl RelayUrl {
+    /// The page that a browser gets there.
+    pub fn page(&self) -> String {
+        let page = self.0.strip_prefix("ws").unwrap_or(&self.0);
+        format!("http{page}/")
+    }
+
     /// The address of a ledger's room.
     pub fn room(&self, ledger: &LedgerId) -> String {
         format!("{}/ledger/{ledger}", self.0)
@@ -297,7 +303,8 @@ fn parse<T: FromStr>(texts: Option<Vec<String>>, wrong: fn(String) -> ConfigErro
     texts.unwrap_or_default().iter().map(|text| text.parse().map_err(|_| wrong(excerpt(text)))).collect()
 }
 
-fn check_name(name: String) -> Result<String, ConfigError> {
+/// Checks the name of an open ledger.
+pub(crate) fn check_name(name: String) -> Result<String, ConfigError> {
     if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
         return Err(ConfigError::Ledger(excerpt(&name)));
     }

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RelayUrl;
+
 pub mod relay;
 
 /// How the link to a relay is.
@@ -52,4 +54,16 @@ impl RelayBoard {
     pub fn snapshot(&self) -> Vec<RelayStatus> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The relays that were given, and those that came with the ledger, each once.
+pub fn relays(given: &[RelayUrl], own: &[String]) -> Vec<RelayUrl> {
+    let mut relays = given.to_vec();
+    // What is no address any more is not worth the others.
+    for relay in own.iter().filter_map(|relay| relay.parse().ok()) {
+        if !relays.contains(&relay) {
+            relays.push(relay);
+        }
+    }
+    relays
 }

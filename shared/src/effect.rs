@@ -187,6 +187,26 @@ pub enum WishError {
     Rule(#[from] MemberError),
 }
 
+impl WishError {
+    /// The stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Open | Self::OpenName => "open_ledger",
+            Self::NotYet => "not_yet",
+            Self::Begun => "begun",
+            Self::Stranger => "not_a_member",
+            Self::Unknown(_) => "unknown_member",
+            Self::NoInvite(_) => "unknown_invite",
+            Self::Done => "done",
+            Self::UsedKey(_) => "used_key",
+            Self::Epochs { .. } => "too_many_keys",
+            Self::Name(_) => "wrong_name",
+            Self::Barred(error) => error.code(),
+            Self::Rule(_) => "not_allowed",
+        }
+    }
+}
+
 /// Something to do, once the turn is durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {

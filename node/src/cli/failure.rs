@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use shared::{AppendError, BlockHash, view::ViewError};
+use shared::{AppendError, BlockHash, effect::WishError, view::ViewError};
 use thiserror::Error;
 use tokio::task::JoinError;
 
@@ -11,7 +11,8 @@ use crate::{
     config::ConfigError,
     control::client::ControlError,
     data::DataError,
-    host::{HostError, Stopped},
+    host::{HostError, InviteError, Stopped},
+    ledgers::LedgerError,
     store::StoreError,
     token::TokenError,
 };
@@ -20,10 +21,10 @@ use crate::{
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   `verify` found something wrong that it did not or could not repair, or the ledger refused what was given
+  1   `verify` found something wrong that it did not or could not repair, or the ledger, or the group, refused what was given
   2   the command line, the environment or the configuration file is wrong
   65  a file or the store is damaged (`verify --repair` mends it), of another ledger, or of a newer version
-  66  there is no ledger, or no client token, in the data directory
+  66  there is no ledger, not this one, or no client token, in the data directory
   69  the node that serves the data directory does not answer
   70  a bug
   71  the address to listen on cannot be had
@@ -75,6 +76,21 @@ pub enum Failure {
     /// The ledger refuses an entry.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// What somebody wants of a group cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// The ledger does not allow it.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// There is no invite.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// A link is no invite.
+    #[error(transparent)]
+    Link(#[from] shared::TokenError),
+    /// A ledger is not served.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A file of blocks is wrong.
     #[error(transparent)]
     File(#[from] FileError),
@@ -126,8 +142,13 @@ impl Failure {
     /// The exit code; `cairn --help` lists them.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Verify(_) | Self::Append(_) => 1,
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Verify(_) | Self::Append(_) | Self::Refused(_) | Self::Wish(_) => 1,
+            Self::Usage(_) | Self::Config(_) | Self::Link(_) => 2,
+            Self::Invite(InviteError::Random(_)) => 74,
+            Self::Invite(_) => 1,
+            Self::Ledger(LedgerError::Data(error)) => data_code(error),
+            Self::Ledger(LedgerError::Host(error)) => host_code(error),
+            Self::Ledger(LedgerError::Bug { .. }) => 70,
             Self::Listen { .. } => 71,
             Self::Input { .. } | Self::Block { .. } | Self::View(ViewError::Damaged { .. }) => 65,
             Self::View(ViewError::Unknown(_)) => 1,
@@ -148,7 +169,9 @@ impl Failure {
 fn data_code(error: &DataError) -> u8 {
     match error {
         DataError::InUse { .. } => 73,
-        DataError::Nothing { .. } => 66,
+        DataError::Nothing { .. } | DataError::NoSuchLedger { .. } => 66,
+        DataError::Ambiguous { .. } => 2,
+        DataError::Exists(_) | DataError::Full => 1,
         DataError::Io { .. } => 74,
         DataError::Store(error) => store_code(error),
         DataError::Key(_) | DataError::KeyWithoutStore { .. } => 77,

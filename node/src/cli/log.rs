@@ -13,7 +13,10 @@ use shared::{
     view::{self, Cursor, EntryView},
 };
 
-use super::{Failure, access::check_ledger};
+use super::{
+    Failure,
+    access::{keys, ledger_dir},
+};
 use crate::{
     config::Settings,
     control::{ControlFile, client::ControlClient},
@@ -42,14 +45,11 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        check_ledger(settings)?;
-        let reader = settings.data.reader()?;
+        let reader = settings.data.reader_of(&ledger_dir(settings)?)?;
+        let keys = keys(&reader, settings)?;
         let (seq, newest) = reader.snapshot(|reader| {
-            let newest = if self.limit == 0 {
-                Ok(Vec::new())
-            } else {
-                view::newest(reader, self.limit, NEWEST_BYTES, &Keyring::default())
-            };
+            let none = self.limit == 0;
+            let newest = if none { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES, &keys) };
             reader.last_seq().map(|seq| (seq, newest))
         })??;
         let mut out = io::stdout().lock();
@@ -57,7 +57,7 @@ impl Log {
         if !self.follow {
             return Ok(());
         }
-        self.follow(settings, &reader, seq, &mut out)
+        self.follow(settings, &reader, &keys, seq, &mut out)
     }
 
     /// Follows in arrival order, the only one in which nothing can come before what was printed already.
@@ -65,15 +65,17 @@ impl Log {
         &self,
         settings: &Settings,
         reader: &SqliteReader,
+        keys: &Keyring,
         mut seq: u64,
         out: &mut impl Write,
     ) -> Result<(), Failure> {
+        let ledger = reader.ledger()?.id().to_string();
         loop {
             if let Ok(Some(file)) = ControlFile::load(&settings.data.control()) {
-                seq = self.follow_node(&ControlClient::new(file), seq, out)?;
+                seq = self.follow_node(&ControlClient::new(file).of(ledger.clone()), seq, out)?;
             }
             // There is no node, or there is none any more: the store says what was missed.
-            seq = self.follow_store(reader, seq, out)?;
+            seq = self.follow_store(reader, keys, seq, out)?;
             sleep(LOOK_EVERY);
         }
     }
@@ -87,11 +89,17 @@ impl Log {
         Ok(seq)
     }
 
-    fn follow_store(&self, reader: &SqliteReader, mut seq: u64, out: &mut impl Write) -> Result<u64, Failure> {
+    fn follow_store(
+        &self,
+        reader: &SqliteReader,
+        keys: &Keyring,
+        mut seq: u64,
+        out: &mut impl Write,
+    ) -> Result<u64, Failure> {
         let node = reader.node()?.unwrap_or(shared::NodeId::from_bytes([0; 32]));
         loop {
             let cursor = Cursor { node, seq, entries: u32::MAX };
-            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES, &Keyring::default())?;
+            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES, keys)?;
             if entries.is_empty() {
                 return Ok(seq);
             }

@@ -21,14 +21,15 @@ use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, access::Access, progress::bar, token};
+use super::{Failure, access::Access, ledger_line, progress::bar, token};
 use crate::{
     admission::Admission,
     config::Settings,
     control::{self, ControlFile, Token},
-    data::{DataError, LockedDir, Opened},
-    host::{Event, Host, HostConfig, HostThread},
-    http, link,
+    data::{DataError, LockedDir},
+    host::{Event, Host, Status},
+    http,
+    ledgers::Keeper,
     token::TokenError,
 };
 
@@ -85,37 +86,34 @@ async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
     let failed = |error| Failure::Listen { address: settings.listen, error };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut opened = locked.open(settings.ledger.as_deref())?;
-    opened.renew_spare()?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let Opened { store, key, name, ledger } = opened;
-    let dials = u32::try_from(settings.relays.len()).unwrap_or(u32::MAX);
-    let (host, thread) = Host::start_dialling(store, HostConfig { ledger, name, key }, dials)?;
+    let keeper = Keeper::open(locked, settings.ledger.as_deref(), &settings.relays, beside)?;
+    let ledgers = keeper.ledgers().clone();
     let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
     let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let token = Token::generate()?;
-    let (stop, stopped) = watch::channel(false);
-    let routes = control::router(host.clone(), token.clone(), stopped.clone());
+    let routes = control::router(ledgers.clone(), token.clone(), keeper.stopped());
     let routes = routes.merge(control::renewal(admission.clone(), token.clone()));
     let control_path = locked.dir().control();
     let unwritable = Failure::io("control.json cannot be written");
     ControlFile::new(address, token).save(&control_path).map_err(&unwritable)?;
-    banner(settings, &host, address, shown.as_deref()).map_err(Failure::io("standard output cannot be written"))?;
+    let status = ledgers.default_host().status().await?;
+    banner(settings, &status, address, shown.as_deref()).map_err(Failure::io("standard output cannot be written"))?;
 
-    let mut tasks = JoinSet::new();
-    for relay in &settings.relays {
-        tasks.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
-    }
-    tasks.spawn(show_progress(host.events(), stopped.clone()));
-    let mut over = stop.subscribe();
+    let mut over = keeper.stopped();
     let over = async move {
         // Fails only when nobody can stop the node any more, and then it is over as well.
         _ = over.wait_for(|stop| *stop).await;
     };
-    let http = tokio::spawn(http::serve_admitting(admission, listener, host.clone(), routes, over));
-    let served = until_the_end(http, &host, thread, signal, stop, tasks).await;
+    let http = tokio::spawn(http::serve_admitting(admission, listener, ledgers, routes, over));
+    let served = until_the_end(http, keeper, locked, signal).await;
     ControlFile::remove(&control_path).map_err(unwritable)?;
     served
+}
+
+/// What runs for each ledger besides its links.
+fn beside(host: Host, stopped: watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+    tasks.spawn(show_progress(host.events(), stopped));
 }
 
 /// What clients have to show, if anything, and what a person should read of it.
@@ -149,33 +147,30 @@ fn client_token(
 /// Serves until a signal comes or something fails, then ends everything in order: clients, links, turns.
 async fn until_the_end(
     mut http: JoinHandle<io::Result<()>>,
-    host: &Host,
-    mut thread: HostThread,
+    mut keeper: Keeper,
+    locked: &LockedDir,
     signal: impl Future<Output = &'static str>,
-    stop: watch::Sender<bool>,
-    mut tasks: JoinSet<()>,
 ) -> Result<(), Failure> {
     tokio::select! {
         name = signal => info!("{name}: stopping"),
-        result = thread.ended() => {
+        failed = keeper.keep(locked) => {
             // Nothing may be said any more, not even goodbye.
-            result?;
-            return Ok(());
+            let Err(error) = failed;
+            return Err(error.into());
         }
         result = &mut http => return Err(http_ended(result)),
-        Some(Err(error)) = tasks.join_next() => return Err(Failure::Bug { what: "a link", error }),
     }
-    stop.send_replace(true);
-    if timeout(GRACE, &mut http).await.is_err() {
+    // Links send their close frames and end by themselves, while clients do.
+    let links = timeout(GRACE, keeper.close_links());
+    let (clients, links) = tokio::join!(timeout(GRACE, &mut http), links);
+    if clients.is_err() {
         warn!("clients did not leave within {} s", GRACE.as_secs());
         http.abort();
     }
-    // Links send their close frames and end by themselves.
-    if timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+    if links.is_err() {
         warn!("links did not close within {} s", GRACE.as_secs());
     }
-    host.stop();
-    thread.ended().await?;
+    keeper.end().await?;
     info!("stopped");
     Ok(())
 }
@@ -189,19 +184,19 @@ fn http_ended(result: Result<io::Result<()>, tokio::task::JoinError>) -> Failure
     }
 }
 
-fn banner(settings: &Settings, host: &Host, address: SocketAddr, token: Option<&str>) -> io::Result<()> {
+fn banner(settings: &Settings, status: &Status, address: SocketAddr, token: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let data = settings.data.path().display();
     writeln!(out, "Cairn {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  node    {}", host.node())?;
-    writeln!(out, "  ledger  {} ({})", host.ledger_name(), host.ledger())?;
-    writeln!(out, "  data    {}", settings.data.path().display())?;
-    for relay in &settings.relays {
-        writeln!(out, "  relay   {relay}")?;
+    writeln!(out, "  node    {}", status.node)?;
+    writeln!(out, "  ledger  {}", ledger_line(status))?;
+    writeln!(out, "  data    {data}")?;
+    for relay in &status.relays {
+        writeln!(out, "  relay   {}", relay.url)?;
     }
-    if settings.relays.is_empty() {
+    if status.relays.is_empty() {
         writeln!(out, "  relay   none: --relay wss://… links this node to others")?;
     }
-    let data = settings.data.path().display();
     writeln!(out, "  try     cairn --data {data} append \"hello\"    and    cairn --data {data} log --follow")?;
     if let Some(token) = token {
         writeln!(out, "  token   {token}")?;

@@ -4,11 +4,10 @@ use futures_util::future::join_all;
 use shared::{BlockHash, Page, ReadStore, limits};
 
 use super::*;
-use crate::data::{DataDir, Opened};
+use crate::data::DataDir;
 
 fn start(dir: &DataDir) -> (Host, HostThread) {
-    let Opened { store, key, name, ledger } = dir.lock().unwrap().open(None).unwrap();
-    Host::start(store, HostConfig { ledger, name, key }).unwrap()
+    Host::start(dir.lock().unwrap().open(None).unwrap()).unwrap()
 }
 
 fn temporary() -> (tempfile::TempDir, DataDir) {

@@ -51,7 +51,7 @@ fn commands_that_need_a_ledger_make_none() {
         assert_eq!(ran.code(), 66, "{arguments:?}: {}", ran.stderr());
         assert!(ran.stderr().contains("there is no ledger in"), "{}", ran.stderr());
     }
-    assert!(!place.data().store().exists());
+    assert!(!place.data().first().store().exists());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn wrong_store_files_are_left_alone() {
     ];
     for (name, break_it, what) in cases {
         let place = filled();
-        let path = place.data().store();
+        let path = place.data().first().store();
         break_it(&path);
         let before = fs::read(&path).unwrap();
         for arguments in [&["append", "x"][..], &["serve", "--listen", "127.0.0.1:0"], &["status"]] {
@@ -143,7 +143,7 @@ fn verify_names_the_block_that_was_changed() {
     for (name, change, what) in cases {
         let place = filled();
         let sql = format!("UPDATE blocks SET {change} WHERE seq = 2");
-        let connection = Connection::open(place.data().store()).unwrap();
+        let connection = Connection::open(place.data().first().store()).unwrap();
         let hash: Vec<u8> =
             connection.query_row("SELECT hash FROM blocks WHERE seq = 2", [], |row| row.get(0)).unwrap();
         assert_eq!(connection.execute(&sql, []).unwrap(), 1);
@@ -161,7 +161,7 @@ fn verify_names_the_block_that_was_changed() {
 #[test]
 fn verify_sees_any_flipped_bit_in_the_file() {
     let place = filled();
-    let path = place.data().store();
+    let path = place.data().first().store();
     let good = fs::read(&path).unwrap();
     let blob = good.windows(8).position(|window| window == b"line 300").unwrap();
     let other = good.windows(8).rposition(|window| window == b"line 500").unwrap();
@@ -216,7 +216,7 @@ fn wrong_files_of_blocks_store_nothing() {
             assert_eq!(ran.code(), 65, "{name}: {}", ran.stderr());
             assert!(ran.stderr().contains(what), "{name}: {}", ran.stderr());
             assert_eq!(other.feed(&["import", "-"], bytes).code(), 65, "{name}");
-            assert_eq!(other.data().store().exists(), served, "{name}: something was made");
+            assert_eq!(other.data().first().store().exists(), served, "{name}: something was made");
         }
         assert_eq!(other.run(&["import", "nothing"]).code(), 74);
     }

@@ -171,12 +171,12 @@ fn secrets_are_for_their_owner() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let served = place.serve::<&str>(&[]);
-    for path in [place.data().key(), place.data().control()] {
+    for path in [place.data().first().key(), place.data().control()] {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
     }
     assert_eq!(fs::metadata(place.data().path()).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(served.terminate(), 0);
-    fs::set_permissions(place.data().key(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(place.data().first().key(), fs::Permissions::from_mode(0o644)).unwrap();
     let refused = place.run(&["append", "x"]);
     assert_eq!(refused.code(), 77);
     assert!(refused.stderr().contains("has mode 644, 600 is expected"), "{}", refused.stderr());
@@ -199,7 +199,7 @@ fn no_secret_is_ever_logged() {
     client.append(&["\"the payload\"".to_owned()]).unwrap();
     child.kill().unwrap();
     let log = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
-    let key = fs::read_to_string(place.data().key()).unwrap();
+    let key = fs::read_to_string(place.data().first().key()).unwrap();
     let key = key.split_whitespace().last().unwrap();
     assert!(log.contains("append 1: 1 entries of 13 bytes"), "{log}");
     for secret in [key, &token, "the payload"] {

@@ -160,7 +160,9 @@ impl Served {
     }
 
     pub(crate) fn client(&self) -> ControlClient {
-        ControlClient::new(ControlFile::load(&self.data.control()).unwrap().unwrap())
+        let client = ControlClient::new(ControlFile::load(&self.data.control()).unwrap().unwrap());
+        let ledger = client.ledgers().unwrap()[0].id.clone();
+        client.of(ledger)
     }
 
     /// `kill -9`, and no look back.

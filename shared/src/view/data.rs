@@ -1,6 +1,10 @@
 //! What the view of an entry shows of its payload.
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    string::{String, ToString},
+};
 
 use serde_json::{Value, json, value::RawValue};
 
