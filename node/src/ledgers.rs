@@ -16,7 +16,7 @@ use crate::{
     config::RelayUrl,
     data::{DataError, LedgerDir, LockedDir},
     host::{Host, HostError, HostThread, Start},
-    link::{self, RelayState},
+    link,
 };
 
 /// What a client sees of the choice.
@@ -199,10 +199,7 @@ impl Keeper {
         let dials = u32::try_from(relays.len()).unwrap_or(u32::MAX);
         let (host, thread) = Host::start_with(opened, Start { dials, ..Start::default() })?;
         self.threads.spawn(ended(thread));
-        for relay in relays {
-            host.relays().set(&relay.to_string(), RelayState::Dialling);
-            self.links.spawn(link::relay::run(host.clone(), relay, self.stop.subscribe()));
-        }
+        link::dial(&host, &relays, &self.stop.subscribe(), &mut self.links);
         (self.beside)(host.clone(), self.stop.subscribe(), &mut self.links);
         self.ledgers.add(host.clone());
         Ok(host)

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, task::JoinSet};
 
-use crate::config::RelayUrl;
+use crate::{config::RelayUrl, host::Host};
 
 pub mod relay;
 
@@ -66,4 +67,12 @@ pub fn relays(given: &[RelayUrl], own: &[String]) -> Vec<RelayUrl> {
         }
     }
     relays
+}
+
+/// Keeps a link to each of these relays until `stopped` says true.
+pub fn dial(host: &Host, relays: &[RelayUrl], stopped: &watch::Receiver<bool>, links: &mut JoinSet<()>) {
+    for relay in relays {
+        host.relays().set(&relay.to_string(), RelayState::Dialling);
+        links.spawn(relay::run(host.clone(), relay.clone(), stopped.clone()));
+    }
 }

@@ -101,6 +101,8 @@ pub const APPEND_ENTRIES: usize = 10_000;
 pub const TURN_ENTRIES: usize = 16_384;
 /// Bytes of payloads waiting for the end of a turn.
 pub const TURN_BYTES: usize = 8 * 1024 * 1024;
+/// Wishes of a node's owner waiting until it is known what the node has written; one more is refused.
+pub const WISHES: usize = 64;
 /// Socket.IO clients of one node.
 pub const CLIENTS: usize = 18_000;
 /// Bytes of one Socket.IO message. A larger one is answered with an error.

@@ -29,7 +29,7 @@ use thiserror::Error;
 use self::{epochs::Epochs, news::News, own::Own};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
-    effect::{Added, AppendError, Effect, Input, LinkId},
+    effect::{Added, AppendError, Effect, Input, LinkId, Wish},
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::Key,
     ledger::Ledger,
@@ -203,6 +203,7 @@ pub struct Replica<S: Store> {
     random: Random,
     recent: Recent,
     /// Appends that become blocks at the end of the turn.
+    wishes: Vec<(u64, Wish)>,
     waiting: Vec<(u64, Vec<Vec<u8>>)>,
     waiting_entries: usize,
     waiting_bytes: usize,
@@ -251,6 +252,7 @@ impl<S: Store> Replica<S> {
             links: BTreeMap::new(),
             timers: Timers::new(now),
             recent: Recent::default(),
+            wishes: Vec::new(),
             waiting: Vec::new(),
             waiting_entries: 0,
             waiting_bytes: 0,
@@ -321,6 +323,7 @@ impl<S: Store> Replica<S> {
         self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
+        self.grant_waiting(effects)?;
         self.close_used_up(effects)?;
         self.renew_epoch(effects)?;
         self.record_freezes(effects)?;
@@ -498,7 +501,7 @@ impl<S: Store> Replica<S> {
 
     /// Makes blocks of what waits: as few as the limits allow.
     fn seal(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        if self.own.waits && self.ledger.frozen_at(&self.me).is_none() {
+        if self.waits_for_own_lane() {
             return Ok(());
         }
         let waiting = core::mem::take(&mut self.waiting);

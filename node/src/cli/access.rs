@@ -165,9 +165,7 @@ fn run<T, F: Future<Output = Result<T, Failure>>>(
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
-        for relay in relays {
-            links.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
-        }
+        link::dial(&host, relays, &stopped, &mut links);
         let result = work(host.clone()).await;
         stop.send_replace(true);
         while links.join_next().await.is_some() {}

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     Failure,
+    access::ledger_dir,
     group::{find, members, wish},
     invite::println_all,
 };
@@ -29,14 +30,18 @@ impl Members {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let members = members(settings)?;
         let mut out = io::stdout().lock();
-        let print = if self.json { writeln!(out, "{}", json!(members)) } else { self.table(&mut out, &members) };
+        let print = match members[..] {
+            _ if self.json => writeln!(out, "{}", json!(members)),
+            [] if ledger_dir(settings)?.reader()?.ledger()?.name().is_some() => {
+                writeln!(out, "This ledger has no members: it is open to whoever knows its name.")
+            }
+            [] => writeln!(out, "This node is not in yet, and does not know who is."),
+            _ => self.table(&mut out, &members),
+        };
         print.map_err(Failure::io("the members cannot be printed"))
     }
 
     fn table(&self, out: &mut impl Write, members: &[MemberInfo]) -> io::Result<()> {
-        if members.is_empty() {
-            return writeln!(out, "This ledger has no members: it is open to whoever knows its name.");
-        }
         let shown: Vec<&MemberInfo> = members.iter().filter(|member| self.all || !member.removed).collect();
         let width = shown.iter().map(|member| called(member).chars().count()).max().unwrap_or(0).max(4);
         writeln!(out, "{:width$}  {:<7}  {:<16}  {:<DIGITS$}  INVITED BY", "NAME", "ROLE", "SINCE", "NODE")?;

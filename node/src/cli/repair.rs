@@ -147,9 +147,7 @@ fn fetch(locked: &LockedDir, dir: &LedgerDir, settings: &Settings, repaired: &mu
     let (fetched, status) = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
-        for relay in &relays {
-            links.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
-        }
+        link::dial(&host, &relays, &stopped, &mut links);
         let waited = wait(&host, wanted.len() as u64).await;
         stop.send_replace(true);
         while links.join_next().await.is_some() {}

@@ -8,7 +8,7 @@ use crate::{
     effect::{AppendError, Effect, Wish, WishError},
     id::BlockHash,
     ledger::{stored, stored_evidence},
-    limits::REKEYS,
+    limits::{REKEYS, WISHES},
     members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove},
     proofs::Proof,
     replica::ReplicaError,
@@ -20,9 +20,28 @@ pub(super) type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
+        if self.waits_for_own_lane() && self.wishes.len() < WISHES {
+            self.wishes.push((token, wish));
+            return Ok(());
+        }
         let result = self.grant(wish, effects)?;
         effects.push(Effect::Granted { token, result });
         Ok(())
+    }
+
+    /// Answers what was wished before it was known what this node has written.
+    pub(super) fn grant_waiting(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        if !self.waits_for_own_lane() {
+            for (token, wish) in core::mem::take(&mut self.wishes) {
+                self.handle_control(token, wish, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what this node is to write waits for a while: see `own`.
+    pub(super) fn waits_for_own_lane(&self) -> bool {
+        self.own.waits && self.ledger.frozen_at(&self.me).is_none()
     }
 
     fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
