@@ -144,7 +144,9 @@ fn a_newer_token_is_told_from_a_damaged_one() {
 fn the_description_shows_the_same_bytes() {
     let page = include_str!("../../docs/PROTOCOL.md");
     let (seal, names, token) = (seal_vectors(), names_vectors(), token_vectors());
-    for fields in [&names["nickname"]["bytes"], &seal["sealed"]["bytes"], &seal["rekey"]["bytes"], &token["token"]["bytes"]] {
+    for fields in
+        [&names["nickname"]["bytes"], &seal["sealed"]["bytes"], &seal["rekey"]["bytes"], &token["token"]["bytes"]]
+    {
         for field in fields.as_array().unwrap() {
             assert!(page.contains(text(&field[0])), "docs/PROTOCOL.md lacks {field}");
         }

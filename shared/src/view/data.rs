@@ -1,6 +1,10 @@
 //! What the view of an entry shows of its payload.
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    string::{String, ToString},
+};
 
 use serde_json::{Value, json, value::RawValue};
 
@@ -102,7 +106,7 @@ fn said(block: &Block, kind: Kind, payload: &[u8]) -> Said {
     }
 }
 
-fn shown(value: &impl alloc::string::ToString) -> String {
+fn shown(value: &impl ToString) -> String {
     value.to_string()
 }
 
