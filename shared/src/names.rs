@@ -19,7 +19,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::{
-    block::{Block, Entry, Kind},
+    block::{Block, Body, Entry, Kind},
     id::LedgerId,
     limits::{NAME_BYTES, NAME_JSON_BYTES},
     seal::{Keyring, Place, sealed_len},
@@ -73,8 +73,8 @@ pub(crate) fn decode(payload: &[u8]) -> Option<String> {
 /// Whether an entry counts as a name for whoever cannot open it. Of an erased one its length is known still.
 pub(crate) fn is_name(ledger: &LedgerId, entry: &Entry) -> bool {
     let len = match &entry.body {
-        crate::block::Body::Full { payload, .. } => payload.len(),
-        crate::block::Body::Erased { len, .. } => *len as usize,
+        Body::Full { payload, .. } => payload.len(),
+        Body::Erased { len, .. } => *len as usize,
     };
     let fits = |least: usize, most: usize| (least..=most).contains(&len);
     match entry.kind {

@@ -353,7 +353,7 @@ fn views_open_what_is_sealed_and_say_what_stays_closed() {
     assert_eq!(lines(&view::newest(store, usize::MAX, usize::MAX, keys).unwrap()), lines(&all));
     for view in &all {
         let entry = view::entry(store, &view.id.parse().unwrap(), keys).unwrap();
-        assert_eq!(lines(&[entry]), lines(&[view.clone()]));
+        assert_eq!(lines(&[entry]), lines(std::slice::from_ref(view)));
     }
     let start = Cursor { node: node_id(1), seq: 0, entries: 0 };
     let (mut arrived, _) = view::arrived(store, start, usize::MAX, usize::MAX, keys).unwrap();

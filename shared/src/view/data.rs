@@ -106,7 +106,7 @@ fn said(block: &Block, kind: Kind, payload: &[u8]) -> Said {
     }
 }
 
-fn shown(value: &impl alloc::string::ToString) -> String {
+fn shown(value: &impl ToString) -> String {
     value.to_string()
 }
 
