@@ -43,7 +43,7 @@ pub enum Input {
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
     },
-    /// Somebody of this node wants to change who belongs to a members' ledger. Answered by [`Effect::Granted`].
+    /// Somebody of this node wants to change who belongs to a members' ledger, or to erase. Answered by [`Effect::Granted`].
     Control {
         /// Comes back in the answer.
         token: u64,
@@ -92,7 +92,7 @@ pub enum Input {
     Wake,
 }
 
-/// A change of who belongs to a members' ledger.
+/// A change of who belongs to a members' ledger, or of what the ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Begin the ledger; its id follows from the founder, which is this node, and from this salt.
@@ -121,6 +121,11 @@ pub enum Wish {
         /// Its block.
         invite: BlockHash,
     },
+    /// Let everybody drop an entry's payload. In an open ledger too, for what this node wrote.
+    Erase {
+        /// Which entry.
+        entry: EntryId,
+    },
 }
 
 /// Why a wish was not granted. Nothing was written.
@@ -145,6 +150,15 @@ pub enum WishError {
     /// The block is no invite.
     #[error("block {0} is no invite of this ledger")]
     NoInvite(BlockHash),
+    /// No such entry.
+    #[error("no entry {0} in this ledger")]
+    NoEntry(EntryId),
+    /// This node's own lane is frozen.
+    #[error("this node's lane is frozen at height {height}: two blocks of that height carry its signature")]
+    Frozen {
+        /// The forked height.
+        height: u64,
+    },
     /// It was so already.
     #[error("that was done before")]
     Done,
@@ -215,7 +229,18 @@ pub enum Effect {
     },
     /// A block is in the ledger. Comes before the [`Effect::Appended`] that it answers.
     Added(Added),
-    /// Entries landed between older ones, or some are void now: read again what follows `from`.
+    /// The payload of an entry was erased, here and wherever the erase comes to; or the erase that is shown for it is another
+    /// one now.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When, by the erase's own word.
+        at: Timestamp,
+    },
+    /// Entries landed between older ones, some are void now, or a payload came that was withheld: read again what follows
+    /// `from`.
     OrderChanged {
         /// The last entry before the change; `None`: the ledger's beginning.
         from: Option<EntryId>,

@@ -86,6 +86,7 @@ pub(crate) struct Ledger {
     last_seq: u64,
     totals: Totals,
     unsaved: u64,
+    rebuilt: bool,
 }
 
 impl Ledger {
@@ -100,6 +101,7 @@ impl Ledger {
             last_seq: 0,
             totals: Totals::default(),
             unsaved: 0,
+            rebuilt: false,
         };
         match store.meta(META_LEDGER).map_err(OpenError::Store)? {
             None => store.set_meta(META_LEDGER, id.as_bytes()).map_err(OpenError::Store)?,
@@ -119,6 +121,7 @@ impl Ledger {
                 if ledger.last_seq > COUNT {
                     return Err(OpenError::Damaged("its last arrival number"));
                 }
+                ledger.rebuilt = true;
                 ledger.rebuild(store)
             }
             Err(_) => {
@@ -155,7 +158,7 @@ impl Ledger {
                 if self.last.is_some_and(|last| record.summary.key() <= last) {
                     return Err(ReplicaError::Damaged(record.summary.hash));
                 }
-                self.note(&record.summary, &block.header().parents, record.bytes.len());
+                self.note(&record.summary, &block);
                 // The list of frozen lanes may be among what was lost.
                 for proof in proofs.carried(&block) {
                     let (lane, height) = proof.lane();
@@ -231,7 +234,7 @@ impl Ledger {
                 if summary.seq <= self.last_seq || !self.follows_own(store, summary, parents)? {
                     return Err(ReplicaError::Damaged(summary.hash));
                 }
-                self.note(summary, parents, record.bytes.len());
+                self.note(summary, &block);
             }
         }
     }
@@ -247,7 +250,8 @@ impl Ledger {
     }
 
     /// What a new block changes in memory.
-    fn note(&mut self, summary: &Summary, parents: &[BlockHash], bytes: usize) {
+    fn note(&mut self, summary: &Summary, block: &Block) {
+        let parents = &block.header().parents;
         for parent in parents {
             self.tips.remove(parent);
         }
@@ -261,7 +265,7 @@ impl Ledger {
         self.last_seq = self.last_seq.max(summary.seq);
         self.totals.blocks += 1;
         self.totals.entries += u64::from(summary.entries);
-        self.totals.bytes += bytes as u64;
+        self.totals.bytes += block.full_len() as u64;
         self.unsaved += 1 + u64::from(summary.entries) / 16;
     }
 
@@ -280,13 +284,9 @@ impl Ledger {
                 None => missing.push(*hash),
             }
         }
-        if self.id.has_members()
-            && let Ok(Some(control)) = Control::of(block)
-        {
-            for hash in control.names() {
-                if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
-                    missing.push(hash);
-                }
+        for hash in Control::named(block) {
+            if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
+                missing.push(hash);
             }
         }
         if !missing.is_empty() {
@@ -314,14 +314,15 @@ impl Ledger {
         Ok(Standing::Ready { previous: self.latest(&parents), newcomer })
     }
 
-    /// The rules of who belongs, for a block all of whose parents are here. Returns the newcomer of a first block.
+    /// The rules of who belongs and who erases, for a block all of whose parents are here. Returns the newcomer of a first
+    /// block.
     pub(crate) fn check_member<E>(
         &self,
         members: &Members,
         block: &Block,
         named: impl Fn(&BlockHash) -> Result<Option<Block>, E>,
     ) -> Result<Newcomer, E> {
-        if self.id.has_members() { members.check(&self.id, block, named) } else { Ok(Ok(None)) }
+        members.check(&self.id, block, named)
     }
 
     /// The proof that a removal makes with what it rests on; `None` for a block that is none, or that breaks a rule.
@@ -393,7 +394,7 @@ impl Ledger {
         let last = self.last.filter(|_| late && mutant!(ArrivalOrder));
         let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
-        self.note(&summary, &header.parents, block.bytes().len());
+        self.note(&summary, block);
         newcomer.into_iter().for_each(|member| self.members.insert(*member));
         for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
             self.note_carrier(store, *record, header.timestamp)?;
@@ -446,6 +447,11 @@ impl Ledger {
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
         self.unsaved = 0;
         store.set_meta(META_CHECKPOINT, &self.encode_checkpoint())
+    }
+
+    /// Whether what is in memory was made anew at the start, after a repair.
+    pub(crate) fn was_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     pub(crate) fn unsaved(&self) -> bool {

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use crate::{
     block::{Block, BlockError, Entry, Header, Kind},
+    erase::{Erase, Erasures},
     evidence::Evidence,
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
     ledger::summarise,
@@ -31,7 +32,8 @@ pub struct EntryView {
     pub id: String,
     /// Block time + index, RFC 3339 with six digits.
     pub timestamp: String,
-    /// The payload, where it is JSON; for evidence and successions what they prove; otherwise `null`.
+    /// The payload, where it is JSON; for evidence and successions what they prove, for an erase what it erases; otherwise
+    /// `null`.
     pub data: Box<RawValue>,
     /// The entry before it in its block; for a first entry the latest parent in ledger order, or the genesis.
     pub previous_hash: String,
@@ -45,13 +47,30 @@ pub struct EntryView {
     pub height: u64,
     /// Index in its block.
     pub index: u32,
-    /// `data`, `evidence`, `voucher`, `succession`, or the number of a kind without a name.
+    /// `data`, `evidence`, `voucher`, `succession`, `erase`, or the number of a kind without a name.
     pub kind: String,
     /// Hashes of the block's parents.
     pub parents: Vec<String>,
     /// The payload in hexadecimal digits, where `data` does not say all of it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload_hex: Option<String>,
+    /// Who erased the payload, and when.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub erased: Option<ErasedView>,
+    /// The payload is missing, and nobody is known to have erased it.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub withheld: bool,
+}
+
+/// An erase as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErasedView {
+    /// Who erased.
+    pub by: String,
+    /// When, RFC 3339 with six digits.
+    pub at: String,
+    /// Id of the erase entry.
+    pub entry: String,
 }
 
 impl EntryView {
@@ -73,6 +92,8 @@ impl EntryView {
             kind: entry.kind.name().map_or_else(|| entry.kind.0.to_string(), ToOwned::to_owned),
             parents: header.parents.iter().map(ToString::to_string).collect(),
             payload_hex,
+            erased: None,
+            withheld: entry.payload().is_none(),
         }
     }
 }
@@ -99,6 +120,13 @@ fn data_view(header: &Header, entry: &Entry) -> (Box<RawValue>, Option<String>) 
             }
             _ => (null(), raw()),
         },
+        Kind::ERASE => match Erase::decode(payload) {
+            Some(erase) => {
+                let data = json!({ "entry": erase.entry.to_string() });
+                (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
+            }
+            None => (null(), raw()),
+        },
         _ => match core::str::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok()) {
             Some(data) => (data, None),
             None => (null(), raw()),
@@ -106,7 +134,8 @@ fn data_view(header: &Header, entry: &Entry) -> (Box<RawValue>, Option<String>) 
     }
 }
 
-/// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]).
+/// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]). Who erased a payload that is
+/// missing only a store can tell.
 pub fn views(block: &Block, previous: &BlockHash) -> Vec<EntryView> {
     (0..block.entries().len()).map(|index| EntryView::new(block, index, previous)).collect()
 }
@@ -179,11 +208,26 @@ pub fn decode_record<E>(record: &Record) -> Result<Block, ViewError<E>> {
 fn record_views<S: ReadStore>(store: &S, record: &Record) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let block = decode_record(record)?;
     let previous = latest_parent(store, &block)?;
-    Ok(views(&block, &previous))
+    let mut views = views(&block, &previous);
+    if block.lacking().next().is_some() {
+        let hash = record.summary.hash;
+        let error = BlockError::Malformed("what is noted of its erased entries makes no sense");
+        let erasures = Erasures::of(store, &hash).map_err(ViewError::Store)?;
+        let erasures = erasures.ok_or(ViewError::Damaged { hash, error })?;
+        for (index, view) in views.iter_mut().enumerate().filter(|(_, view)| view.withheld) {
+            view.erased = erasures.first(index).map(|erasure| ErasedView {
+                by: erasure.by.to_string(),
+                at: erasure.key.timestamp.to_string(),
+                entry: erasure.entry().to_string(),
+            });
+            view.withheld = view.erased.is_none();
+        }
+    }
+    Ok(views)
 }
 
 /// The record of the block that holds an entry; of a forked lane the first in ledger order.
-fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
+pub(crate) fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
     let page = Page { blocks: 16, bytes: PAGE_BYTES };
     let records = store.lane(&id.author, id.height, page).map_err(ViewError::Store)?;
     records

@@ -1,4 +1,4 @@
-//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites.
+//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites. And that it erases.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The store failed; or the wish breaks a rule.
-type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
+pub(super) type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
@@ -25,14 +25,15 @@ impl<S: Store> Replica<S> {
     }
 
     fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
-        if !self.config.ledger.has_members() {
+        let (is_open, is_erase) = (!self.config.ledger.has_members(), matches!(wish, Wish::Erase { .. }));
+        if is_open && !is_erase {
             return Ok(Err(WishError::Open));
         }
         if !self.config.writes || self.own.waits || self.is_mending() {
             return Ok(Err(WishError::NotYet));
         }
-        if self.ledger.frozen_at(&self.me).is_some() {
-            return Ok(Err(WishError::Stranger));
+        if let Some(height) = self.ledger.frozen_at(&self.me) {
+            return Ok(Err(if is_open { WishError::Frozen { height } } else { WishError::Stranger }));
         }
         let (kind, payload) = match wish {
             Wish::Found { salt } => {
@@ -61,6 +62,7 @@ impl<S: Store> Replica<S> {
                 let Some(Invite { key, .. }) = invite_entry else { return Ok(Err(WishError::NoInvite(invite))) };
                 return self.remove(Remove { join, member: key, rests: invite, height: 0 }, effects);
             }
+            Wish::Erase { entry } => return self.erase(entry, effects),
         };
         let entry = Entry::new(kind, self.random.bytes16(), payload);
         let (block, previous) = self.sign(alloc::vec![entry])?;

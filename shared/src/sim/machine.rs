@@ -433,7 +433,7 @@ impl World {
                     self.report.freezes += 1;
                     self.check_evidence(number, &evidence);
                 }
-                Effect::Removed(_) | Effect::Granted { .. } => {}
+                Effect::Removed(_) | Effect::Granted { .. } | Effect::Erased { .. } => {}
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

@@ -46,6 +46,7 @@ pub struct Node {
     pub forks: Vec<Evidence>,
     pub granted: Vec<Result<BlockHash, shared::effect::WishError>>,
     pub removed: Vec<(NodeId, u64)>,
+    pub erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
     pub reordered: usize,
     /// Height of the last block of its own.
     pub written: u64,
@@ -79,6 +80,7 @@ impl Node {
             forks: Vec::new(),
             granted: Vec::new(),
             removed: Vec::new(),
+            erased: Vec::new(),
             reordered: 0,
             written: 0,
             remembered: BTreeMap::new(),
@@ -230,6 +232,7 @@ impl Net {
                 Effect::Progress { done, total, .. } => state.progress.push((done, total)),
                 Effect::Granted { result, .. } => state.granted.push(result),
                 Effect::Removed(removal) => state.removed.push(removal.lane()),
+                Effect::Erased { entry, by, at } => state.erased.push((entry, by, at)),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }
