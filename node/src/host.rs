@@ -17,7 +17,7 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
+    AppendError, BlockHash, EntryId, Evidence, LedgerId, LinkId, NodeId, Role, Timestamp,
     effect::ImportReport,
     replica::{OpenError, ReplicaError},
     view::{EntryView, ViewError},
@@ -165,6 +165,15 @@ pub enum Event {
     OrderChanged {
         /// The last entry before the change.
         from: Option<EntryId>,
+    },
+    /// The payload of an entry was erased.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When.
+        at: Timestamp,
     },
     /// An author signed two blocks of one height.
     ForkDetected(Arc<Evidence>),

@@ -360,6 +360,7 @@ impl Turns {
                     let ((lane, height), author) = (removal.lane(), removal.author());
                     info!("{author} removed {lane}: what it writes from height {height} on does not count");
                 }
+                Effect::Erased { entry, by, at } => self.tell(Event::Erased { entry, by, at }),
                 // Nobody of this node asks for it.
                 Effect::Granted { .. } => {}
                 // Done already, before anything is told under the new id.
@@ -496,6 +497,7 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
         Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
+        Effect::Erased { entry, by, .. } => format!("{} erased {entry}", by.fmt_short()),
         Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),
