@@ -11,6 +11,7 @@ import type {
   ClientEvents,
   DataEntry,
   Entry,
+  EntryErased,
   EntryStatus,
   Fork,
   NodeChange,
@@ -59,6 +60,8 @@ export interface EventMap<T> {
   entry: Entry<T>;
   /** Entries landed between older ones: what was read behind the named one has to be read again. */
   orderChanged: OrderChange;
+  /** What was in an entry is gone: whoever has it should forget it. */
+  entryErased: EntryErased;
   /** An author signed two blocks of one height; its lane is frozen there. */
   forkDetected: Fork;
   /** The node goes on with another key, and so with another id. */
@@ -192,7 +195,7 @@ export class Client<T = unknown> {
    * @example
    * ```ts
    * for await (const entry of ledger.subscribe({ cursor: saved })) {
-   *   if (entry.kind === "data") console.log(entry.data.text);
+   *   if (entry.kind === "data") console.log(entry.data?.text);
    * }
    * ```
    */
@@ -268,6 +271,7 @@ export class Client<T = unknown> {
       this.#events.emit("entry", entry);
     });
     socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
+    socket.on("entry_erased", (erased) => this.#events.emit("entryErased", erased));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
     socket.on("node_changed", (change) => this.#events.emit("nodeChanged", change));
     socket.on("sync_progress", (progress) => this.#events.emit("syncProgress", progress));

@@ -29,6 +29,27 @@ export interface DataEntry<T = Json> extends EntryHeader {
   readonly kind: "data";
   /** What was appended. */
   readonly data: T;
+  readonly erased?: never;
+  readonly withheld?: never;
+}
+
+/** The place of an entry that a client wrote, without what was in it. */
+export interface EmptyEntry extends EntryHeader {
+  readonly kind: "data";
+  readonly data: null;
+  /** Who erased it and when, and the id of the entry that says so. */
+  readonly erased?: { readonly by: string; readonly at: string; readonly entry: string };
+  /** Nobody erased it, but this node was given it without its content, and asks for that. */
+  readonly withheld?: true;
+}
+
+/** An entry is erased: from here on nobody keeps what was in it. */
+export interface EraseEntry extends EntryHeader {
+  readonly kind: "erase";
+  /** The id of the erased entry. */
+  readonly data: { readonly entry: string } | null;
+  /** The statement itself, in hexadecimal digits. */
+  readonly payload_hex: string;
 }
 
 /** Proof that an author signed two blocks of one height. */
@@ -55,8 +76,8 @@ export interface OtherEntry extends EntryHeader {
   readonly payload_hex?: string;
 }
 
-/** One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`. */
-export type Entry<T = Json> = DataEntry<T> | EvidenceEntry | SuccessionEntry | OtherEntry;
+/** One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`, or `null` where it is gone. */
+export type Entry<T = Json> = DataEntry<T> | EmptyEntry | EraseEntry | EvidenceEntry | SuccessionEntry | OtherEntry;
 
 /** A lane that is forked, and where. */
 export interface Fork {
@@ -74,6 +95,16 @@ export interface NodeChange {
   readonly old: string;
   /** Who it is. */
   readonly new: string;
+}
+
+/** What was in an entry is gone. */
+export interface EntryErased {
+  /** Which entry. */
+  readonly id: string;
+  /** Who erased it. */
+  readonly by: string;
+  /** When, RFC 3339. */
+  readonly at: string;
 }
 
 /** How far a node's exchange with another one is, in blocks. */
@@ -203,6 +234,7 @@ export interface ServerEvents<T = Json> {
   entry_status: (status: EntryStatus) => void;
   sync_progress: (progress: Progress) => void;
   order_changed: (change: OrderChange) => void;
+  entry_erased: (erased: EntryErased) => void;
   fork_detected: (fork: Fork) => void;
   node_changed: (change: NodeChange) => void;
   /** `event`: what it answers; `null`: something that the node did by itself. */

@@ -128,9 +128,8 @@ test("a listener follows from a cursor and several subscriptions share a connect
   node.add({ text: "1" });
   const ledger = client(node);
   const seen: string[] = [];
-  const listening = ledger.subscribe((entry) => void seen.push(entry.kind === "data" ? entry.data.text : entry.kind), {
-    cursor: first!.id,
-  });
+  const text = (entry: Entry<Note>): string => (entry.kind === "data" && entry.data?.text) || entry.kind;
+  const listening = ledger.subscribe((entry) => void seen.push(text(entry)), { cursor: first!.id });
   const other = ledger.subscribe();
   expect(await listening.caughtUp).toBe(true);
   const entries = other[Symbol.asyncIterator]();
@@ -173,6 +172,7 @@ test("what the node pushes comes as typed events, and a listener can stop", asyn
   expect(await next(ledger, "connected")).toEqual({ node: "node-a" });
   const checks = [
     ["orderChanged", "order_changed", { from_cursor: null }],
+    ["entryErased", "entry_erased", { id: "a-1-0", by: "a", at: "2026-11-20T13:19:00.123456Z" }],
     ["forkDetected", "fork_detected", { author: "a", height: 1, blocks: ["b", "c"] }],
     ["nodeChanged", "node_changed", { old: "node-a", new: "node-b" }],
     ["syncProgress", "sync_progress", { done: 1, total: 2 }],
@@ -247,7 +247,9 @@ test("types say what comes", () => {
   expectTypeOf<EventMap<Note>["forkDetected"]>().toEqualTypeOf<Fork>();
   expectTypeOf<CairnError["code"]>().toExtend<string>();
   const narrow = (entry: Entry<Note>): void => {
-    if (entry.kind === "data") expectTypeOf(entry.data).toEqualTypeOf<Note>();
+    if (entry.kind === "data") expectTypeOf(entry.data).toEqualTypeOf<Note | null>();
+    if (entry.kind === "data" && entry.erased) expectTypeOf(entry.data).toEqualTypeOf<null>();
+    if (entry.kind === "erase") expectTypeOf(entry.data).toEqualTypeOf<{ readonly entry: string } | null>();
     if (entry.kind === "evidence") expectTypeOf(entry.data).toEqualTypeOf<Fork>();
   };
   expectTypeOf(narrow).parameters.toEqualTypeOf<[Entry<Note>]>();

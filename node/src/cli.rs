@@ -108,6 +108,8 @@ enum Command {
     Nickname(names::Nickname),
     /// Seal what is written from now on with a new key
     Rekey(names::Rekey),
+    /// Have everybody drop what an entry says
+    Erase(names::Erase),
     /// Print the ledgers of the data directory, or say which is the default one
     Ledgers(ledgers::Show),
     /// Append an entry and print its id
@@ -178,6 +180,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Leave(leave)) => leave.run(&settings),
         Some(Command::Rename(rename)) => rename.run(&settings),
         Some(Command::Nickname(nickname)) => nickname.run(&settings),
+        Some(Command::Erase(erase)) => erase.run(&settings),
         Some(Command::Rekey(rekey)) => rekey.run(&settings),
         Some(Command::Ledgers(ledgers)) => ledgers.run(&settings),
         Some(Command::Append(append)) => append.run(&settings),

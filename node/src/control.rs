@@ -288,6 +288,11 @@ pub enum WishFor {
     },
     /// Another key to seal with.
     Rekey,
+    /// To have everybody drop an entry's payload.
+    Erase {
+        /// Its id.
+        entry: String,
+    },
 }
 
 impl TryFrom<WishFor> for Wish {
@@ -300,6 +305,7 @@ impl TryFrom<WishFor> for Wish {
             WishFor::Nickname { name } => Wish::Nickname { name },
             WishFor::LedgerName { name } => Wish::LedgerName { name },
             WishFor::Rekey => Wish::Rekey,
+            WishFor::Erase { entry } => Wish::Erase { entry: entry.parse()? },
         })
     }
 }

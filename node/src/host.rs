@@ -183,6 +183,15 @@ pub enum Event {
         /// The last entry before the change.
         from: Option<EntryId>,
     },
+    /// The payload of an entry was erased.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When.
+        at: Timestamp,
+    },
     /// An author signed two blocks of one height.
     ForkDetected(Arc<Evidence>),
     /// This node goes on with another key.

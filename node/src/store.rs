@@ -185,6 +185,8 @@ pub struct SqliteStore {
     mark: Option<Mark>,
     /// About how long the write-ahead log is.
     log_bytes: u64,
+    /// The log, and what is in it of the pages as they were, has to go: something was replaced.
+    scrub: bool,
 }
 
 impl SqliteReader {
@@ -375,10 +377,18 @@ impl SqliteStore {
             return Err(schema::no_log(&mode));
         }
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
         ))?;
         let reader = SqliteReader { connection, owner: true };
-        Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None, log_bytes: 0 })
+        Ok(Self {
+            reader,
+            path: path.to_owned(),
+            notes: RefCell::default(),
+            writing: false,
+            mark: None,
+            log_bytes: 0,
+            scrub: false,
+        })
     }
 
     /// Makes a store under another name, so that a half-made one is never taken for a damaged one.
@@ -514,6 +524,7 @@ impl Store for SqliteStore {
     }
 
     fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
+        self.scrub = true;
         self.put(seq, block)
     }
 

@@ -245,6 +245,7 @@ impl Live {
                         None => console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short()),
                     }
                 }
+                Effect::Erased { entry, by, .. } => console_log!("{} erased the payload of {entry}", by.fmt_short()),
                 Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
                 Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),

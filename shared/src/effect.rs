@@ -44,7 +44,7 @@ pub enum Input {
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
     },
-    /// Somebody of this node wants to change who belongs to a ledger, or what they are called. Answered by
+    /// Somebody of this node wants to change who belongs to a ledger, what they are called, or to erase. Answered by
     /// [`Effect::Granted`].
     Control {
         /// Comes back in the answer.
@@ -94,7 +94,7 @@ pub enum Input {
     Wake,
 }
 
-/// A change of who belongs to a members' ledger, of what they are called, or of the key that they share.
+/// A change of who belongs to a members' ledger, of what they are called, of the key that they share, or of what the ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Begin the ledger; its id follows from the founder, which is this node, and from this salt.
@@ -135,6 +135,11 @@ pub enum Wish {
     },
     /// Seal what is written from now on with a new key.
     Rekey,
+    /// Let everybody drop an entry's payload. In an open ledger too, for what this node wrote.
+    Erase {
+        /// Which entry.
+        entry: EntryId,
+    },
 }
 
 /// Why a wish was not granted. Nothing was written.
@@ -159,6 +164,9 @@ pub enum WishError {
     /// The block is no invite.
     #[error("block {0} is no invite of this ledger")]
     NoInvite(BlockHash),
+    /// No such entry.
+    #[error("no entry {0} in this ledger")]
+    NoEntry(EntryId),
     /// It was so already.
     #[error("that was done before")]
     Done,
@@ -197,6 +205,7 @@ impl WishError {
             Self::Stranger => "not_a_member",
             Self::Unknown(_) => "unknown_member",
             Self::NoInvite(_) => "unknown_invite",
+            Self::NoEntry(_) => "unknown_entry",
             Self::Done => "done",
             Self::UsedKey(_) => "used_key",
             Self::Epochs { .. } => "too_many_keys",
@@ -269,7 +278,18 @@ pub enum Effect {
     },
     /// A block is in the ledger. Comes before the [`Effect::Appended`] that it answers.
     Added(Added),
-    /// Entries landed between older ones, or some are void now: read again what follows `from`.
+    /// The payload of an entry was erased, here and wherever the erase comes to; or the erase that is shown for it is another
+    /// one now.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When, by the erase's own word.
+        at: Timestamp,
+    },
+    /// Entries landed between older ones, some are void now, or a payload came that was withheld: read again what follows
+    /// `from`.
     OrderChanged {
         /// The last entry before the change; `None`: the ledger's beginning.
         from: Option<EntryId>,

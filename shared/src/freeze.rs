@@ -44,14 +44,9 @@ impl Candidate {
         Self { hash: block.hash(), author: *author, height: *height, parents: parents.clone(), records, invite: None }
     }
 
-    /// Adds what follows from who belongs; nothing in an open ledger.
+    /// Adds what follows from what it names, and from who belongs.
     pub(crate) fn among(mut self, block: &Block, members: &Members, frozen: &Freezes) -> Self {
-        if members.is_empty() {
-            return self;
-        }
-        if let Ok(Some(control)) = Control::of(block) {
-            self.parents.extend(control.names());
-        }
+        self.parents.extend(Control::named(block));
         let by = members.get(&self.hash).and_then(|member| Some((member, member.by?)));
         self.invite = by.map(|(member, by)| (closed(&by.invite), members.needs_voucher(member, frozen)));
         self

@@ -90,6 +90,7 @@ pub(crate) struct Ledger {
     last_seq: u64,
     totals: Totals,
     unsaved: u64,
+    rebuilt: bool,
 }
 
 impl Ledger {
@@ -105,6 +106,7 @@ impl Ledger {
             last_seq: 0,
             totals: Totals::default(),
             unsaved: 0,
+            rebuilt: false,
         };
         match store.meta(META_LEDGER).map_err(OpenError::Store)? {
             None => store.set_meta(META_LEDGER, id.as_bytes()).map_err(OpenError::Store)?,
@@ -124,6 +126,7 @@ impl Ledger {
                 if ledger.last_seq > COUNT {
                     return Err(OpenError::Damaged("its last arrival number"));
                 }
+                ledger.rebuilt = true;
                 ledger.rebuild(store)
             }
             Err(_) => {
@@ -267,7 +270,7 @@ impl Ledger {
         self.last_seq = self.last_seq.max(summary.seq);
         self.totals.blocks += 1;
         self.totals.entries += u64::from(summary.entries);
-        self.totals.bytes += block.bytes().len() as u64;
+        self.totals.bytes += block.full_len() as u64;
         self.unsaved += 1 + u64::from(summary.entries) / 16;
         self.latest.note(block, |invite| self.frozen.contains_key(&closed(invite)));
     }
@@ -287,13 +290,9 @@ impl Ledger {
                 None => missing.push(*hash),
             }
         }
-        if self.id.has_members()
-            && let Ok(Some(control)) = Control::of(block)
-        {
-            for hash in control.names() {
-                if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
-                    missing.push(hash);
-                }
+        for hash in Control::named(block) {
+            if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
+                missing.push(hash);
             }
         }
         if !missing.is_empty() {
@@ -321,14 +320,15 @@ impl Ledger {
         Ok(Standing::Ready { previous: self.latest(&parents), newcomer })
     }
 
-    /// The rules of who belongs, for a block all of whose parents are here. Returns the newcomer of a first block.
+    /// The rules of who belongs and who erases, for a block all of whose parents are here. Returns the newcomer of a first
+    /// block.
     pub(crate) fn check_member<E>(
         &self,
         members: &Members,
         block: &Block,
         named: impl Fn(&BlockHash) -> Result<Option<Block>, E>,
     ) -> Result<Newcomer, E> {
-        if self.id.has_members() { members.check(&self.id, block, named) } else { Ok(Ok(None)) }
+        members.check(&self.id, block, named)
     }
 
     /// The proof that a removal makes with what it rests on; `None` for a block that is none, or that breaks a rule.
@@ -453,6 +453,11 @@ impl Ledger {
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
         self.unsaved = 0;
         store.set_meta(META_CHECKPOINT, &self.encode_checkpoint())
+    }
+
+    /// Whether what is in memory was made anew at the start, after a repair.
+    pub(crate) fn was_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     pub(crate) fn unsaved(&self) -> bool {

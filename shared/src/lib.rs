@@ -11,6 +11,7 @@ pub mod mutants;
 
 pub mod block;
 pub mod effect;
+pub mod erase;
 pub mod evidence;
 mod freeze;
 pub mod id;

@@ -8,6 +8,8 @@ pub const PAYLOAD_BYTES: usize = 64 * 1024;
 pub const BLOCK_ENTRIES: usize = 256;
 /// Bytes of one encoded block.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes of one encoded block that lacks payloads: a short one is shorter than its commitment.
+pub const ENCODED_BLOCK_BYTES: usize = BLOCK_BYTES + 17 * BLOCK_ENTRIES;
 /// Parents of one block.
 pub const BLOCK_PARENTS: usize = 16;
 /// Bytes of one frame of a link.
@@ -30,6 +32,13 @@ pub const WANTED_PER_FRAME: usize = 64;
 pub const WANTED_PER_LINK: usize = 1024;
 /// Damaged or missing blocks that a replica asks its links for until they come.
 pub const REPAIR_BLOCKS: usize = 16_384;
+/// Blocks with payloads that are missing though nobody erased them, of which a replica knows by heart; further ones it finds
+/// again in its store.
+pub const WITHHELD_BLOCKS: usize = 16_384;
+/// Links that are asked for missing payloads at once.
+pub const WITHHELD_LINKS: usize = 8;
+/// Lanes of which an erase of one and the same entry is remembered.
+pub const ERASES_PER_ENTRY: usize = 16;
 /// Bytes of zone blocks without a voucher, kept in case one comes.
 pub const ZONE_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks, or entries / 16, between two checkpoints of what a replica keeps in memory.
@@ -160,6 +169,8 @@ pub const OWN_TIPS: usize = 16;
 pub const OWN_WAITS: u32 = 8;
 /// µs in which a member begins an epoch, or gives its key to who came in, if the one who removed or invited does not.
 pub const REKEY_WITHIN: u64 = 20 * SECOND;
+/// µs between two requests for missing payloads.
+pub const WITHHELD_EVERY: u64 = 2 * SECOND;
 /// µs between two comparisons of heads that a full parking place made necessary.
 pub const RESYNC_EVERY: u64 = SECOND;
 /// µs of the first wait before a link is dialled again.
@@ -179,6 +190,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("parked blocks per link", PARKED_LINK_BYTES as u64, "bytes"),
     ("parked blocks in all", PARKED_BYTES as u64, "bytes"),
     ("blocks under repair", REPAIR_BLOCKS as u64, "blocks"),
+    ("blocks with withheld payloads", WITHHELD_BLOCKS as u64, "blocks"),
     ("void blocks in case of a voucher", ZONE_BYTES as u64, "bytes"),
     ("known authors", AUTHORS as u64, "authors"),
     ("members between one and the founder", INVITE_DEPTH as u64, "members"),

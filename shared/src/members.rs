@@ -30,13 +30,14 @@ pub(crate) use self::list::{By, Member, Members, Newcomer, is_closed};
 pub use self::removal::{Removal, RemovalError};
 use crate::{
     block::{Block, Entry, Header, Kind, VerifiedBlock, infallible},
+    erase::Erase,
     id::{BlockHash, LedgerId, NodeId},
     key::Key,
     limits::INVITE_DEPTH,
     time::Timestamp,
 };
 
-const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 const LABEL_GENESIS: &[u8] = b"cairn/genesis/1";
 const LABEL_JOIN: &[u8] = b"cairn/join/1";
 const LABEL_CLOSED: &[u8] = b"cairn/closed/1";
@@ -282,22 +283,27 @@ impl Remove {
     }
 }
 
-/// What a block says about who belongs.
+/// What a block says that the rules go by: about who belongs, or what is erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
     Genesis(Genesis),
     Invite(Invite),
     Join(Join),
     Remove(Remove),
+    Erase(Erase),
 }
 
 impl Control {
-    /// The control entry of a block; `None` if it has none.
+    /// The control entry of a block; `None` if it has none. In an open ledger only an erase is one.
     ///
     /// # Errors
     /// When it has one that is malformed, or not alone in its block.
     pub(crate) fn of(block: &Block) -> Result<Option<Self>, MemberError> {
-        let is_control = |kind| matches!(kind, Kind::GENESIS | Kind::INVITE | Kind::JOIN | Kind::REMOVE);
+        let has_members = block.header().ledger.has_members();
+        let is_control = |kind| match kind {
+            Kind::GENESIS | Kind::INVITE | Kind::JOIN | Kind::REMOVE => has_members,
+            kind => kind == Kind::ERASE,
+        };
         if !block.entries().iter().any(|entry| is_control(entry.kind)) {
             return Ok(None);
         }
@@ -307,6 +313,7 @@ impl Control {
             Kind::GENESIS => Genesis::decode(payload).map(Self::Genesis),
             Kind::INVITE => Invite::decode(payload).map(Self::Invite),
             Kind::JOIN => Join::decode(payload).map(Self::Join),
+            Kind::ERASE => Erase::decode(payload).map(Self::Erase),
             _ => Remove::decode(payload).map(Self::Remove),
         };
         control.map(Some).ok_or(MemberError::Malformed)
@@ -319,7 +326,16 @@ impl Control {
             Self::Invite(invite) => alloc::vec![invite.join],
             Self::Join(join) => alloc::vec![join.invite],
             Self::Remove(remove) => alloc::vec![remove.join, remove.rests],
+            Self::Erase(erase) => {
+                let power = erase.power.map(|power| [power.join, power.rests]);
+                [erase.block].into_iter().chain(power.into_iter().flatten()).collect()
+            }
         }
+    }
+
+    /// The blocks that a block names beside its parents. None, if it breaks a rule: that is found when it is checked.
+    pub(crate) fn named(block: &Block) -> Vec<BlockHash> {
+        Self::of(block).ok().flatten().map_or_else(Vec::new, |control| control.names())
     }
 }
 
@@ -360,6 +376,12 @@ pub enum MemberError {
     /// The author's role is too low.
     #[error("the author's role does not allow this")]
     NotAllowed,
+    /// Erasing what another one wrote.
+    #[error("an entry is erased by its author, or by an owner or admin who could remove the author")]
+    NotTheirs,
+    /// Erasing what the rules go by.
+    #[error("only data and nicknames can be erased, not an entry of kind {}", .0.0)]
+    NotErasable(Kind),
     /// Members between this one and the founder.
     #[error("more than {INVITE_DEPTH} members stand between a newcomer and the founder")]
     TooDeep,
@@ -375,7 +397,7 @@ fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec
     [LABEL_JOIN, ledger.as_bytes(), invite.as_bytes(), newcomer.as_bytes()].concat()
 }
 
-fn encode(
+pub(crate) fn encode(
     write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -387,10 +409,10 @@ fn begin(d: &mut Decoder<'_>, len: u64) -> Option<()> {
     (d.array().ok()?? == len && d.u64().ok()? == VERSION).then_some(())
 }
 
-fn node(d: &mut Decoder<'_>) -> Option<NodeId> {
+pub(crate) fn node(d: &mut Decoder<'_>) -> Option<NodeId> {
     Some(NodeId::from_bytes(d.bytes().ok()?.try_into().ok()?))
 }
 
-fn block(d: &mut Decoder<'_>) -> Option<BlockHash> {
+pub(crate) fn block(d: &mut Decoder<'_>) -> Option<BlockHash> {
     Some(BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?))
 }

@@ -6,6 +6,7 @@
 mod accept;
 mod control;
 mod epochs;
+mod erase;
 mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
@@ -26,7 +27,7 @@ use alloc::{
 
 use thiserror::Error;
 
-use self::{epochs::Epochs, news::News, own::Own};
+use self::{epochs::Epochs, erase::Withheld, news::News, own::Own};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId, Wish},
@@ -165,6 +166,8 @@ enum Timer {
     OwnLaneMost,
     /// Others have had the time to begin an epoch, or to give its key to who came in.
     Rekey,
+    /// Missing payloads may be asked for.
+    Withheld,
 }
 
 /// Blocks at hand, by lane.
@@ -182,6 +185,12 @@ impl Recent {
         let summary = &record.summary;
         self.bytes += record.bytes.len();
         self.blocks.insert((summary.author, summary.height, summary.hash), record);
+    }
+
+    fn remove(&mut self, summary: &Summary) {
+        if let Some(record) = self.blocks.remove(&(summary.author, summary.height, summary.hash)) {
+            self.bytes -= record.bytes.len();
+        }
     }
 
     fn clear(&mut self) {
@@ -207,7 +216,7 @@ pub struct Replica<S: Store> {
     waiting: Vec<(u64, Vec<Vec<u8>>)>,
     waiting_entries: usize,
     waiting_bytes: usize,
-    /// The earliest block of this turn that landed between older ones.
+    /// The earliest block that landed between older ones in this turn, or of which there is more or less now.
     reordered: Option<OrderKey>,
     /// A block came that may vouch for waiting zone blocks.
     vouchers: bool,
@@ -220,6 +229,7 @@ pub struct Replica<S: Store> {
     own: Own,
     epochs: Epochs,
     news: News,
+    withheld: Withheld,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -264,9 +274,11 @@ impl<S: Store> Replica<S> {
             own: Own::default(),
             epochs: Epochs::default(),
             news: News::default(),
+            withheld: Withheld::default(),
             now,
         };
         replica.load_keys()?;
+        replica.load_withheld()?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -340,6 +352,7 @@ impl<S: Store> Replica<S> {
             });
             effects.push(Effect::OrderChanged { from });
         }
+        self.save_withheld()?;
         self.tell_news(effects);
         self.serve_links(effects)?;
         if mutant!(CommitBeforeSeal) {
@@ -609,8 +622,7 @@ impl<S: Store> Replica<S> {
         }
         let (seq, late) = self.ledger.add(&mut self.store, &block, newcomer, &records)?;
         if late && !mutant!(LateUntold) {
-            let key = block.key();
-            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+            self.note_reordered(block.key());
         }
         let summary = Summary { seq, ..crate::ledger::summarise(&block) };
         if !self.links.is_empty() {
@@ -620,10 +632,16 @@ impl<S: Store> Replica<S> {
             }
         }
         self.take_keys(&block)?;
+        self.note_lacking(&block, seq)?;
         if summary.author == self.me && (source.is_some() || self.own.waits) {
             self.on_own_block(&summary.hash);
         }
-        effects.push(Effect::Added(Added { seq, block, previous }));
-        Ok(())
+        effects.push(Effect::Added(Added { seq, block: block.clone(), previous }));
+        self.take_erase(&block, effects)
+    }
+
+    /// What is shown from here on in ledger order is not what it was.
+    fn note_reordered(&mut self, key: OrderKey) {
+        self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     order::OrderKey,
     store::Summary,
     time::Timestamp,
+    wire::Lack,
 };
 
 /// Bytes of what must outlive hibernation.
@@ -148,6 +149,10 @@ pub(crate) struct Link {
     pub(crate) answers: VecDeque<BlockHash>,
     /// Blocks that we asked for.
     pub(crate) wanted: BTreeSet<BlockHash>,
+    /// Blocks of which the peer lacks payloads, and asked for.
+    pub(crate) lacked: VecDeque<Lack>,
+    /// Arrival number up to which the peer was asked for missing payloads.
+    pub(crate) asked: u64,
     /// What is on its way without credit given back.
     pub(crate) in_flight: Window,
     /// What came in this turn, to be credited at its end.
@@ -189,6 +194,8 @@ impl Link {
             proofs: BTreeSet::new(),
             answers: VecDeque::new(),
             wanted: BTreeSet::new(),
+            lacked: VecDeque::new(),
+            asked: 0,
             in_flight: Window::default(),
             taken: Window::default(),
             have: BTreeMap::new(),
@@ -213,7 +220,7 @@ impl Link {
 
     /// Whether blocks wait for this link.
     pub(crate) fn owes(&self) -> bool {
-        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty()
+        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty() || !self.lacked.is_empty()
     }
 
     /// The peer has a lane up to a height.

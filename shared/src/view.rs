@@ -18,6 +18,7 @@ use thiserror::Error;
 use self::data::Data;
 use crate::{
     block::{Block, BlockError},
+    erase::Erasures,
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
     ledger::summarise,
     limits::PAGE_BYTES,
@@ -58,6 +59,23 @@ pub struct EntryView {
     /// The payload stays closed here, and `payload_hex` is its sealed bytes.
     #[serde(skip_serializing_if = "core::ops::Not::not", default)]
     pub sealed: bool,
+    /// Who erased the payload, and when.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub erased: Option<ErasedView>,
+    /// The payload is missing, and nobody is known to have erased it.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub withheld: bool,
+}
+
+/// An erase as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErasedView {
+    /// Who erased.
+    pub by: String,
+    /// When, RFC 3339 with six digits.
+    pub at: String,
+    /// Id of the erase entry.
+    pub entry: String,
 }
 
 impl EntryView {
@@ -80,12 +98,14 @@ impl EntryView {
             parents: header.parents.iter().map(ToString::to_string).collect(),
             payload_hex,
             sealed,
+            erased: None,
+            withheld: entry.payload().is_none(),
         }
     }
 }
 
 /// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]). What is sealed with one of
-/// the keys is shown as it was before.
+/// the keys is shown as it was before. Who erased a payload that is missing only a store can tell.
 pub fn views(block: &Block, previous: &BlockHash, keys: &Keyring) -> Vec<EntryView> {
     (0..block.entries().len()).map(|index| EntryView::new(block, index, previous, keys)).collect()
 }
@@ -162,11 +182,26 @@ fn record_views<S: ReadStore>(
 ) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let block = decode_record(record)?;
     let previous = latest_parent(store, &block)?;
-    Ok(views(&block, &previous, keys))
+    let mut views = views(&block, &previous, keys);
+    if block.lacking().next().is_some() {
+        let hash = record.summary.hash;
+        let error = BlockError::Malformed("what is noted of its erased entries makes no sense");
+        let erasures = Erasures::of(store, &hash).map_err(ViewError::Store)?;
+        let erasures = erasures.ok_or(ViewError::Damaged { hash, error })?;
+        for (index, view) in views.iter_mut().enumerate().filter(|(_, view)| view.withheld) {
+            view.erased = erasures.first(index).map(|erasure| ErasedView {
+                by: erasure.by.to_string(),
+                at: erasure.key.timestamp.to_string(),
+                entry: erasure.entry().to_string(),
+            });
+            view.withheld = view.erased.is_none();
+        }
+    }
+    Ok(views)
 }
 
 /// The record of the block that holds an entry; of a forked lane the first in ledger order.
-fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
+pub(crate) fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
     let page = Page { blocks: 16, bytes: PAGE_BYTES };
     let records = store.lane(&id.author, id.height, page).map_err(ViewError::Store)?;
     records

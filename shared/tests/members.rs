@@ -10,8 +10,9 @@ use common::{
     key, node_id,
 };
 use shared::{
-    BlockHash, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp, VerifiedBlock,
+    BlockHash, EntryId, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp, VerifiedBlock,
     effect::{Wish, WishError},
+    erase::{Erase, Power},
     members::{Genesis, Invite, Join, MemberError, Remove, Role},
     seal::Place,
 };
@@ -24,7 +25,8 @@ fn read(net: &Net, node: usize, reader: usize) -> Vec<String> {
         let Header { ledger, author, height, .. } = *block.header();
         for (i, entry) in block.entries().iter().enumerate().filter(|(_, entry)| entry.kind == Kind::DATA) {
             let place = Place { ledger, author, height, index: i as u32 };
-            let text = keys.open(&place, entry.payload().unwrap());
+            let Some(payload) = entry.payload() else { continue };
+            let text = keys.open(&place, payload);
             texts.push(text.map_or_else(|_| "?".to_owned(), |text| String::from_utf8(text).unwrap()));
         }
     }
@@ -550,6 +552,143 @@ fn an_admin_renews_the_key_if_the_one_who_removed_does_not() {
     assert_eq!(read(&net, HUB, 2), ["?"]);
 }
 
+fn erase(net: &mut Net, node: usize, entry: EntryId) -> Result<BlockHash, WishError> {
+    wish(net, node, Wish::Erase { entry })
+}
+
+fn erased(net: &Net, node: usize, entry: &EntryId) -> (bool, bool) {
+    let view = shared::view::entry(net.replica(node).store(), entry, net.replica(node).keys()).unwrap();
+    assert!(view.erased.is_none() || view.payload_hex.is_none());
+    (view.erased.is_some(), view.withheld)
+}
+
+/// What `node` writes, and the id of that.
+fn say(net: &mut Net, node: usize, text: &str) -> EntryId {
+    net.append(node, text);
+    net.nodes[node].appended.pop().unwrap().unwrap()[0]
+}
+
+#[test]
+fn who_may_remove_somebody_erases_what_it_wrote_and_nobody_else_does() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let by_founder = say(&mut net, 0, "founder");
+    net.settle();
+    let by_admin = say(&mut net, 1, "admin");
+    net.settle();
+    let by_member = say(&mut net, 2, "member");
+    let own = say(&mut net, 2, "own");
+    net.settle();
+    let not_theirs = Err(WishError::Rule(MemberError::NotTheirs));
+    assert_eq!(erase(&mut net, 2, by_admin), not_theirs);
+    assert_eq!(erase(&mut net, 1, by_founder), not_theirs);
+    let join = EntryId { author: node_id(3), height: 1, index: 0 };
+    assert_eq!(erase(&mut net, 0, join), Err(WishError::Rule(MemberError::NotErasable(Kind::JOIN))));
+    erase(&mut net, 2, own).unwrap();
+    erase(&mut net, 1, by_member).unwrap();
+    erase(&mut net, 0, by_admin).unwrap();
+    net.settle();
+    net.assert_equal();
+    for node in 0..4 {
+        let all = [by_founder, by_admin, by_member, own].map(|entry| erased(&net, node, &entry));
+        assert_eq!(all, [(false, false), (true, false), (true, false), (true, false)], "{node}");
+    }
+    assert_eq!(net.nodes[HUB].erased[1].1, node_id(2));
+}
+
+#[test]
+fn an_admin_erases_nothing_of_those_whom_others_brought_in() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let entry = say(&mut net, 2, "member");
+    net.settle();
+    assert_eq!(erase(&mut net, 1, entry), Err(WishError::Rule(MemberError::NotTheirs)));
+    // Nor with the words of somebody else about itself.
+    let target = net
+        .verified(HUB)
+        .into_iter()
+        .find(|block| block.header().author == entry.author && block.header().height == entry.height)
+        .unwrap();
+    let (own, founder) = (head(&net, HUB, 2), net.replica(HUB).heads()[&node_id(1)][0].1);
+    for (join, rests) in [(own, own), (own, founder), (target.hash(), own)] {
+        let power = Some(Power { join, rests });
+        let payload = Erase { block: target.hash(), entry, power }.encode();
+        let height = net.replica(HUB).height(&node_id(2)) + 1;
+        let lie = block(2, height, net.now + 5_000_000, &[own], Kind::ERASE, &payload);
+        net.inject(HUB, &lie);
+        assert_eq!(net.nodes[HUB].imported.last().unwrap().refused, 1);
+    }
+    assert_eq!(erased(&net, HUB, &entry), (false, false));
+}
+
+#[test]
+fn one_who_was_removed_erases_nothing_of_others_with_whose_help_ever() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let theirs = say(&mut net, 2, "theirs");
+    net.settle();
+    let own = say(&mut net, 1, "own");
+    net.settle();
+    // It is removed by the founder, with whom it has no link, and goes on as if it had not heard of that.
+    cut(&mut net, 1);
+    let revenge = erase(&mut net, 1, theirs).unwrap();
+    let forgotten = erase(&mut net, 1, own).unwrap();
+    let mut theirs_blocks = net.verified(1);
+    theirs_blocks.retain(|block| [revenge, forgotten].contains(&block.hash()));
+    // Another one of its kind has seen that before it heard of the removal, and says so.
+    cut(&mut net, 2);
+    theirs_blocks.iter().for_each(|block| net.inject(2, block));
+    assert_eq!(erased(&net, 2, &theirs), (true, false));
+    let voucher = say(&mut net, 2, "I have seen it");
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    net.link(2, HUB);
+    net.settle();
+    // Its blocks are there, because somebody vouches for them; but what others wrote stays, and comes back.
+    net.assert_same(&[0, 2, HUB]);
+    assert!(net.order(HUB).contains(&revenge) && net.order(HUB).contains(&forgotten));
+    assert!(net.replica(HUB).height(&node_id(3)) >= voucher.height);
+    for node in [0, 2, HUB] {
+        assert_eq!(erased(&net, node, &theirs), (false, false), "{node}");
+        assert_eq!(erased(&net, node, &own), (true, false), "{node}");
+    }
+    assert!(read(&net, 2, 2).contains(&"\"theirs\"".to_owned()));
+}
+
+#[test]
+fn an_erase_waits_for_the_block_that_it_names() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let before: Vec<Vec<u8>> = net.verified(HUB).iter().map(|block| block.bytes().to_vec()).collect();
+    let entry = say(&mut net, 2, "word");
+    net.settle();
+    let target = net
+        .verified(HUB)
+        .into_iter()
+        .find(|b| b.header().author == node_id(3) && b.header().height == entry.height)
+        .unwrap();
+    // An erase that does not rest on what it erases, but for naming it.
+    let (head, height) = net.replica(HUB).heads()[&node_id(2)].last().map(|(height, hash)| (*hash, *height)).unwrap();
+    let first = |n: u8| {
+        net.verified(HUB).into_iter().find(|b| b.header().author == node_id(n) && b.header().height == 1).unwrap()
+    };
+    let power = Some(Power { join: first(2).hash(), rests: first(3).hash() });
+    let payload = Erase { block: target.hash(), entry, power }.encode();
+    let erase = block(2, height + 1, target.end().micros(), &[head], Kind::ERASE, &payload);
+    let mut other = Net::of(Some(ledger()), &[false]);
+    other.now = net.now;
+    other.turn(0, vec![Input::Import { token: 0, blocks: before }]);
+    other.inject(0, &erase);
+    assert_eq!(other.replica(0).parked().0, 1);
+    other.inject(0, &target);
+    assert_eq!(other.replica(0).parked().0, 0);
+    assert_eq!(erased(&other, 0, &entry), (true, false));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {
@@ -563,7 +702,7 @@ fn war(seed: u64) {
     for _ in 0..random.below(50) + 10 {
         let node = random.below(3);
         made.extend(net.verified(node).into_iter().filter(|block| !made.contains(block)).collect::<Vec<_>>());
-        match random.below(12) {
+        match random.below(14) {
             0 | 1 => net.append(node, "word"),
             2 => {
                 let key = node_id(secret);
@@ -627,6 +766,11 @@ fn war(seed: u64) {
                     net.inject([node, HUB][random.below(2)], &block);
                 }
             }
+            10 | 11 => {
+                // Somebody erases what it may, or tries to.
+                let entries: Vec<EntryId> = made.iter().map(|block| block.entry_id(0)).collect();
+                let _ = wish(&mut net, node, Wish::Erase { entry: entries[random.below(entries.len())] });
+            }
             _ => (0..random.below(20)).for_each(|_| _ = net.step(random.below(9))),
         }
     }
@@ -654,6 +798,14 @@ fn war(seed: u64) {
         replica.members().unwrap().iter().map(|member| member.node).collect::<Vec<_>>()
     };
     assert_eq!(names(other.replica(0)), names(net.replica(HUB)));
+    // What is erased is so for everybody, and nothing is missing that anybody has.
+    for entry in net.verified(HUB).iter().map(|block| block.entry_id(0)) {
+        let at_hub = erased(&net, HUB, &entry).0;
+        assert_eq!(erased(&other, 0, &entry).0, at_hub, "{entry}");
+        for node in here.iter().filter(|_| here.contains(&0)) {
+            assert_eq!(erased(&net, *node, &entry).0, at_hub, "{entry} at {node}");
+        }
+    }
 }
 
 #[test]

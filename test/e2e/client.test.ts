@@ -9,7 +9,8 @@ import { client, group, linked } from "./ledger.js";
 
 type Keys<T> = Readonly<Record<keyof T, true>>;
 
-const entryKeys: Keys<DataEntry> = {
+/** What an entry has whose content is there. */
+const entryKeys: Keys<Omit<DataEntry, "erased" | "withheld">> = {
   id: true,
   timestamp: true,
   data: true,

@@ -1,4 +1,5 @@
-//! `cairn rename`, `nickname` and `rekey`: what a group's ledger and its members are called, and what it is sealed with.
+//! `cairn rename`, `nickname`, `rekey` and `erase`: what a group's ledger and its members are called, what it is sealed with,
+//! and what is to go from it.
 
 use clap::Args;
 
@@ -28,6 +29,22 @@ impl Nickname {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let told = wish(settings, &WishFor::Nickname { name: self.name.clone() })?;
         println_all(&[&format!("You are called {:?} now.", self.name), told.caution().unwrap_or_default()])
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    /// The entry's id
+    entry: String,
+}
+
+impl Erase {
+    pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
+        let told = wish(settings, &WishFor::Erase { entry: self.entry.clone() })?;
+        println_all(&[
+            "The entry is erased here, and wherever this is heard of. That there was one, who wrote it and when, stays.",
+            told.caution().unwrap_or_default(),
+        ])
     }
 }
 

@@ -48,6 +48,9 @@ struct Findings {
     name: String,
     blocks: u64,
     entries: u64,
+    /// Payloads that were erased, and that are missing without that.
+    erased: u64,
+    withheld: u64,
     wrong: u64,
     listed: Vec<Problem>,
 }
@@ -98,6 +101,8 @@ impl Verify {
                 "ok": left == 0,
                 "blocks": findings.blocks,
                 "entries": findings.entries,
+                "erased": findings.erased,
+                "withheld": findings.withheld,
                 "wrong": findings.wrong,
                 "problems": problems,
             });
@@ -117,6 +122,12 @@ impl Verify {
         match wrong {
             0 => writeln!(out, "all {entries} entries in {blocks} blocks of {name} are as they were signed")?,
             wrong => writeln!(out, "{wrong} things are wrong among {blocks} blocks of {name}")?,
+        }
+        if findings.erased > 0 {
+            writeln!(out, "{} of them have no payload any more: it was erased", findings.erased)?;
+        }
+        if findings.withheld > 0 {
+            writeln!(out, "{} of them came without their payload, which a running node asks for", findings.withheld)?;
         }
         match repaired {
             Some(repaired) => repaired.print(&mut out),
@@ -141,6 +152,8 @@ fn look(settings: &Settings, dir: &LedgerDir) -> Result<(Findings, Examined), Fa
     let mut broken = Vec::new();
     let examined = examine(&dir.store(), settings.ledger.as_deref(), |reader, record, block| {
         bar.inc(1);
+        let (erased, withheld) = shared::erase::missing(reader, block).unwrap_or_default();
+        (findings.erased, findings.withheld) = (findings.erased + erased, findings.withheld + withheld);
         if let Ok(Some(what)) = wrong_parents(reader, block) {
             broken.push(((record.summary.seq, record.summary.hash), what));
         }

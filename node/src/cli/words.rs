@@ -44,6 +44,11 @@ impl Names {
         let text = |field: &str| data[field].as_str().unwrap_or("?");
         let count = |field: &str| data[field].as_u64().unwrap_or(0);
         Some(match entry.kind.as_str() {
+            _ if entry.erased.is_some() => {
+                let by = entry.erased.as_ref().map_or(String::new(), |erased| self.call(&erased.by));
+                format!("erased by {by}")
+            }
+            _ if entry.withheld => "what it says has not come here yet".to_owned(),
             _ if entry.sealed => "sealed, and the key is not here".to_owned(),
             "data" => return None,
             "genesis" => "began this ledger".to_owned(),

@@ -457,6 +457,7 @@ impl Turns {
                     }
                     self.tell(Event::MembersChanged);
                 }
+                Effect::Erased { entry, by, at } => self.tell(Event::Erased { entry, by, at }),
                 // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
@@ -639,6 +640,7 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
         Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
         Effect::MembersChanged { writes, keys } => format!("members changed: writes {writes}, keys {keys}"),
+        Effect::Erased { entry, by, .. } => format!("{} erased {entry}", by.fmt_short()),
         Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),

@@ -147,6 +147,10 @@ impl<'a> Event<'a> {
                 let NameArguments { name } = self.object("rename_ledger", "{name}")?;
                 Command::Wish(Wish::LedgerName { name })
             }
+            "erase_entry" => {
+                let EntryArguments { id } = self.object("erase_entry", "{id}")?;
+                Command::Wish(Wish::Erase { entry: id.parse()? })
+            }
             "rekey" => self.none("rekey", Command::Wish(Wish::Rekey))?,
             "subscribe" => self.subscribe()?,
             name => return Err(unknown(name)),
@@ -413,6 +417,8 @@ mod tests {
             r#"["remove_member",{"node":"x"}]"#,
             r#"["set_nickname",{"name":7}]"#,
             r#"["rename_ledger",{}]"#,
+            r#"["erase_entry",{}]"#,
+            r#"["erase_entry",{"id":"x"}]"#,
             r#"["rekey",1]"#,
             r#"["subscribe","x"]"#,
             r#"["subscribe",{"cursor":7}]"#,

@@ -206,6 +206,10 @@ impl Session {
                 let from = from.map(|id| id.to_string());
                 self.outlet.emit("order_changed", &json!({ "from_cursor": from })).await?;
             }
+            Event::Erased { entry, by, at } => {
+                let erased = json!({ "id": entry.to_string(), "by": by.to_string(), "at": at.to_string() });
+                self.outlet.emit("entry_erased", &erased).await?;
+            }
             Event::ForkDetected(evidence) => self.outlet.emit("fork_detected", &fork(&evidence)).await?,
             Event::Succeeded { old, new } => {
                 // Of the old lane nothing more is heard.

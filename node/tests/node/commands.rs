@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::Stdio,
 };
 
+use node::blocks::Writer;
 use serde_json::{Value, json};
+use shared::{Block, Entry, Header, Key, Kind, Timestamp, VerifiedBlock, block::open_ledger, erase::Erase};
 
 use crate::support::{Place, Served, eventually};
 
@@ -40,7 +43,7 @@ fn commands_work(serve: impl Fn(&Place) -> Option<Served>) {
     assert_eq!(
         place.run(&["verify", "--json"]).json()[0],
         json!({
-            "ok": true, "blocks": 4, "entries": 6, "wrong": 0, "problems": [],
+            "ok": true, "blocks": 4, "entries": 6, "erased": 0, "withheld": 0, "wrong": 0, "problems": [],
         })
     );
 
@@ -60,6 +63,57 @@ fn commands_work(serve: impl Fn(&Place) -> Option<Served>) {
     for served in [served, served_there].into_iter().flatten() {
         assert_eq!(served.terminate(), 0);
     }
+}
+
+/// A file of blocks.
+fn file(place: &Place, name: &str, blocks: &[&Block]) -> PathBuf {
+    let mut writer = Writer::new(Vec::new(), &open_ledger("commons")).unwrap();
+    blocks.iter().for_each(|block| writer.block(block.bytes()).unwrap());
+    fs::write(place.file(name), writer.finish().unwrap()).unwrap();
+    place.file(name)
+}
+
+#[test]
+fn a_ledger_with_erased_entries_verifies_and_moves_as_any_other() {
+    const SECRET: &str = "\"not to be kept\"";
+    let key = Key::from_secret(&[9; 32]);
+    let signed = |height, parents, entries| {
+        let timestamp = Timestamp::from_micros(1_000 * height).unwrap();
+        let header = Header { ledger: open_ledger("commons"), author: key.node(), height, timestamp, parents };
+        VerifiedBlock::sign(header, entries, &key)
+    };
+    let entry = |kind, payload: &[u8]| Entry::new(kind, [1; 16], payload.to_vec());
+    let said = signed(1, vec![], vec![entry(Kind::DATA, SECRET.as_bytes()), entry(Kind::DATA, b"2")]);
+    let erase = Erase { block: said.hash(), entry: said.entry_id(0), power: None }.encode();
+    let erase = signed(2, vec![said.hash()], vec![entry(Kind::ERASE, &erase)]);
+    let place = Place::new();
+    place.run(&["import".as_ref(), file(&place, "in", &[&said, &erase]).as_os_str()]).lines();
+    let verified = |place: &Place| place.run(&["verify", "--json"]).json()[0].clone();
+    let counts = |erased: u64, withheld: u64, entries: u64| {
+        json!({
+            "ok": true, "blocks": entries - 1, "entries": entries, "erased": erased, "withheld": withheld, "wrong": 0,
+            "problems": [],
+        })
+    };
+    assert_eq!(verified(&place), counts(1, 0, 3));
+    assert!(place.run(&["verify"]).stdout().contains("1 of them have no payload any more"));
+    let log = place.run(&["log", "--json"]).json();
+    assert_eq!((&log[0]["data"], &log[0]["erased"]["by"]), (&Value::Null, &json!(key.node().to_string())));
+    place.run(&["export", "out"]).lines();
+    let exported = fs::read(place.file("out")).unwrap();
+    assert!(!String::from_utf8_lossy(&exported).contains(SECRET));
+    let other = Place::new();
+    other.feed(&["import", "-"], &exported).lines();
+    assert_eq!(other.run(&["log", "--json"]).json(), log);
+    assert_eq!(verified(&other), counts(1, 0, 3));
+    // Without its payload, and without an erase: another file fills it in.
+    let third = Place::new();
+    third.run(&["import".as_ref(), file(&third, "in", &[&said.strip()]).as_os_str()]).lines();
+    assert_eq!(verified(&third), counts(0, 2, 2));
+    assert_eq!(third.run(&["log", "--json"]).json()[0]["withheld"], true);
+    third.run(&["import".as_ref(), file(&third, "in", &[&said]).as_os_str()]).lines();
+    assert_eq!(verified(&third), counts(0, 0, 2));
+    assert_eq!(third.run(&["log", "--json"]).json()[0]["data"], "not to be kept");
 }
 
 #[test]

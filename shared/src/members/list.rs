@@ -9,6 +9,7 @@ use alloc::{
 use super::{Control, Invite, Join, MemberError, Remove, Role, closed, join_message};
 use crate::{
     block::Block,
+    erase::Erase,
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     key,
@@ -59,10 +60,6 @@ pub(crate) struct Members {
 impl Members {
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.joins.is_empty()
     }
 
     pub(crate) fn insert(&mut self, member: Member) {
@@ -128,7 +125,8 @@ impl Members {
             .take(usize::from(INVITE_DEPTH) + 1)
     }
 
-    /// Checks a block by what it says about who belongs; its parents are here. Returns the newcomer of a first block.
+    /// Checks a block by what it says about who belongs, and what it erases; its parents are here. Returns the newcomer of a
+    /// first block.
     ///
     /// `named` gives a block of the ledger by its hash.
     ///
@@ -154,6 +152,12 @@ impl Members {
                 return Ok(Err(MemberError::Early));
             }
         }
+        if !ledger.has_members() {
+            return Ok(match control {
+                Some(Control::Erase(erase)) => self.check_erase(header.author, &erase, named(&erase.block)?.as_ref()),
+                _ => Ok(None),
+            });
+        }
         let key = OrderKey { timestamp: header.timestamp, hash: block.hash() };
         Ok(match control {
             Some(Control::Genesis(_) | Control::Join(_)) if header.height > 1 => Err(MemberError::NotFirst),
@@ -175,6 +179,7 @@ impl Members {
             }
             _ if header.height == 1 => Err(MemberError::Stranger),
             Some(Control::Invite(invite)) => self.check_invite(header.author, &invite),
+            Some(Control::Erase(erase)) => self.check_erase(header.author, &erase, named(&erase.block)?.as_ref()),
             Some(Control::Remove(remove)) => {
                 let rests = match self.get(&remove.rests) {
                     Some(_) => None,
@@ -250,17 +255,40 @@ impl Members {
             }
         };
         let is_founder = target.by.is_none() && least == 1;
-        let below = self.chain(target).skip(1).any(|above| above.node == author);
         let allowed = match own.role {
             _ if is_founder => false,
-            Role::Owner => !self.chain(own).skip(1).any(|above| above.node == target.node),
-            Role::Admin => below || leaves,
+            Role::Owner | Role::Admin => self.has_power(own, target) || leaves,
             Role::Member | Role::Reader => leaves && least == 1,
         };
         if (remove.height == 0) != (least == 0) {
             return Err(MemberError::Malformed);
         }
         if allowed { Ok(None) } else { Err(MemberError::NotAllowed) }
+    }
+
+    /// Whether somebody may remove another one by its role, and erase what that one wrote.
+    fn has_power(&self, own: &Member, target: &Member) -> bool {
+        let is_above = |lower, upper: &Member| self.chain(lower).skip(1).any(|above| above.node == upper.node);
+        match own.role {
+            Role::Owner => !is_above(own, target),
+            Role::Admin => is_above(target, own),
+            Role::Member | Role::Reader => false,
+        }
+    }
+
+    fn check_erase(&self, author: NodeId, erase: &Erase, target: Option<&Block>) -> Newcomer {
+        let entry = erase.entry;
+        let is_there = |block: &&Block| (block.header().author, block.header().height) == (entry.author, entry.height);
+        let erased = target.filter(is_there).and_then(|block| block.entries().get(entry.index as usize));
+        let kind = erased.ok_or(MemberError::WrongBlock)?.kind;
+        if !kind.is_erasable() {
+            return Err(MemberError::NotErasable(kind));
+        }
+        let allowed = match &erase.power {
+            None => author == entry.author,
+            Some(power) => self.has_power(self.author(author, &power.join)?, self.author(entry.author, &power.rests)?),
+        };
+        if allowed { Ok(None) } else { Err(MemberError::NotTheirs) }
     }
 }
 

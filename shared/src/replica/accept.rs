@@ -90,6 +90,7 @@ impl<S: Store> Replica<S> {
         }
         if self.ledger.contains(&self.store, &block)? && !mutant!(KnownForgotten) {
             self.note_source(&block, source);
+            self.fill(&block, source)?;
             return Ok(Outcome::Known);
         }
         if self.pool.get(&block.hash()).is_some() {
@@ -116,10 +117,8 @@ impl<S: Store> Replica<S> {
         if came != here && !mutant!(LedgerUnchecked) {
             return Err(BlockError::WrongLedger { came, here });
         }
-        match block.first_erased() {
-            Some(index) => Err(BlockError::Erased { index }),
-            None => Ok(block),
-        }
+        block.check_payloads()?;
+        Ok(block)
     }
 
     fn note_source(&mut self, block: &Block, source: Option<LinkId>) {
@@ -334,6 +333,7 @@ impl<S: Store> Replica<S> {
             self.ledger.note_carrier(&mut self.store, (lane, height), removal.time())?;
         }
         self.make_void(&void)?;
+        self.unerase_zone(&lane, height)?;
         self.pool.freeze(lane, height);
         self.news.members |= self.config.ledger.has_members();
         // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
@@ -409,13 +409,17 @@ impl<S: Store> Replica<S> {
     fn make_void(&mut self, void: &[BlockHash]) -> Turn<S> {
         let Some(first) = void.first() else { return Ok(()) };
         if let Some(first) = self.store.summary(first)? {
-            let key = first.key();
-            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+            self.note_reordered(first.key());
         }
+        let mut erases = Vec::new();
         for hash in void {
             if let Some(record) = self.store.block(hash)?
                 && let Ok(block) = decode::<S::Error>(*hash, &record.bytes)?.verify()
             {
+                self.withheld.remove(record.summary.seq);
+                if let Ok(Some(Control::Erase(erase))) = Control::of(&block) {
+                    erases.push((*hash, erase));
+                }
                 // Without room it is asked for again when a voucher comes.
                 let _ = self.pool.insert(Arc::new(block), None, Wait::Voucher);
             }
@@ -423,7 +427,8 @@ impl<S: Store> Replica<S> {
         self.recent.clear();
         self.own.unrecorded = true;
         self.news.members = true;
-        self.ledger.remove(&mut self.store, void)
+        self.ledger.remove(&mut self.store, void)?;
+        self.unerase_void(&erases)
     }
 
     /// Adds waiting zone blocks that have found a voucher, and what rests on them. Where many wait, not at every chance: a

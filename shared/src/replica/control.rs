@@ -1,4 +1,4 @@
-//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites.
+//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites. And that it erases.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -46,7 +46,8 @@ impl<S: Store> Replica<S> {
 
     fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
         let is_name = matches!(wish, Wish::Nickname { .. } | Wish::LedgerName { .. });
-        if let Some(error) = self.bars_control().filter(|_| !is_name) {
+        let in_open_too = matches!(wish, Wish::Erase { .. });
+        if let Some(error) = self.bars_control(in_open_too).filter(|_| !is_name) {
             return Ok(Err(error));
         }
         let (kind, payload) = match wish {
@@ -82,6 +83,7 @@ impl<S: Store> Replica<S> {
             Wish::Nickname { name } => return self.say_name(Kind::NICKNAME, &name, effects),
             Wish::LedgerName { name } => return self.say_name(Kind::LEDGER_NAME, &name, effects),
             Wish::Rekey => return self.rekey(effects),
+            Wish::Erase { entry } => return self.erase(entry, effects),
         };
         let entry = Entry::new(kind, self.random.bytes16(), payload);
         let (block, previous) = self.sign(alloc::vec![entry])?;
@@ -97,14 +99,16 @@ impl<S: Store> Replica<S> {
     }
 
     /// Why this node changes nothing about who belongs.
-    fn bars_control(&self) -> Option<WishError> {
-        if !self.config.ledger.has_members() {
+    fn bars_control(&self, in_open_too: bool) -> Option<WishError> {
+        let is_open = !self.config.ledger.has_members();
+        if is_open && !in_open_too {
             return Some(WishError::Open);
         }
         if !self.config.writes || self.own.waits || self.is_mending() {
             return Some(WishError::NotYet);
         }
-        self.ledger.frozen_at(&self.me).is_some().then_some(WishError::Stranger)
+        let height = self.ledger.frozen_at(&self.me)?;
+        Some(if is_open { AppendError::Frozen { height }.into() } else { WishError::Stranger })
     }
 
     /// Begins an epoch because somebody wants it.

@@ -37,6 +37,7 @@ impl<S: Store> Replica<S> {
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
+                Timer::Withheld => self.on_withheld_due()?,
                 // Whoever waits for a voucher is looked at again at the end of this input.
                 Timer::Zone => {}
                 Timer::Resync(id) => {
@@ -134,6 +135,12 @@ impl<S: Store> Replica<S> {
                 }
             }
             Message::EntryResponse { blocks } => return self.on_blocks(id, blocks, effects),
+            Message::PayloadRequest { lacks } => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    let room = WANTED_PER_LINK.saturating_sub(link.lacked.len());
+                    link.lacked.extend(lacks.into_iter().take(room));
+                }
+            }
             Message::Have { lanes } => self.on_have(id, &lanes, effects),
             Message::Credit { frames, bytes } => {
                 if let Some(link) = self.links.get_mut(&id) {
@@ -169,6 +176,7 @@ impl<S: Store> Replica<S> {
                 self.tell_heads(id);
             }
             self.has_everything(id);
+            self.ask_again(id);
             let height = self.ledger.height(&self.me);
             self.on_have(id, &[(self.me, height)], effects);
             if let Some(link) = self.links.get_mut(&id) {
@@ -234,6 +242,7 @@ impl<S: Store> Replica<S> {
         }
         if last {
             self.queue_lanes(id)?;
+            self.ask_again(id);
             // What the peer could not give before it may have by now.
             if !self.repairing.is_empty()
                 && let Some(link) = self.links.get_mut(&id)
@@ -339,6 +348,9 @@ impl<S: Store> Replica<S> {
         // The number is the peer's word, and may be any.
         let total = done.saturating_add(remaining);
         link.progress = (done, total);
+        if remaining == 0 {
+            self.ask_again(id);
+        }
         effects.push(Effect::Progress { link: id, done, total });
     }
 

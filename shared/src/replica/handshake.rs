@@ -47,6 +47,10 @@ impl<S: Store> Replica<S> {
             self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         if settled {
+            // Its peer was asked before.
+            if let Some(link) = self.links.get_mut(&id) {
+                link.asked = self.ledger.last_seq();
+            }
             self.has_everything(id);
         } else {
             self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });

@@ -7,7 +7,7 @@ use crate::{
     id::BlockHash,
     limits::{
         AUTHORS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES, TURN_ENTRIES,
-        WANTED_PER_LINK, ZONE_BYTES,
+        WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
     store::Store,
     time::Timestamp,
@@ -40,12 +40,14 @@ impl<S: Store> Replica<S> {
             ("waiting entries", self.waiting_entries, TURN_ENTRIES.max(crate::limits::APPEND_ENTRIES)),
             ("waiting bytes", self.waiting_bytes, TURN_BYTES),
             ("links", self.links.len(), LINKS),
+            ("withheld blocks", self.withheld.len(), WITHHELD_BLOCKS),
             ("blocks at hand", self.recent.bytes, super::RECENT_BYTES + 2 * FRAME_BYTES),
         ];
         let of_links = self.links.values().flat_map(|link| {
             [
                 ("answers", link.answers.len(), WANTED_PER_LINK),
                 ("wanted", link.wanted.len(), WANTED_PER_LINK),
+                ("payloads to answer", link.lacked.len(), WANTED_PER_LINK),
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),

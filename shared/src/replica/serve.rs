@@ -92,6 +92,17 @@ impl<S: Store> Replica<S> {
                 return Ok(Some(Message::EntryResponse { blocks }));
             }
         }
+        let (mut blocks, mut bytes) = (Vec::new(), ENVELOPE_BYTES);
+        while bytes < FRAME_TARGET_BYTES && blocks.len() < ANSWER_BLOCKS {
+            let Some(lack) = self.links.get_mut(&id).and_then(|link| link.lacked.pop_front()) else { break };
+            if let Some(block) = self.payloads_for(&lack)? {
+                bytes += block.bytes().len() + PREFIX_BYTES;
+                blocks.push(block.into_bytes());
+            }
+        }
+        if !blocks.is_empty() {
+            return Ok(Some(Message::EntryResponse { blocks }));
+        }
         if !self.repairing.is_empty() {
             // A lane with a hole would leave the peer with one. What was asked for by its hash is whole, and two that repair
             // may each have what the other lacks.

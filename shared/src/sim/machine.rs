@@ -433,7 +433,8 @@ impl World {
                     self.report.freezes += 1;
                     self.check_evidence(number, &evidence);
                 }
-                Effect::Removed(_) | Effect::Granted { .. } | Effect::MembersChanged { .. } => {}
+                Effect::Removed(_) | Effect::Granted { .. } | Effect::MembersChanged { .. } | Effect::Erased { .. } => {
+                }
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

@@ -10,6 +10,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     block::{Block, Kind},
+    erase::Erase,
     evidence::Evidence,
     members::{Genesis, Invite, Join, Remove},
     names,
@@ -87,6 +88,7 @@ fn said(block: &Block, kind: Kind, payload: &[u8]) -> Said {
             }
             _ => Said::Nonsense,
         },
+        Kind::ERASE => all(Erase::decode(payload).map(|erase| json!({ "entry": shown(&erase.entry) }))),
         _ if !header.ledger.has_members() => Said::Author,
         Kind::GENESIS => all(Genesis::decode(payload).map(|genesis| json!({ "founder": shown(&genesis.founder) }))),
         Kind::INVITE => all(Invite::decode(payload).map(|invite| {

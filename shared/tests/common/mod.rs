@@ -50,6 +50,7 @@ pub struct Node {
     pub removed: Vec<(NodeId, u64)>,
     /// `writes` and `keys` of what it was told about members.
     pub changed: Vec<(bool, bool)>,
+    pub erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
     pub reordered: usize,
     /// Height of the last block of its own.
     pub written: u64,
@@ -84,6 +85,7 @@ impl Node {
             granted: Vec::new(),
             removed: Vec::new(),
             changed: Vec::new(),
+            erased: Vec::new(),
             reordered: 0,
             written: 0,
             remembered: BTreeMap::new(),
@@ -236,6 +238,7 @@ impl Net {
                 Effect::Granted { result, .. } => state.granted.push(result),
                 Effect::Removed(removal) => state.removed.push(removal.lane()),
                 Effect::MembersChanged { writes, keys } => state.changed.push((writes, keys)),
+                Effect::Erased { entry, by, at } => state.erased.push((entry, by, at)),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }
