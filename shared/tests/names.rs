@@ -298,6 +298,29 @@ fn in_an_open_ledger_everybody_has_a_nickname() {
 }
 
 #[test]
+fn of_a_forked_lane_the_same_name_counts_everywhere() {
+    let mut net = Net::new(&[true, true, false]);
+    let named = |micros, name: &str| {
+        let (ledger, author) = (common::ledger(), node_id(9));
+        let header = shared::Header { ledger, author, height: 1, timestamp: at(micros), parents: vec![] };
+        let entry = shared::Entry::new(Kind::NICKNAME, [7; 16], format!("{name:?}").into_bytes());
+        VerifiedBlock::sign(header, vec![entry], &key(9))
+    };
+    let (earlier, later) = (named(10, "a"), named(20, "b"));
+    net.inject(0, &earlier);
+    net.inject(1, &later);
+    // Each vouches for the one that it has seen.
+    net.link(0, 2);
+    net.link(1, 2);
+    net.settle();
+    net.assert_equal();
+    assert!([earlier, later].iter().all(|block| net.blocks(0).contains(&block.hash())));
+    for node in 0..3 {
+        assert_eq!(net.replica(node).nickname(&node_id(9)).unwrap().as_deref(), Some("b"));
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_of_names_is_noticed() {
     let mut net = group();
     nickname(&mut net, 0, "Ada").unwrap();
