@@ -75,7 +75,7 @@ test("two blocks of one height are the same proof on all nodes, and all ledgers 
 
 /** The texts of a ledger, in alphabetical order. */
 async function texts(of: Client<string>): Promise<string[]> {
-  return (await ledger(of)).flatMap((entry) => (entry.kind === "data" ? [entry.data] : [])).sort();
+  return (await ledger(of)).flatMap((entry) => (entry.kind === "data" ? [String(entry.data)] : [])).sort();
 }
 
 /** A machine that wrote something with the relay, a backup of it from before that, and somebody else. */
