@@ -150,7 +150,7 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
             for (id, hash) in &again {
                 assert_eq!(here.get(id), Some(hash), "{failure:?} at operation {n}: {id} is lost");
             }
-            let examined = examine(&DataDir::new(directory.path()).store(), None, |_, _, _| {}).unwrap();
+            let examined = examine(&DataDir::new(directory.path()).first().store(), None, |_, _, _| {}).unwrap();
             assert!(examined.is_clean(), "{failure:?} at operation {n}: {examined:?}");
         }
         assert!(failures > 50, "{failure:?}: only {failures} operations");

@@ -32,6 +32,7 @@ mod status;
 mod token;
 mod transfer;
 mod verify;
+mod words;
 
 pub use failure::Failure;
 

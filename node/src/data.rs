@@ -512,7 +512,44 @@ mod tests {
         assert!(matches!(dir.lock(), Err(DataError::InUse { .. })));
         drop(lock.open(Some("garden")).unwrap());
         let error = lock.open(Some("house")).unwrap_err();
-        assert!(matches!(error, DataError::Store(StoreError::Ledger { .. })), "{error}");
+        assert!(matches!(error, DataError::NoSuchLedger { .. }), "{error}");
+    }
+
+    fn make(dir: &DataDir, name: &str) -> Result<LedgerId, DataError> {
+        let beginning = Beginning::from(name);
+        dir.make(&beginning, NodeKey::generate().unwrap(), |opened| Ok::<_, DataError>(opened.ledger))
+    }
+
+    #[test]
+    fn further_ledgers_are_found_by_name_and_by_the_first_digits_of_their_ids() {
+        let (_guard, dir) = temporary();
+        let (garden, house) = (make(&dir, "garden").unwrap(), make(&dir, "house").unwrap());
+        assert_eq!(dir.ledgers().unwrap(), [dir.further(&garden), dir.further(&house)]);
+        for wanted in ["house", &house.to_string(), &house.to_string()[..PREFIX_DIGITS]] {
+            assert_eq!(dir.select(Some(wanted)).unwrap(), dir.further(&house), "{wanted}");
+        }
+        let short = &house.to_string()[..PREFIX_DIGITS - 1];
+        assert!(matches!(dir.select(Some(short)), Err(DataError::NoSuchLedger { here, .. }) if here.len() == 2));
+        dir.set_default(&house).unwrap();
+        assert_eq!(dir.select(None).unwrap(), dir.further(&house));
+        assert!(matches!(make(&dir, "garden"), Err(DataError::Exists(id)) if id == garden));
+        // The one that a node begins with is a ledger like the others.
+        drop(dir.lock().unwrap().open_in(&dir.first(), Some("commons")).unwrap());
+        assert_eq!(dir.select(Some("commons")).unwrap(), dir.first());
+        assert_eq!(dir.ledgers().unwrap()[0], dir.further(&house));
+        dir.set_default(&dir.first().reader().unwrap().ledger().unwrap().id()).unwrap();
+        assert_eq!(dir.ledgers().unwrap()[0], dir.first());
+    }
+
+    #[test]
+    fn a_ledger_that_cannot_be_filled_is_not_there() {
+        let (_guard, dir) = temporary();
+        let failed =
+            dir.make(&Beginning::from("garden"), NodeKey::generate().unwrap(), |_| Err::<(), _>(DataError::Full));
+        assert!(matches!(failed, Err(DataError::Full)));
+        assert_eq!(dir.ledgers().unwrap(), []);
+        assert_eq!(fs::read_dir(dir.path().join("ledgers")).unwrap().count(), 0);
+        make(&dir, "garden").unwrap();
     }
 
     #[test]

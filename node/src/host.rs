@@ -20,6 +20,7 @@ use shared::{
     AppendError, BlockHash, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId, NodeId, Role, Timestamp, Token,
     TokenError,
     effect::{ImportReport, Wish, WishError},
+    limits::{TOKEN_RELAY_BYTES, TOKEN_RELAYS},
     members,
     replica::{OpenError, ReplicaError},
     view::{EntryView, ViewError},
@@ -520,11 +521,14 @@ impl Host {
         Pending(pending).await
     }
 
-    /// Writes an invite, and tells what a newcomer needs to come in by it. `relays` is where the newcomer finds the ledger.
+    /// Writes an invite, and tells what a newcomer needs to come in by it. `relays` is where the newcomer finds the ledger;
+    /// those that have no place in a link are left out.
     ///
     /// # Errors
     /// When the node is stopping.
-    pub async fn invite(&self, offer: Offer, relays: Vec<String>) -> Result<Result<Token, InviteError>, Stopped> {
+    pub async fn invite(&self, offer: Offer, mut relays: Vec<String>) -> Result<Result<Token, InviteError>, Stopped> {
+        relays.retain(|relay| relay.len() <= TOKEN_RELAY_BYTES);
+        relays.truncate(TOKEN_RELAYS);
         let (reply, pending) = oneshot::channel();
         self.send(0, Command::Invite { offer, relays, reply }).await?;
         Pending(pending).await

@@ -152,13 +152,14 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Takes up every ledger of a data directory. `wanted`: the default one, instead of the directory's; it is made where
-    /// there is none at all. `relays` are linked to for each, beside those that came with it.
+    /// Takes up every ledger of a data directory. `first` is the default one; where there is none it is made, as the open ledger
+    /// `wanted`. `relays` are linked to for each, beside those that came with it.
     ///
     /// # Errors
     /// When one of them cannot be opened.
     pub fn open(
         locked: &LockedDir,
+        first: &LedgerDir,
         wanted: Option<&str>,
         relays: &[RelayUrl],
         beside: fn(Host, watch::Receiver<bool>, &mut JoinSet<()>),
@@ -174,9 +175,8 @@ impl Keeper {
             stop: watch::Sender::new(false),
             beside,
         };
-        let first = locked.dir().select(wanted)?;
-        keeper.start(locked, &first, wanted)?;
-        for dir in locked.dir().ledgers()?.iter().filter(|dir| **dir != first) {
+        keeper.start(locked, first, wanted)?;
+        for dir in locked.dir().ledgers()?.iter().filter(|dir| *dir != first) {
             keeper.start(locked, dir, None)?;
         }
         Ok(keeper)

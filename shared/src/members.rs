@@ -209,6 +209,17 @@ pub struct MemberStatus {
     pub name: Option<String>,
 }
 
+/// How a node stands in a members' ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What it may do; `None` before it is in.
+    pub role: Option<Role>,
+    /// Its lane is frozen: it was removed, has left, or forked it.
+    pub removed: bool,
+    /// How many belong.
+    pub members: usize,
+}
+
 /// An invite, for lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InviteStatus {

@@ -10,8 +10,7 @@ use common::{
     key, node_id,
 };
 use shared::{
-    BlockHash, Entry, Header, Input, Kind, LedgerId, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp,
-    VerifiedBlock,
+    BlockHash, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp, VerifiedBlock,
     effect::{Wish, WishError},
     members::{Genesis, Invite, Join, MemberError, Remove, Role},
     seal::Place,

@@ -87,7 +87,8 @@ pub(super) fn ledger_dir(settings: &Settings) -> Result<LedgerDir, Failure> {
 
 /// For what must not make a ledger where there is none.
 pub(super) fn must_exist(settings: &Settings) -> Result<(), Failure> {
-    Ok(drop(settings.data.reader_of(&ledger_dir(settings)?)?))
+    drop(settings.data.reader_of(&ledger_dir(settings)?)?);
+    Ok(())
 }
 
 /// The name of a members' ledger is sealed in it, so each is opened to look.

@@ -159,10 +159,7 @@ impl Invite {
 /// Where newcomers find the ledger.
 fn relays(settings: &Settings, access: Access) -> Result<(Vec<RelayUrl>, Access), Failure> {
     let own = match &access {
-        Access::Through(client) => {
-            let own = client.status()?.relays.into_iter().map(|relay| relay.url).collect();
-            own
-        }
+        Access::Through(client) => client.status()?.relays.into_iter().map(|relay| relay.url).collect(),
         Access::Alone(locked) => settings.data.reader_of(&meant(locked, settings)?)?.relays()?,
     };
     Ok((link::relays(&settings.relays, &own), access))

@@ -1,7 +1,7 @@
 //! `cairn join`: takes part in a group's ledger by a link.
 
 use std::{
-    io::{self, Write},
+    io::{self, BufRead, IsTerminal, Read, Write},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +12,7 @@ use shared::{
     effect::Wish,
     members::{Genesis, Join as JoinEntry},
 };
+use zeroize::Zeroizing;
 
 use super::{
     Failure,
@@ -28,10 +29,14 @@ use crate::{
     store::Beginning,
 };
 
+/// Bytes of a line with a link in it; the link itself has less than half of that.
+const LINK_BYTES: u64 = 16 * 1024;
+
 #[derive(Debug, Args)]
 pub(super) struct Join {
-    /// The link that somebody of the group gave you, or what follows #join= in it
-    link: String,
+    /// The link that somebody of the group gave you, or what follows #join= in it. Without one it is read from standard
+    /// input, where no other user of this machine sees it
+    link: Option<String>,
     /// What others see you as
     #[arg(long, value_name = "NAME")]
     nickname: Option<String>,
@@ -49,7 +54,7 @@ impl Join {
             shared::names::check(name).map_err(|error| Failure::Usage(error.to_string()))?;
         }
         let settings = &settings.with_relays(&self.relay)?;
-        let token = Token::parse(&self.link)?;
+        let token = Token::parse(&self.link()?)?;
         let genesis = Genesis::decode(&token.genesis).ok_or(shared::TokenError::Malformed("its genesis"))?;
         let beginning = Beginning::Members(genesis);
         let ledger = beginning.id();
@@ -62,6 +67,19 @@ impl Join {
             Err(error) => return Err(error),
         };
         self.report(settings, &ledger, &status)
+    }
+
+    fn link(&self) -> Result<Zeroizing<String>, Failure> {
+        if let Some(link) = &self.link {
+            return Ok(Zeroizing::new(link.clone()));
+        }
+        let input = io::stdin();
+        if input.is_terminal() {
+            eprint!("The link: ");
+        }
+        let mut line = Zeroizing::new(String::new());
+        input.lock().take(LINK_BYTES).read_line(&mut line).map_err(Failure::io("the link cannot be read"))?;
+        Ok(line)
     }
 
     /// Links to the relays until the others let this node in.

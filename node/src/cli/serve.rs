@@ -21,12 +21,18 @@ use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, access::Access, ledger_line, progress::bar, token};
+use super::{
+    Failure,
+    access::{Access, meant},
+    ledger_line,
+    progress::bar,
+    token,
+};
 use crate::{
     admission::Admission,
     config::Settings,
     control::{self, ControlFile, Token},
-    data::{DataError, LockedDir},
+    data::{DataError, LedgerDir, LockedDir},
     host::{Event, Host, Status},
     http,
     ledgers::Keeper,
@@ -44,8 +50,9 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         Access::Through(_) => return Err(DataError::InUse { path: settings.data.path().to_owned() }.into()),
     };
     raise_open_files();
+    let first = meant(&locked, settings)?;
     let runtime = Runtime::new().map_err(Failure::io("the runtime cannot start"))?;
-    let result = runtime.block_on(serve(settings, &locked));
+    let result = runtime.block_on(serve(settings, &locked, &first));
     // What still runs on other threads is reading at most.
     runtime.shutdown_timeout(GRACE);
     result
@@ -80,14 +87,14 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
+async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Result<(), Failure> {
     // From here on a signal ends the node in order.
     let signal = signal().map_err(Failure::io("signals cannot be received"))?;
     let failed = |error| Failure::Listen { address: settings.listen, error };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let keeper = Keeper::open(locked, settings.ledger.as_deref(), &settings.relays, beside)?;
+    let keeper = Keeper::open(locked, first, settings.ledger.as_deref(), &settings.relays, beside)?;
     let ledgers = keeper.ledgers().clone();
     let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
     let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));

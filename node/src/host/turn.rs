@@ -511,8 +511,7 @@ impl Turns {
         let (own, links) = (replica.height(&me), replica.links());
         let holders = links.iter().filter(|link| own > 0 && link.holds >= own).count() as u32;
         let (parked, parked_bytes) = replica.parked();
-        let members = replica.members()?;
-        let mine = members.iter().find(|member| member.node == me);
+        let standing = replica.standing();
         Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: me.to_string(),
@@ -522,9 +521,9 @@ impl Turns {
                 None => replica.ledger_name()?.unwrap_or_default(),
             },
             open: self.beginning.name().is_some(),
-            role: mine.map(|member| member.role.name().to_owned()),
-            removed: mine.is_some_and(|member| member.stays.is_some()),
-            members: members.iter().filter(|member| member.stays.is_none()).count() as u64,
+            role: standing.role.map(|role| role.name().to_owned()),
+            removed: standing.removed,
+            members: standing.members as u64,
             turns: self.turns,
             totals: Totals { blocks: totals.blocks, entries: totals.entries, bytes: totals.bytes },
             digest: hex::encode(replica.digest()),

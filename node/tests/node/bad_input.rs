@@ -251,14 +251,16 @@ fn a_block_that_breaks_a_rule_is_refused_by_the_ledger() {
 fn the_control_endpoint_wants_its_token() {
     let place = Place::new();
     let served = place.serve::<&str>(&[]);
+    let ledger = open_ledger("commons");
     let url = |path: &str| format!("http://{}/control/{path}", served.address);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let control = fs::read_to_string(place.data().control()).unwrap();
     let token = serde_json::from_str::<Value>(&control).unwrap()["token"].as_str().unwrap().to_owned();
     let wrong = format!("Bearer {}", "0".repeat(64));
     for header in [None, Some(""), Some("Bearer "), Some(wrong.as_str()), Some(token.as_str())] {
-        for path in ["status", "follow?after=0"] {
-            let mut request = agent.get(url(path));
+        for path in ["ledgers", "status", "follow?after=0", "members", "keys"] {
+            let path = if path == "ledgers" { path.to_owned() } else { format!("{ledger}/{path}") };
+            let mut request = agent.get(url(&path));
             if let Some(header) = header {
                 request = request.header("authorization", header);
             }
@@ -266,9 +268,10 @@ fn the_control_endpoint_wants_its_token() {
         }
     }
     let right = format!("Bearer {token}");
-    let post = |path: &str, body: &[u8]| {
+    let post_to = |path: &str, body: &[u8]| {
         agent.post(url(path)).header("authorization", &right).send(body).unwrap().status().as_u16()
     };
+    let post = |path: &str, body: &[u8]| post_to(&format!("{ledger}/{path}"), body);
     assert_eq!(post("append", b"[1]"), 200);
     assert_eq!(post("append", b"[]"), 422);
     assert_eq!(post("append", b"{}"), 400);
@@ -278,6 +281,9 @@ fn the_control_endpoint_wants_its_token() {
     assert_eq!(post("import", b"\0\0\0\x09abc"), 400);
     assert_eq!(post("import", b"\xff\xff\xff\xff"), 400);
     assert_eq!(post("nothing", b""), 404);
+    assert_eq!(post("wish", b"{\"wish\":\"rekey\"}"), 415);
+    assert_eq!(post_to("wrong/append", b"[1]"), 404);
+    assert_eq!(post_to(&format!("{}/append", open_ledger("other")), b"[1]"), 404);
     assert_eq!(served.client().status().unwrap().totals.entries, 1);
     assert_eq!(served.terminate(), 0);
 }

@@ -146,8 +146,8 @@ fn settings_come_from_everywhere() {
     assert_eq!(status(&["status", "--json"]), "garden");
     let mut command = place.command(&["status"]);
     let refused = command.env("CAIRN_LEDGER", "house").output().unwrap();
-    assert_eq!(refused.status.code(), Some(65));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("holds the ledger \"garden\", not \"house\""));
+    assert_eq!(refused.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no ledger \"house\" here, but \"garden\""));
     fs::write(place.data().path().join("cairn.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
     let served = place.serve::<&str>(&[]);
     eventually("a status", || served.client().status().ok());
@@ -194,6 +194,7 @@ fn no_secret_is_ever_logged() {
         let file = node::control::ControlFile::load(&place.data().control()).ok()??;
         Some(node::control::client::ControlClient::new(file))
     });
+    let client = client.of(shared::block::open_ledger("commons").to_string());
     let control = fs::read_to_string(place.data().control()).unwrap();
     let token = serde_json::from_str::<Value>(&control).unwrap()["token"].as_str().unwrap().to_owned();
     client.append(&["\"the payload\"".to_owned()]).unwrap();

@@ -6,10 +6,10 @@ use super::{Replica, Turn};
 use crate::{
     block::{Entry, Kind, VerifiedBlock},
     effect::{AppendError, Effect, Wish, WishError},
-    id::BlockHash,
+    id::{BlockHash, NodeId},
     ledger::{stored, stored_evidence},
     limits::{REKEYS, WISHES},
-    members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove},
+    members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove, Standing},
     proofs::Proof,
     replica::ReplicaError,
     store::Store,
@@ -161,6 +161,18 @@ impl<S: Store> Replica<S> {
             })
         };
         self.ledger.members().all().map(status).collect()
+    }
+
+    /// How this node stands, without what members are called. Nobody belongs to an open ledger.
+    pub fn standing(&self) -> Standing {
+        let members = self.ledger.members();
+        let counts = |node: &NodeId| self.ledger.frozen_at(node).is_none();
+        let mine = members.of(&self.me).next();
+        Standing {
+            role: mine.map(|member| member.role),
+            removed: mine.is_some() && !counts(&self.me),
+            members: members.all().filter(|member| counts(&member.node)).count(),
+        }
     }
 
     /// This node's first block.
