@@ -459,6 +459,43 @@ fn an_invite_that_was_used_up_opens_no_door() {
 }
 
 #[test]
+fn who_was_let_in_and_comes_too_late_hears_nothing_more() {
+    for (order, inviter_is_there) in [([1, 2], true), ([2, 1], true), ([1, 2], false), ([2, 1], false)] {
+        let mut net = group();
+        let invite = invite(&mut net, 0, 100, Role::Member, 1);
+        net.settle();
+        if !inviter_is_there {
+            cut(&mut net, 0);
+        }
+        for node in order {
+            let first = join(node as u8 + 1, 100, invite, net.now);
+            net.nodes[node].join = Some(first.bytes().to_vec());
+            net.restart(node, MemoryStore::default());
+            // Each is let in before the first block of either is there.
+            let (near, far) = net.link(node, HUB);
+            let is_in =
+                |net: &Net| net.replica(HUB).links().iter().any(|link| link.node == Some(node_id(node as u8 + 1)));
+            while !is_in(&net) {
+                let waiting = net.queues.iter().filter(|(_, queue)| !queue.is_empty());
+                let choice = waiting.map(|(end, _)| *end).position(|end| end == near || end == far);
+                net.step(choice.expect("it is let in"));
+            }
+        }
+        net.settle();
+        if !inviter_is_there {
+            net.link(0, HUB);
+            net.settle();
+        }
+        net.append(0, "for members");
+        net.settle();
+        let (inside, outside) = if members(&net, HUB) == nodes(&[1, 2]) { (1, 2) } else { (2, 1) };
+        assert_eq!(members(&net, HUB), nodes(&[1, inside as u8 + 1]));
+        let reads = |node: usize| net.order(node).contains(net.order(HUB).last().unwrap());
+        assert_eq!((reads(inside), reads(outside)), (true, false), "{order:?} {inviter_is_there}");
+    }
+}
+
+#[test]
 fn a_hub_that_lost_everything_gets_it_back_from_any_member() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);

@@ -100,7 +100,7 @@ impl Join {
             let status = until(&host, |status| is_in(status) || is_refused(status) || status.relays.is_empty()).await?;
             if let Some(name) = self.nickname.clone().filter(|_| is_in(&status)) {
                 host.control(Wish::Nickname { name }).await??;
-                until(&host, |status| status.held.nodes > 0).await?;
+                return until(&host, |status| status.held.nodes > 0 || is_refused(status)).await;
             }
             Ok(status)
         })
@@ -226,10 +226,11 @@ fn now() -> Timestamp {
     u64::try_from(micros).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether this node belongs, and has what a linked node had when they met.
+/// Whether this node belongs, also to a linked node, and has what that one had when they met. Of two who come by one link
+/// for one, both may believe for a moment that they are in; what the others do not keep of it was the moment.
 fn is_in(status: &Status) -> bool {
     let in_step = status.links.iter().any(|link| link.node.is_some() && link.done == link.total);
-    status.role.is_some() && in_step
+    status.role.is_some() && in_step && status.held.nodes > 0
 }
 
 /// Whether every relay sends this node away.

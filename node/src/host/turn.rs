@@ -448,7 +448,10 @@ impl Turns {
                 }
                 Effect::Removed(removal) => {
                     let ((lane, height), author) = (removal.lane(), removal.author());
-                    info!("{author} removed {lane}: what it writes from height {height} on does not count");
+                    match removal.closes() {
+                        Some(invite) => info!("{author} closed the invite {invite}"),
+                        None => info!("{author} removed {lane}: what it writes from height {height} on does not count"),
+                    }
                 }
                 Effect::Granted { token, result } => self.granted(token, result)?,
                 Effect::MembersChanged { keys, .. } => {
@@ -607,7 +610,7 @@ fn describe_input(input: &Input) -> String {
             format!("append {token}: {} entries of {bytes} bytes", payloads.len())
         }
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
-        Input::Control { token, wish } => format!("control {token}: {wish:?}"),
+        Input::Control { token, wish } => format!("control {token}: {}", describe_wish(wish)),
         Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
         Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
@@ -616,6 +619,15 @@ fn describe_input(input: &Input) -> String {
         Input::Pong { link } => format!("pong on link {}", link.0),
         Input::DialFailed => "a dial failed".to_owned(),
         Input::Wake => "wake".to_owned(),
+    }
+}
+
+fn describe_wish(wish: &Wish) -> String {
+    match wish {
+        // What members and their ledger are called is theirs to know.
+        Wish::Nickname { name } => format!("a nickname of {} bytes", name.len()),
+        Wish::LedgerName { name } => format!("a ledger name of {} bytes", name.len()),
+        other => format!("{other:?}"),
     }
 }
 

@@ -4,6 +4,7 @@ mod admission;
 mod bad_input;
 mod commands;
 mod crash;
+mod groups;
 mod hub;
 mod links;
 mod repair;

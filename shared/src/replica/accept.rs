@@ -342,6 +342,7 @@ impl<S: Store> Replica<S> {
             Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
             Proof::Removal(removal) => {
                 self.epochs.stale = true;
+                self.news.closed |= removal.closes().is_some();
                 effects.push(Effect::Removed(removal.clone()));
                 self.dismiss(removal, effects);
             }

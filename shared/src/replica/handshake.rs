@@ -1,6 +1,6 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{vec, vec::Vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
@@ -235,12 +235,35 @@ impl<S: Store> Replica<S> {
             newcomer.into_iter().for_each(|member| members.insert(*member));
         }
         let freezes = self.ledger.freezes();
-        let counts = members.of(&peer).any(|member| !members.needs_voucher(member, &freezes));
-        if !counts || self.ledger.is_removed(&peer) {
+        let counts = members.of(&peer).find(|member| !members.needs_voucher(member, &freezes));
+        let Some(member) = counts.filter(|_| !self.ledger.is_removed(&peer)) else {
             return Ok(Err(CloseReason::NotAMember));
-        }
+        };
+        let shown = Some(Box::new(member.clone()));
         self.admit(id, peer, effects);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.shown = shown;
+        }
         Ok(Ok(()))
+    }
+
+    /// An invite was closed, and that decides who came in by it. Who was let in before its first block was here, and would
+    /// not be now, would otherwise hear everything for as long as it stays on the line.
+    pub(super) fn dismiss_late(&mut self, effects: &mut Vec<Effect>) {
+        let freezes = self.ledger.freezes();
+        let comes_in = |member: &Member| {
+            let mut members = self.ledger.members().clone();
+            members.insert(member.clone());
+            !members.needs_voucher(member, &freezes)
+        };
+        let is_late = |link: &Link| {
+            let peer = link.peer().filter(|peer| link.role == Role::Accepted && !self.belongs(peer));
+            peer.is_some() && !link.shown.as_deref().is_some_and(comes_in)
+        };
+        let late: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_late(link)).map(|(id, _)| *id).collect();
+        for id in late {
+            self.close(id, CloseReason::NotAMember, effects);
+        }
     }
 
     /// A member was removed: that is the last thing it hears.
