@@ -28,6 +28,7 @@ const statusKeys: Keys<NodeStatus> = {
   node: true,
   former_nodes: true,
   repairing: true,
+  restoring: true,
   ledger: true,
   name: true,
   uptime_seconds: true,

@@ -2,9 +2,11 @@
 
 mod admission;
 mod bad_input;
+mod canary;
 mod commands;
 mod crash;
 mod hub;
+mod keys;
 mod links;
 mod repair;
 mod support;
