@@ -261,6 +261,8 @@ export interface NodeStatus {
   readonly held: { readonly height: number; readonly nodes: number };
   /** Damaged or missing blocks that are still to come; until they are there, nothing is appended. */
   readonly repairing: number;
+  /** The node's key was restored from a backup: nothing is appended until another node has told what it has signed. */
+  readonly restoring: boolean;
   /** Blocks that wait for a parent or for their time. */
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */

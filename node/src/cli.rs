@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     config::{Layer, Settings},
     host::Status,
+    keys::Source,
 };
 
 mod access;
@@ -20,6 +21,7 @@ mod found;
 mod group;
 mod invite;
 mod join;
+mod key;
 mod ledgers;
 mod limits;
 mod log;
@@ -64,6 +66,10 @@ struct Common {
     /// data directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the keys, for whoever is asked at no terminal [environment:
+    /// CAIRN_PASSPHRASE_FILE, or the passphrase itself in CAIRN_PASSPHRASE]
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +126,8 @@ enum Command {
     Status(status::Show),
     /// Show the token that clients on other machines need, or make another one
     Token(token::Show),
+    /// Seal the keys with a passphrase, back them up, and bring them back
+    Key(key::Key),
     /// Read the store again and check every block
     Verify(verify::Verify),
     /// Write all blocks to a file
@@ -170,6 +178,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     };
     let environment = Layer::from_environment(|name| env::var(name).ok());
     let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
+    let settings = settings.with_passphrase(Source::resolve(common.passphrase_file.as_deref()));
     match command {
         None | Some(Command::Serve(_)) => serve::run(&settings),
         Some(Command::Init(init)) => init.run(&settings),
@@ -187,6 +196,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Log(log)) => log.run(&settings),
         Some(Command::Status(status)) => status.run(&settings),
         Some(Command::Token(token)) => token.run(&settings),
+        Some(Command::Key(key)) => key.run(&settings),
         Some(Command::Verify(verify)) => verify.run(&settings),
         Some(Command::Export(export)) => export.run(&settings),
         Some(Command::Import(import)) => import.run(&settings),

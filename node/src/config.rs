@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::{
     data::DataDir,
     http::names::{HostName, Origin},
+    keys::Source,
 };
 
 const DEFAULT_DATA: &str = "cairn-data";
@@ -235,6 +236,8 @@ pub struct Settings {
     pub hosts: Vec<HostName>,
     /// Pages of elsewhere that may use the node.
     pub origins: Vec<Origin>,
+    /// Where the passphrase of the keys comes from.
+    pub passphrase: Source,
 }
 
 impl Settings {
@@ -267,7 +270,7 @@ impl Settings {
         };
         let hosts = parse(all.hosts, ConfigError::Host)?;
         let origins = parse(all.origins, ConfigError::Origin)?;
-        Ok(Self { data, ledger, relays, listen, hosts, origins })
+        Ok(Self { data, ledger, relays, listen, hosts, origins, passphrase: Source::Nothing })
     }
 }
 
@@ -276,6 +279,12 @@ impl Settings {
     /// on this machine which forwards to it.
     pub fn is_reached_from_elsewhere(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback() || self.hosts.iter().any(|host| !host.is_loopback())
+    }
+
+    /// The same with this passphrase for the keys.
+    #[must_use]
+    pub fn with_passphrase(self, source: Source) -> Self {
+        Self { data: self.data.with_passphrase(source.clone()), passphrase: source, ..self }
     }
 
     /// The same with these relays instead, where any are given.

@@ -32,6 +32,7 @@ use tokio::{
     sync::{broadcast, watch},
     task::spawn_blocking,
 };
+use zeroize::Zeroizing;
 
 pub use crate::token::Token;
 use crate::{
@@ -79,7 +80,7 @@ impl ControlFile {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: &path::Path) -> io::Result<()> {
-        write_private(path, &serde_json::to_vec(self)?)
+        write_private(path, &Zeroizing::new(serde_json::to_vec(self)?))
     }
 
     /// Reads the file; `None` if there is none.
@@ -89,7 +90,7 @@ impl ControlFile {
     pub fn load(path: &path::Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.len() > FILE_BYTES => Err(io::ErrorKind::InvalidData.into()),
-            Ok(_) => Ok(Some(serde_json::from_slice(&fs::read(path)?)?)),
+            Ok(_) => Ok(Some(serde_json::from_slice(&Zeroizing::new(fs::read(path)?))?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

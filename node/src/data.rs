@@ -10,6 +10,7 @@ use std::{
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use shared::{LedgerId, NodeId, Page, ReadStore};
@@ -17,7 +18,7 @@ use thiserror::Error;
 
 use crate::{
     control::ControlFile,
-    keys::{KeyError, NodeKey, NodeKeys, write_private},
+    keys::{self, KeyError, NodeKey, NodeKeys, Opener, SealingKey, Source, private, write_private},
     store::{Beginning, SqliteReader, SqliteStore, StoreError},
 };
 
@@ -103,13 +104,49 @@ pub enum DataError {
 }
 
 /// Where a node keeps everything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataDir(PathBuf);
+#[derive(Debug, Clone)]
+pub struct DataDir(PathBuf, Arc<Opener>);
+
+impl PartialEq for DataDir {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for DataDir {}
 
 impl DataDir {
-    /// The directory with this path, there or not.
+    /// The directory with this path, there or not. Where its keys are sealed, they stay closed.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self(path.into(), Arc::default())
+    }
+
+    /// The same directory, with keys that open with this passphrase.
+    #[must_use]
+    pub fn with_passphrase(self, source: Source) -> Self {
+        Self(self.0, Arc::new(Opener::new(vec![source])))
+    }
+
+    /// What the keys of this directory are sealed with, if they are.
+    ///
+    /// # Errors
+    /// When a key file cannot be read, or the passphrase is missing or wrong.
+    pub fn seal(&self) -> Result<Option<Arc<SealingKey>>, DataError> {
+        for dir in self.ledgers()? {
+            if keys::is_sealed(&dir.key())? == Some(true) {
+                let key = NodeKey::load(&dir.key(), &self.1)?;
+                return Ok(key.and_then(|key| key.seal().cloned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A new key, which is sealed as the others here are.
+    ///
+    /// # Errors
+    /// When there are no random bytes, or the others cannot be opened.
+    pub fn new_key(&self) -> Result<NodeKey, DataError> {
+        Ok(NodeKey::generate()?.sealed(self.seal()?))
     }
 
     /// Its path.
@@ -264,12 +301,13 @@ impl DataDir {
     pub fn lock(&self) -> Result<LockedDir, DataError> {
         let failed = self.failed();
         make_private(&self.0).map_err(&failed)?;
-        let mut options = File::options();
+        let mut options = private();
         let file = options.create(true).truncate(false).write(true).open(self.0.join("lock")).map_err(&failed)?;
         match file.try_lock() {
             Ok(()) => {
                 // Whoever holds the lock knows that no node runs here; one that was killed left its address behind.
                 ControlFile::remove(&self.control()).map_err(failed)?;
+                keys::shut(&self.0);
                 Ok(LockedDir { dir: self.clone(), _lock: file })
             }
             Err(TryLockError::WouldBlock) => Err(DataError::InUse { path: self.0.clone() }),
@@ -304,12 +342,16 @@ impl DataDir {
         let parent = self.0.join("ledgers");
         make_private(&self.0).and_then(|()| make_private(&parent)).map_err(&failed)?;
         // Only whole ledgers have an id for a name, so nobody takes this for one; it goes when anything fails.
-        let temporary = tempfile::Builder::new().prefix("new-").tempdir_in(&parent).map_err(&failed)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("new-");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let temporary = builder.tempdir_in(&parent).map_err(&failed)?;
         let dir = LedgerDir(temporary.path().to_owned());
         let mut store = SqliteStore::open(&dir.store(), beginning.clone()).map_err(DataError::from)?;
         store.set_node(&key.node()).map_err(DataError::from)?;
         key.save(&dir.key()).map_err(DataError::from)?;
-        let key = NodeKeys::new(key, dir.key(), dir.successor()).map_err(DataError::from)?;
+        let key = NodeKeys::new(key, dir.key(), dir.successor(), &self.1).map_err(DataError::from)?;
         let filled = fill(Opened { store, key, ledger: id, beginning: beginning.clone() })?;
         fs::rename(temporary.path(), &place.0).map_err(&failed)?;
         drop(temporary.keep());
@@ -424,18 +466,19 @@ impl LockedDir {
         };
         // A key is written only after the store has noted whose it is. So a key without its note means that the store
         // was lost or exchanged, and its node must not write: it would fork its own lane.
-        let key = NodeKey::load(&dir.key())?;
+        let opener = &self.dir.1;
+        let key = NodeKey::load(&dir.key(), opener)?;
         let (mut store, taken_over) = open_store(dir, &beginning, key.as_ref())?;
         let key = match key {
             Some(key) => key,
             None => {
-                let key = NodeKey::generate()?;
+                let key = self.dir.new_key()?;
                 store.set_node(&key.node())?;
                 key.save(&dir.key())?;
                 key
             }
         };
-        let mut key = NodeKeys::new(key, dir.key(), dir.successor())?;
+        let mut key = NodeKeys::new(key, dir.key(), dir.successor(), opener)?;
         if taken_over {
             key.succeed()?;
         }
@@ -463,8 +506,7 @@ fn open_store(dir: &LedgerDir, beginning: &Beginning, key: Option<&NodeKey>) -> 
     let store = SqliteStore::open(&dir.store(), beginning.clone())?;
     let noted = store.as_reader().node()?;
     let Some(key) = key.filter(|key| noted != Some(key.node())) else { return Ok((store, false)) };
-    let spare = NodeKey::load(&dir.successor())?;
-    if noted.is_some() && spare.is_some_and(|spare| noted == Some(spare.node())) {
+    if noted.is_some() && noted == NodeKey::node_of(&dir.successor())? {
         return Ok((store, true));
     }
     Err(mismatch(key.node(), noted))

@@ -12,9 +12,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use shared::{
     BlockHash, LedgerId, NodeId, OrderKey, Page, ReadStore, Record, Store, Summary, block::open_ledger,
-    members::Genesis,
+    members::Genesis, replica::META_EPOCHS,
 };
 use thiserror::Error;
+
+use crate::keys::private;
 
 mod mark;
 mod reading;
@@ -39,9 +41,11 @@ const BUSY: Duration = Duration::from_secs(5);
 pub(crate) const LEDGER_NAME: &str = "node.ledger";
 pub(crate) const GENESIS: &str = "node.genesis";
 /// The relays that came with the invite, or that the ledger began with: one a line.
-const RELAYS: &str = "node.relays";
+pub(crate) const RELAYS: &str = "node.relays";
 /// The first block of a node that has joined, for whoever has not heard of it.
 const JOIN: &str = "node.join";
+/// What a backup keeps of a store.
+pub(crate) const KEPT: [&str; 6] = [LEDGER_NAME, GENESIS, RELAYS, JOIN, META_EPOCHS[0], META_EPOCHS[1]];
 /// The nodes that were noted there before, one id behind the other.
 const FORMER_NODES: &str = "former nodes";
 pub(crate) const NODE_KEY: &str = "node.key";
@@ -300,6 +304,16 @@ impl SqliteReader {
         }
     }
 
+    /// About how many blocks this node's or another's lane has here: for notes, not for decisions.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn height(&self, author: &NodeId) -> Result<u64> {
+        let sql = "SELECT coalesce(max(height), 0) FROM blocks WHERE author = (SELECT id FROM authors WHERE key = ?1)";
+        let height: i64 = self.connection.query_row(sql, [author.as_bytes()], |row| row.get(0))?;
+        Ok(height.unsigned_abs())
+    }
+
     /// Blocks and bytes in the file, whether they count or not.
     ///
     /// # Errors
@@ -401,6 +415,8 @@ impl SqliteStore {
         for suffix in ["-journal", "-wal", "-shm", "-mark"] {
             remove_file(&suffixed(path, suffix))?;
         }
+        // SQLite gives what it keeps beside the file the same permissions.
+        drop(private().write(true).create_new(true).open(&new)?);
         let mut store = Self::connect(&new)?;
         store.begin()?;
         schema::create(&store.reader.connection)?;

@@ -411,6 +411,12 @@ pub enum AppendError {
         /// How many are still to come.
         blocks: usize,
     },
+    /// This node's key was restored without what it has signed.
+    #[error(
+        "this node's key was restored from a backup: until a peer has told what the key has signed before, this node \
+         only reads"
+    )]
+    Restored,
     /// This node's own lane is frozen.
     #[error("this node's lane is frozen at height {height}: two blocks of that height carry its signature")]
     Frozen {
@@ -440,6 +446,7 @@ impl AppendError {
             Self::Busy { .. } => "busy",
             Self::ReadOnly => "read_only",
             Self::Repairing { .. } => "repairing",
+            Self::Restored => "restored",
             Self::Frozen { .. } => "lane_frozen",
             Self::NoKey => "no_key",
             Self::Removed => "removed",

@@ -26,8 +26,10 @@ use alloc::{
 };
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use self::{epochs::Epochs, erase::Withheld, news::News, own::Own};
+pub use self::{epochs::META_EPOCHS, own::note_restored};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId, Wish},
@@ -62,7 +64,7 @@ pub struct Config {
     /// The node's key.
     pub key: Key,
     /// Random bytes, fresh at every start: nonces and challenges follow from them.
-    pub seed: [u8; 32],
+    pub seed: Zeroizing<[u8; 32]>,
     /// Whether the node writes. A relay does not.
     pub writes: bool,
     /// How many relays the driver dials at the start. Until their peers have told what they have of this node's lane, or
@@ -82,6 +84,7 @@ pub struct Config {
 impl Config {
     /// A replica that does not write, and has nothing to go on with.
     pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
+        let seed = Zeroizing::new(seed);
         Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None }
     }
 }
@@ -253,7 +256,7 @@ impl<S: Store> Replica<S> {
         let me = config.key.node();
         let mut replica = Self {
             store,
-            random: Random::new(config.seed),
+            random: Random::new(config.seed.clone()),
             config,
             me,
             ledger,

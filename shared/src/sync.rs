@@ -104,6 +104,8 @@ pub(crate) struct OwnClaims {
     pub(crate) tips: BTreeMap<BlockHash, u64>,
     /// It says that the lane is frozen; the proof is still to come.
     pub(crate) proof: bool,
+    /// It has blocks of the lane.
+    pub(crate) has: bool,
     /// The heads have been compared.
     pub(crate) known: bool,
     /// This dial does not have to be waited for any more.

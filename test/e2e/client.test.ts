@@ -29,6 +29,7 @@ const statusKeys: Keys<NodeStatus> = {
   node: true,
   former_nodes: true,
   repairing: true,
+  restoring: true,
   ledger: true,
   name: true,
   open: true,

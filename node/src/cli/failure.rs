@@ -12,6 +12,7 @@ use crate::{
     control::client::ControlError,
     data::DataError,
     host::{HostError, InviteError, Stopped},
+    keys::{KeyError, PassphraseError, SealedError, backup::BackupError},
     ledgers::LedgerError,
     store::StoreError,
     token::TokenError,
@@ -30,7 +31,8 @@ Exit codes:
   71  the address to listen on cannot be had
   73  another process uses the data directory
   74  reading or writing failed; nothing was said that is not durable
-  77  the key file or the token file cannot be used as it is";
+  77  the key file or the token file cannot be used as it is
+  78  the keys, or a backup of them, are sealed, and no passphrase or a wrong one was given";
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -48,6 +50,9 @@ pub enum Failure {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A backup of the keys cannot be used.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The clients' token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -157,6 +162,10 @@ impl Failure {
             Self::View(ViewError::Store(error)) => store_code(error),
             Self::View(_) | Self::Bug { .. } => 70,
             Self::Data(error) => data_code(error),
+            Self::Backup(BackupError::Io { .. }) => 74,
+            Self::Backup(BackupError::Sealed { error: SealedError::Passphrase, .. }) => 78,
+            Self::Backup(BackupError::Key(error)) => key_code(error),
+            Self::Backup(_) => 65,
             Self::Token(TokenError::Missing { .. }) => 66,
             Self::Token(_) => 77,
             Self::Host(error) => host_code(error),
@@ -174,7 +183,16 @@ fn data_code(error: &DataError) -> u8 {
         DataError::Exists(_) | DataError::Full => 1,
         DataError::Io { .. } => 74,
         DataError::Store(error) => store_code(error),
-        DataError::Key(_) | DataError::KeyWithoutStore { .. } => 77,
+        DataError::Key(error) => key_code(error),
+        DataError::KeyWithoutStore { .. } => 77,
+    }
+}
+
+fn key_code(error: &KeyError) -> u8 {
+    match error {
+        KeyError::NoPassphrase { .. } | KeyError::Passphrase(_) => 78,
+        KeyError::Sealed { error: SealedError::Passphrase, .. } => 78,
+        _ => 77,
     }
 }
 
@@ -196,6 +214,18 @@ fn host_code(error: &HostError) -> u8 {
         HostError::Failed(ReplicaError::Store(error)) if error.is_damage() => 65,
         HostError::Panicked => 70,
         _ => 74,
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::Data(error.into())
+    }
+}
+
+impl From<PassphraseError> for Failure {
+    fn from(error: PassphraseError) -> Self {
+        KeyError::from(error).into()
     }
 }
 

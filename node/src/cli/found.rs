@@ -11,9 +11,8 @@ use super::Failure;
 use crate::{
     config::Settings,
     control::{ControlFile, client::ControlClient},
-    data::{DataError, Opened},
+    data::Opened,
     host::Host,
-    keys::NodeKey,
     store::Beginning,
 };
 
@@ -39,7 +38,7 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let settings = settings.with_relays(&self.relay)?;
-        let key = NodeKey::generate().map_err(DataError::from)?;
+        let key = settings.data.new_key()?;
         let node = key.node();
         let beginning = if self.open {
             Beginning::Open(crate::config::check_name(self.name.clone())?)

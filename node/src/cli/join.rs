@@ -25,7 +25,6 @@ use crate::{
     control::{ControlFile, WishFor, client::ControlClient},
     data::{DataError, LedgerDir, LockedDir, Opened},
     host::{Host, Start, Status},
-    keys::NodeKey,
     store::Beginning,
 };
 
@@ -60,7 +59,7 @@ impl Join {
         let ledger = beginning.id();
         let mut relays = token.relays.clone();
         relays.extend(settings.relays.iter().map(ToString::to_string).filter(|relay| !token.relays.contains(relay)));
-        let key = NodeKey::generate().map_err(DataError::from)?;
+        let key = settings.data.new_key()?;
         let status = match settings.data.make(&beginning, key, |opened| fill(opened, &token, &relays)) {
             Ok(()) => self.come_in(settings, &ledger)?,
             Err(Failure::Data(DataError::Exists(_))) => self.again(settings, &ledger, &token, &relays)?,

@@ -106,9 +106,8 @@ pub(super) fn repair(
         }
         // Blocks that are missing need no new file.
         if !(examined.problems.is_empty() && examined.scan.wrong.is_empty() && unfinished(dir)?) {
-            let key = NodeKey::load(&dir.key()).map_err(crate::data::DataError::from)?;
             let bar = bar("copying", examined.scan.blocks);
-            let node = key.map(|key| key.node());
+            let node = NodeKey::node_of(&dir.key())?;
             let (kept, _) = salvage(&dir.store(), &examined, node.as_ref(), || bar.inc(1))?;
             bar.finish_and_clear();
             repaired.kept.push(kept);

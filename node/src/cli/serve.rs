@@ -49,6 +49,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         Access::Alone(locked) => locked,
         Access::Through(_) => return Err(DataError::InUse { path: settings.data.path().to_owned() }.into()),
     };
+    hide_memory();
     raise_open_files();
     let first = meant(&locked, settings)?;
     let runtime = Runtime::new().map_err(Failure::io("the runtime cannot start"))?;
@@ -68,6 +69,21 @@ fn start_log() {
     // Errors mean that this process has its log already.
     if tracing::subscriber::set_global_default(subscriber.finish()).is_ok() {
         drop(others.with_max_level(LevelFilter::current().as_log()).init());
+    }
+}
+
+/// The memory of a node holds its keys: no crash writes it to a disk, and on Linux no other process of this user looks into
+/// it. `CAIRN_TRACEABLE` lets debuggers and measurements do so.
+fn hide_memory() {
+    #[cfg(unix)]
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        warn!("a crash may write the memory of this process to a file, its keys included: {error}");
+    }
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("CAIRN_TRACEABLE").is_some() {
+        warn!("CAIRN_TRACEABLE is set: other processes of this user can read the keys of this one");
+    } else if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        warn!("other processes of this user can read the keys of this one: {error}");
     }
 }
 

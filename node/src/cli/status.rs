@@ -73,6 +73,12 @@ impl Display for Text<'_> {
         if status.parked.blocks > 0 {
             writeln!(f, "parked    {} blocks, {} bytes", status.parked.blocks, status.parked.bytes)?;
         }
+        if status.restoring {
+            writeln!(
+                f,
+                "restored  from a backup: only reads until another node has told what this one's key has signed"
+            )?;
+        }
         if !self.serving {
             return writeln!(f, "serving   no");
         }

@@ -167,7 +167,7 @@ impl ControlClient {
     /// # Errors
     /// When it cannot, or does not answer.
     pub fn renew_token(&self) -> Result<Token, ControlError> {
-        let call = self.agent.post(self.node_url("renew-token")).header("authorization", self.bearer());
+        let call = self.agent.post(self.node_url("renew-token")).header("authorization", self.bearer().as_str());
         Answer::check(call.send(&[])?)?.json()
     }
 
@@ -194,8 +194,8 @@ impl ControlClient {
         self.node_url(&format!("{}/{path}", self.ledger))
     }
 
-    fn bearer(&self) -> String {
-        format!("Bearer {}", self.file.token.reveal())
+    fn bearer(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("Bearer {}", self.file.token.reveal()))
     }
 
     fn get(&self, path: &str) -> Result<Answer, ControlError> {
@@ -203,17 +203,17 @@ impl ControlClient {
     }
 
     fn call(&self, request: RequestBuilder<WithoutBody>) -> Result<Answer, ControlError> {
-        Answer::check(request.header("authorization", self.bearer()).call()?)
+        Answer::check(request.header("authorization", self.bearer().as_str()).call()?)
     }
 
     fn send(&self, url: &str, body: &impl Serialize) -> Result<Answer, ControlError> {
         let body = serde_json::to_vec(body).map_err(|error| ControlError::Answer(error.to_string()))?;
-        let request = self.agent.post(url).header("authorization", self.bearer());
+        let request = self.agent.post(url).header("authorization", self.bearer().as_str());
         Answer::check(request.header("content-type", "application/json").send(&body)?)
     }
 
     fn post(&self, path: &str, body: &[u8]) -> Result<Answer, ControlError> {
-        Answer::check(self.agent.post(self.url(path)).header("authorization", self.bearer()).send(body)?)
+        Answer::check(self.agent.post(self.url(path)).header("authorization", self.bearer().as_str()).send(body)?)
     }
 }
 

@@ -150,6 +150,9 @@ pub struct Status {
     pub held: Held,
     /// Damaged or missing blocks that are still to come.
     pub repairing: u64,
+    /// The key was restored from a backup, and this node writes nothing until another one has told what it has signed.
+    #[serde(default)]
+    pub restoring: bool,
     /// Blocks that wait.
     pub parked: Parked,
     /// Open links.

@@ -174,6 +174,11 @@ impl Turns {
         };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
+        if replica.is_restoring() {
+            warn!(
+                "the key was restored from a backup: this node only reads until another one has told what it has signed"
+            );
+        }
         last_seq.store(replica.last_seq(), Ordering::Release);
         epoch_keys.set(replica.keys());
         identity.set(replica.node(), replica.store().as_reader().former_nodes().map_err(Failure::Store)?);
@@ -539,6 +544,7 @@ impl Turns {
                 .map(|(author, height)| Lane { author: author.to_string(), height: *height })
                 .collect(),
             held: Held { height: own, nodes: holders },
+            restoring: replica.is_restoring(),
             repairing: replica.repairing() as u64,
             parked: Parked { blocks: parked as u64, bytes: parked_bytes as u64 },
             links: links

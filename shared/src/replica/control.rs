@@ -20,11 +20,12 @@ pub(super) type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
-        if self.waits_for_own_lane() && self.wishes.len() < WISHES {
+        let restoring = self.is_restoring();
+        if self.waits_for_own_lane() && !restoring && self.wishes.len() < WISHES {
             self.wishes.push((token, wish));
             return Ok(());
         }
-        let result = self.grant(wish, effects)?;
+        let result = if restoring { Err(AppendError::Restored.into()) } else { self.grant(wish, effects)? };
         effects.push(Effect::Granted { token, result });
         Ok(())
     }
@@ -210,6 +211,9 @@ impl<S: Store> Replica<S> {
             let proof = stored_evidence(&self.store, &self.me)?.and_then(|proof| Proof::parse(&proof));
             let removed = matches!(proof, Some(Proof::Removal(_)));
             return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
+        }
+        if self.is_restoring() {
+            return Ok(Some(AppendError::Restored));
         }
         if !self.own.waits && !self.is_writer() {
             return Ok(Some(AppendError::NotAMember));

@@ -28,6 +28,9 @@ const META_KEYS: &str = "keys";
 /// The newest epoch: its place in ledger order, its id, and who was given its key; and the blocks of epochs whose keys are
 /// not here.
 const META_EPOCH: &str = "epoch";
+/// Where a store has the epoch keys and what is known of them. The keys are sealed with one that only the node's own key gives,
+/// so these values may be kept wherever that key is kept.
+pub const META_EPOCHS: [&str; 2] = [META_KEYS, META_EPOCH];
 const LABEL_STORE: &[u8] = b"cairn/keys/1";
 
 /// What this node knows of epochs.

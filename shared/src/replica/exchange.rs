@@ -181,6 +181,7 @@ impl<S: Store> Replica<S> {
             self.on_have(id, &[(self.me, height)], effects);
             if let Some(link) = self.links.get_mut(&id) {
                 link.own.forget();
+                link.own.has |= height > 0;
             }
             self.on_own_compared(id, effects)?;
         } else if self.links.get(&id).is_some_and(|link| !link.heads_sent) {
