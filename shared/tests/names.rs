@@ -55,11 +55,12 @@ fn current(net: &Net, node: usize) -> EpochKey {
     net.replica(node).keys().current().unwrap().clone()
 }
 
-/// A block of one entry, sealed with a key.
-fn sealed(key: &EpochKey, author: u8, height: u64, parent: &VerifiedBlock, kind: Kind, text: &[u8]) -> VerifiedBlock {
+/// A block of one entry of now, sealed with a key.
+fn sealed(net: &Net, key: &EpochKey, author: u8, parent: &VerifiedBlock, kind: Kind, text: &[u8]) -> VerifiedBlock {
+    let height = parent.header().height + 1;
     let place = Place { ledger: ledger(), author: node_id(author), height, index: 0 };
     let payload = seal::seal(key, &place, [3; 16], text);
-    block(author, height, parent.end().micros(), &[parent.hash()], kind, &payload)
+    block(author, height, net.now.max(parent.end().micros()), &[parent.hash()], kind, &payload)
 }
 
 /// The last block of a lane.
@@ -136,22 +137,23 @@ fn a_name_of_a_block_that_is_void_gives_way_to_the_one_before() {
     bring_in(&mut net, 0, 1, Role::Admin);
     bring_in(&mut net, 0, 2, Role::Reader);
     ledger_name(&mut net, 0, "first").unwrap();
+    nickname(&mut net, 1, "Bo").unwrap();
     net.settle();
     let end = *net.ends.keys().find(|end| end.node == 0).unwrap();
     net.cut(end);
     ledger_name(&mut net, 1, "second").unwrap();
-    nickname(&mut net, 1, "Bo").unwrap();
+    nickname(&mut net, 1, "Bob").unwrap();
     net.settle();
-    assert_eq!(names(&net, 2), some(["second", "-", "Bo", "-"]));
+    assert_eq!(names(&net, 2), some(["second", "-", "Bob", "-"]));
     net.nodes[2].changed.clear();
     wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
     net.link(0, HUB);
     net.settle();
     net.assert_same(&[0, 2, HUB]);
-    assert_eq!(names(&net, 2), some(["first", "-", "-", "-"]));
+    assert_eq!(names(&net, 2), some(["first", "-", "Bo", "-"]));
     assert!(!net.nodes[2].changed.is_empty());
     net.hibernate(2);
-    assert_eq!(names(&net, 2), some(["first", "-", "-", "-"]));
+    assert_eq!(names(&net, 2), some(["first", "-", "Bo", "-"]));
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn what_cannot_be_a_name_hides_none() {
     let long = format!("\"{}\"", "x".repeat(NAME_JSON_BYTES - 1));
     for text in [&b"\"\""[..], b"1", long.as_bytes()] {
         let before = last(&net, HUB, 2);
-        let next = sealed(&epoch, 2, before.header().height + 1, &before, Kind::NICKNAME, text);
+        let next = sealed(&net, &epoch, 2, &before, Kind::NICKNAME, text);
         net.inject(HUB, &next);
         net.settle();
         assert_eq!((last(&net, 0, 2).hash(), names(&net, 0)), (next.hash(), expected.clone()));
@@ -176,7 +178,8 @@ fn what_cannot_be_a_name_hides_none() {
     // A member's word is not what the ledger is called, and an admin's takes nothing away that is no name.
     for (author, text) in [(2, &b"\"mine\""[..]), (3, b"123"), (3, b"\"a\\n\""), (3, b"nonsense")] {
         let before = last(&net, HUB, author);
-        net.inject(HUB, &sealed(&epoch, author, before.header().height + 1, &before, Kind::LEDGER_NAME, text));
+        let next = sealed(&net, &epoch, author, &before, Kind::LEDGER_NAME, text);
+        net.inject(HUB, &next);
         net.settle();
         assert_eq!(names(&net, 0), expected, "{author}");
     }
@@ -186,12 +189,14 @@ fn what_cannot_be_a_name_hides_none() {
         nickname(&mut net, 0, "Ada").unwrap();
         net.settle();
         let before = last(&net, HUB, 2);
-        net.inject(HUB, &sealed(seal_key, 2, before.header().height + 1, &before, Kind::NICKNAME, text));
+        let next = sealed(&net, seal_key, 2, &before, Kind::NICKNAME, text);
+        net.inject(HUB, &next);
         net.settle();
         assert_eq!(names(&net, 0), some(["the choir", "Ada", "-", "-"]));
     }
     let before = last(&net, HUB, 2);
-    net.inject(HUB, &sealed(&epoch, 2, before.header().height + 1, &before, Kind::NICKNAME, b" \"B\\u006f\""));
+    let next = sealed(&net, &epoch, 2, &before, Kind::NICKNAME, b" \"B\\u006f\"");
+    net.inject(HUB, &next);
     net.settle();
     assert_eq!(names(&net, 0), some(["the choir", "Ada", "Bo", "-"]));
     net.assert_same(&[0, HUB]);
