@@ -19,6 +19,7 @@ pub mod ledger;
 pub mod limits;
 pub mod members;
 pub mod order;
+mod pace;
 mod park;
 mod proofs;
 mod random;

@@ -5,6 +5,7 @@
 
 mod accept;
 mod control;
+mod door;
 mod epochs;
 mod exchange;
 mod handshake;
@@ -36,6 +37,7 @@ use crate::{
     },
     members::Member,
     order::OrderKey,
+    pace::Pace,
     park::Pool,
     proofs::Proofs,
     random::Random,
@@ -73,12 +75,15 @@ pub struct Config {
     pub join: Option<Vec<u8>>,
     /// The epoch key that came with the invite.
     pub epoch: Option<EpochKey>,
+    /// Whether credit is given back no faster than a peer and an author may write ([`crate::limits::AUTHOR_BLOCKS`] and those
+    /// near it). For a relay, whose rows are few and everybody's; nothing is dropped, what is too fast comes later.
+    pub pace: bool,
 }
 
 impl Config {
     /// A replica that does not write, and has nothing to go on with.
     pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
-        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None }
+        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None, pace: false }
     }
 }
 
@@ -152,6 +157,8 @@ enum Timer {
     Pong(LinkId),
     /// The peer must have given credit.
     Stall(LinkId),
+    /// Credit that was held back is due to the peer, or a sign that it is not forgotten.
+    Credit(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
     /// Many blocks that wait for a voucher may be gone through again.
@@ -196,6 +203,9 @@ pub struct Replica<S: Store> {
     pool: Pool,
     proofs: Proofs,
     links: BTreeMap<LinkId, Link>,
+    /// Those of the links whose peers have yet to show that they belong, in no order.
+    door: Vec<LinkId>,
+    pace: Pace,
     timers: Timers<Timer>,
     random: Random,
     recent: Recent,
@@ -245,6 +255,8 @@ impl<S: Store> Replica<S> {
             pool: Pool::default(),
             proofs: Proofs::new(ledger_id),
             links: BTreeMap::new(),
+            door: Vec::new(),
+            pace: Pace::default(),
             timers: Timers::new(now),
             recent: Recent::default(),
             waiting: Vec::new(),
@@ -260,6 +272,7 @@ impl<S: Store> Replica<S> {
             now,
         };
         replica.load_keys()?;
+        replica.load_debts(now).map_err(OpenError::Store)?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -332,6 +345,7 @@ impl<S: Store> Replica<S> {
             effects.push(Effect::OrderChanged { from });
         }
         self.serve_links(effects)?;
+        self.note_debts()?;
         if mutant!(CommitBeforeSeal) {
             return Ok(());
         }
