@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 pub mod relay;
+mod secret;
+
+pub use self::secret::{RelaySecret, UnusableSecret};
 
 /// How the link to a relay is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -147,7 +147,8 @@ fn fetch(locked: &LockedDir, settings: &Settings, repaired: &mut Repaired) -> Re
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
         for relay in &settings.relays {
-            links.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
+            // Nothing is fetched from a room that has yet to be made.
+            links.spawn(link::relay::run(host.clone(), relay.clone(), None, stopped.clone()));
         }
         let waited = wait(&host, wanted.len() as u64).await;
         stop.send_replace(true);

@@ -104,7 +104,7 @@ async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
 
     let mut tasks = JoinSet::new();
     for relay in &settings.relays {
-        tasks.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
+        tasks.spawn(link::relay::run(host.clone(), relay.clone(), settings.relay_secret.clone(), stopped.clone()));
     }
     tasks.spawn(show_progress(host.events(), stopped.clone()));
     let mut over = stop.subscribe();

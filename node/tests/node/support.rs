@@ -52,7 +52,7 @@ impl Place {
     fn command_by(&self, words: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
-        let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
+        let lists = ["CAIRN_RELAY", "CAIRN_RELAY_SECRET", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
         for name in ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"].into_iter().chain(lists) {
             command.env_remove(name);
         }
