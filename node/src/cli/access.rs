@@ -57,20 +57,24 @@ impl Access {
 fn through(settings: &Settings, file: ControlFile) -> Result<ControlClient, Failure> {
     let client = ControlClient::new(file);
     let ledgers = client.ledgers()?;
-    let meant = |info: &LedgerInfo| match &settings.ledger {
+    let is_meant = |info: &&LedgerInfo| match &settings.ledger {
         None => info.default,
         Some(wanted) => info.name == *wanted,
     };
-    let id = match ledgers.iter().find(|info| meant(info)) {
-        Some(info) => &info.id,
-        None => {
-            // Not by its name: by its id, or not at all.
-            let id = settings.data.select(settings.ledger.as_deref())?.reader()?.ledger()?.id().to_string();
-            return Ok(client.of(id));
-        }
+    let id = match only(ledgers.iter().filter(is_meant).map(|info| info.id.clone()).collect(), settings)? {
+        Some(id) => id,
+        // Not by its name: by its id, or not at all.
+        None => settings.data.select(settings.ledger.as_deref())?.reader()?.ledger()?.id().to_string(),
     };
-    let id = id.clone();
     Ok(client.of(id))
+}
+
+/// The one of that name. Groups may be called alike, and a command must not change another one than was meant.
+fn only(mut ids: Vec<String>, settings: &Settings) -> Result<Option<String>, DataError> {
+    match (ids.len(), &settings.ledger) {
+        (0 | 1, _) | (_, None) => Ok(ids.pop()),
+        (_, Some(wanted)) => Err(DataError::Ambiguous { wanted: wanted.clone(), here: ids }),
+    }
 }
 
 /// Where the ledger lies that is meant, by name or id.
@@ -79,6 +83,7 @@ pub(super) fn ledger_dir(settings: &Settings) -> Result<LedgerDir, Failure> {
         Err(error @ DataError::NoSuchLedger { .. }) => match Access::open(settings) {
             Ok(Access::Through(client)) => Ok(settings.data.select(Some(client.ledger()))?),
             Ok(Access::Alone(locked)) => by_name(&locked, settings)?.ok_or_else(|| error.into()),
+            Err(ambiguous @ Failure::Data(DataError::Ambiguous { .. })) => Err(ambiguous),
             Err(_) => Err(error.into()),
         },
         result => Ok(result?),
@@ -93,13 +98,12 @@ pub(super) fn must_exist(settings: &Settings) -> Result<(), Failure> {
 
 /// The name of a members' ledger is sealed in it, so each is opened to look.
 fn by_name(locked: &LockedDir, settings: &Settings) -> Result<Option<LedgerDir>, Failure> {
+    let mut ids = Vec::new();
     for dir in locked.dir().ledgers()? {
         let status = with_host_of(locked, &dir, None, |host| async move { Ok(host.status().await?) })?;
-        if settings.ledger.as_deref() == Some(status.name.as_str()) {
-            return Ok(Some(dir));
-        }
+        ids.extend((settings.ledger.as_ref() == Some(&status.name)).then_some(status.ledger));
     }
-    Ok(None)
+    only(ids, settings)?.map(|id| Ok(locked.dir().select(Some(&id))?)).transpose()
 }
 
 /// Where the ledger lies that is meant, for whoever has the data directory.

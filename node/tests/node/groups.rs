@@ -97,6 +97,14 @@ fn a_ledger_is_named_by_its_name_or_by_the_first_digits_of_its_id() {
             refused(&place.run(&["--ledger", wanted, "members"]), 66, &sentence);
         }
         assert_eq!(said(&place, &["ledgers", "--json"]).as_array().unwrap().len(), 3);
+        // Of two that are called alike, no command takes the one or the other.
+        let other = said(&place, &["init", "garden", "--json"]);
+        let commands = [&["--ledger", "garden", "rename", "x"][..], &["--ledger", "garden", "status"]];
+        for command in commands.into_iter().chain([&["ledgers", "--default", "garden"][..]]) {
+            let ran = place.run(command);
+            refused(&ran, 2, "\"garden\" may be any of ");
+            assert!(ran.stderr().contains(text(&other["ledger"])) && ran.stderr().contains(text(&garden["ledger"])));
+        }
         assert_eq!(served.map(Served::terminate).unwrap_or(0), 0);
     }
 }
