@@ -73,6 +73,10 @@ swarm *words:
     cargo build --release -p node
     cargo run --release -p node --example swarm -- {{words}}
 
+# A flood of strangers at a relay in workerd while members write: just door, just door 20 wrong_proof
+door *words:
+    node scripts/door.mjs {{words}}
+
 # Relay and node for trying things.
 dev:
     npm start

@@ -170,6 +170,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let flags = Layer {
         relays: given(serve.relay),
+        relay_secret: None,
         ledger: common.ledger,
         data: common.data,
         listen: serve.listen,

@@ -16,7 +16,7 @@ use crate::{
     config::RelayUrl,
     data::{DataError, LedgerDir, LockedDir},
     host::{Host, HostError, HostThread, Start},
-    link,
+    link::{self, RelaySecret},
 };
 
 /// What a client sees of the choice.
@@ -144,6 +144,7 @@ pub struct Keeper {
     ledgers: Ledgers,
     taken: mpsc::Receiver<Order>,
     relays: Vec<RelayUrl>,
+    secret: Option<RelaySecret>,
     threads: JoinSet<Result<(), HostError>>,
     links: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -153,7 +154,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Takes up every ledger of a data directory. `first` is the default one; where there is none it is made, as the open ledger
-    /// `wanted`. `relays` are linked to for each, beside those that came with it.
+    /// `wanted`. `relays` are linked to for each, beside those that came with it; `secret` is for those that this node's owner chose.
     ///
     /// # Errors
     /// When one of them cannot be opened.
@@ -162,6 +163,7 @@ impl Keeper {
         first: &LedgerDir,
         wanted: Option<&str>,
         relays: &[RelayUrl],
+        secret: Option<&RelaySecret>,
         beside: fn(Host, watch::Receiver<bool>, &mut JoinSet<()>),
     ) -> Result<Self, LedgerError> {
         let (orders, taken) = mpsc::channel(8);
@@ -170,6 +172,7 @@ impl Keeper {
             ledgers,
             taken,
             relays: relays.to_vec(),
+            secret: secret.cloned(),
             threads: JoinSet::new(),
             links: JoinSet::new(),
             stop: watch::Sender::new(false),
@@ -195,7 +198,8 @@ impl Keeper {
     fn start(&mut self, locked: &LockedDir, dir: &LedgerDir, wanted: Option<&str>) -> Result<Host, LedgerError> {
         let mut opened = locked.open_in(dir, wanted)?;
         opened.renew_spare()?;
-        let relays = link::relays(&self.relays, &opened.store.as_reader().relays().map_err(DataError::from)?);
+        let relays =
+            link::to_dial(&self.relays, self.secret.as_ref(), opened.store.as_reader()).map_err(DataError::from)?;
         let dials = u32::try_from(relays.len()).unwrap_or(u32::MAX);
         let (host, thread) = Host::start_with(opened, Start { dials, ..Start::default() })?;
         self.threads.spawn(ended(thread));

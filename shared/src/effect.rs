@@ -487,6 +487,8 @@ pub enum CloseReason {
     Succeeded,
     /// Nobody has a part in this ledger but its members.
     NotAMember,
+    /// The peer sends more frames than this side takes.
+    TooFast,
 }
 
 impl CloseReason {
@@ -507,6 +509,7 @@ impl CloseReason {
             Self::Unread => 4010,
             Self::Succeeded => 4011,
             Self::NotAMember => 4012,
+            Self::TooFast => 4013,
         }
     }
 }
@@ -529,6 +532,7 @@ impl fmt::Display for CloseReason {
             Self::Unread => "too much was sent since your last frame, dial again to resume",
             Self::Succeeded => "this node goes on with a new key and dials again",
             Self::NotAMember => "this ledger is its members' own, and this node is none",
+            Self::TooFast => "more frames came than this side takes, dial again later",
         })
     }
 }

@@ -21,6 +21,7 @@ pub mod limits;
 pub mod members;
 pub mod names;
 pub mod order;
+mod pace;
 mod park;
 mod proofs;
 mod random;

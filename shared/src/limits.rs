@@ -84,8 +84,27 @@ pub const NAME_BYTES: usize = 64;
 pub const NAME_JSON_BYTES: usize = 6 * NAME_BYTES + 2;
 /// Invites that a replica can list; of more the oldest are left out, those first that are closed.
 pub const INVITES: usize = 1024;
-/// Replica links of one relay object or hub.
+/// Links of one relay object or hub whose peers belong.
 pub const LINKS: usize = 5_000;
+/// Links of one hub whose peers have yet to show that they belong; one more closes one of them. With so many, a newcomer
+/// whose proof takes 100 ms comes in through 5,000 strangers a second three times out of five, and in ten tries surely.
+pub const DOOR_LINKS: usize = 1_024;
+/// Bytes of a frame of a peer that has not proved its key. A greeting has under 200.
+pub const GREETING_BYTES: usize = 1024;
+/// Bytes with blocks that a hub with a pace takes from one peer at once: half of a million short entries.
+pub const PEER_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes with blocks that it takes from one peer in a second after that: a window, because credit goes out once a second.
+pub const PEER_BYTES_PER_SECOND: u64 = LINK_WINDOW_BYTES;
+/// Frames that it takes from one peer at once.
+pub const PEER_FRAMES: u64 = 4_096;
+/// Frames that it takes from one peer in a second after that. A Durable Object takes about 3,500 from all.
+pub const PEER_FRAMES_PER_SECOND: u64 = 100;
+/// Blocks of one author that it takes at once: what a first sync brings.
+pub const AUTHOR_BLOCKS: u64 = 16_384;
+/// Authors whose debt outlives a sleep: the deepest.
+pub const AUTHORS_IN_DEBT: usize = 256;
+/// Blocks between two notes of who is in debt. Each note is a row, and so many blocks of one author a sleep may forget.
+pub const DEBT_BLOCKS: u64 = 16;
 /// Faults (frames that do not parse) that a text client may make before it is closed.
 pub const TEXT_FAULTS: u32 = 16;
 /// Bytes of one text frame.
@@ -171,6 +190,13 @@ pub const OWN_WAITS: u32 = 8;
 pub const REKEY_WITHIN: u64 = 20 * SECOND;
 /// µs between two requests for missing payloads.
 pub const WITHHELD_EVERY: u64 = 2 * SECOND;
+/// µs for each block of one author that a hub with a pace takes after [`AUTHOR_BLOCKS`]. Rows written are what a free account
+/// has least of, 100,000 a day: a block costs four and its credit one, so in the long run one author takes less than half.
+pub const AUTHOR_BLOCK_EVERY: u64 = 10 * SECOND;
+/// µs between two times that credit is given back late, at least.
+pub const CREDIT_EVERY: u64 = SECOND;
+/// µs between two signs to a peer that its credit is late and not forgotten. It gives up after [`STALL_TIMEOUT`].
+pub const CREDIT_SIGN: u64 = 15 * SECOND;
 /// µs between two comparisons of heads that a full parking place made necessary.
 pub const RESYNC_EVERY: u64 = SECOND;
 /// µs of the first wait before a link is dialled again.
@@ -200,6 +226,13 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("name of a member or a ledger", NAME_BYTES as u64, "bytes"),
     ("invites in the list", INVITES as u64, "invites"),
     ("links per hub", LINKS as u64, "links"),
+    ("links at a hub's door", DOOR_LINKS as u64, "links"),
+    ("frame before a proof", GREETING_BYTES as u64, "bytes"),
+    ("of one peer at a relay, at once", PEER_BYTES, "bytes"),
+    ("of one peer at a relay, then", PEER_BYTES_PER_SECOND, "bytes/s"),
+    ("of one peer at a relay, at once", PEER_FRAMES, "frames"),
+    ("of one peer at a relay, then", PEER_FRAMES_PER_SECOND, "frames/s"),
+    ("of one author at a relay, at once", AUTHOR_BLOCKS, "blocks"),
     ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
     ("ids of a text client", TEXT_IDS as u64, "ids"),
     ("id in a text frame", TEXT_ID_BYTES as u64, "bytes"),
@@ -225,6 +258,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("dead after a ping", PING_TIMEOUT, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
+    ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),
     ("own lane first", OWN_LANE, "µs"),
     ("own lane first, while it comes in", OWN_LANE_MOST, "µs"),
     ("clock window", CLOCK_WINDOW, "µs"),

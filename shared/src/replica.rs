@@ -5,6 +5,7 @@
 
 mod accept;
 mod control;
+mod door;
 mod epochs;
 mod erase;
 mod exchange;
@@ -42,6 +43,7 @@ use crate::{
     },
     members::Member,
     order::OrderKey,
+    pace::Pace,
     park::Pool,
     proofs::Proofs,
     random::Random,
@@ -79,13 +81,16 @@ pub struct Config {
     pub join: Option<Vec<u8>>,
     /// The epoch key that came with the invite.
     pub epoch: Option<EpochKey>,
+    /// Whether credit is given back no faster than a peer and an author may write ([`crate::limits::AUTHOR_BLOCKS`] and those
+    /// near it). For a relay, whose rows are few and everybody's; nothing is dropped, what is too fast comes later.
+    pub pace: bool,
 }
 
 impl Config {
     /// A replica that does not write, and has nothing to go on with.
     pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
-        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None }
+        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None, pace: false }
     }
 }
 
@@ -159,6 +164,8 @@ enum Timer {
     Pong(LinkId),
     /// The peer must have given credit.
     Stall(LinkId),
+    /// Credit that was held back is due to the peer, or a sign that it is not forgotten.
+    Credit(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
     /// Many blocks that wait for a voucher may be gone through again.
@@ -211,6 +218,9 @@ pub struct Replica<S: Store> {
     pool: Pool,
     proofs: Proofs,
     links: BTreeMap<LinkId, Link>,
+    /// Those of the links whose peers have yet to show that they belong, in no order.
+    door: Vec<LinkId>,
+    pace: Pace,
     timers: Timers<Timer>,
     random: Random,
     recent: Recent,
@@ -263,6 +273,8 @@ impl<S: Store> Replica<S> {
             pool: Pool::default(),
             proofs: Proofs::new(ledger_id),
             links: BTreeMap::new(),
+            door: Vec::new(),
+            pace: Pace::default(),
             timers: Timers::new(now),
             recent: Recent::default(),
             wishes: Vec::new(),
@@ -282,6 +294,7 @@ impl<S: Store> Replica<S> {
         };
         replica.load_keys()?;
         replica.load_withheld()?;
+        replica.load_debts(now).map_err(OpenError::Store)?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -358,6 +371,7 @@ impl<S: Store> Replica<S> {
         self.save_withheld()?;
         self.tell_news(effects);
         self.serve_links(effects)?;
+        self.note_debts()?;
         if mutant!(CommitBeforeSeal) {
             return Ok(());
         }

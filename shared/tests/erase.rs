@@ -339,6 +339,16 @@ fn two_who_were_told_different_halves_make_it_whole() {
         assert_eq!(block_of(&net, node, &ids[0]), whole);
         assert_eq!(net.replica(node).withheld(), 0);
     }
+    // Of what nobody has, a part is better than nothing.
+    let ids = append(&mut net, 3, &["3", "4"]);
+    let whole = block_of(&net, 3, &ids[0]);
+    net.cut(*net.ends.keys().next().unwrap());
+    hand(&mut net, 0, &whole.strip());
+    hand(&mut net, 1, &whole.strip_at(|index| index == 0));
+    net.link(0, 1);
+    net.settle();
+    assert_eq!(shown(&net, 0, &ids[1]).data.get(), "4");
+    assert!(shown(&net, 0, &ids[0]).withheld);
 }
 
 #[test]
@@ -506,6 +516,29 @@ fn a_repair_does_not_bring_back_what_was_erased() {
         }
         net.assert_equal();
     }
+}
+
+#[test]
+fn a_payload_that_was_erased_is_not_kept_while_a_repair_goes_on() {
+    let mut net = Net::new(&[true, true]);
+    let ids = append(&mut net, 0, &[SECRET]);
+    net.link(0, 1);
+    net.settle();
+    net.cut(*net.ends.keys().next().unwrap());
+    wish(&mut net, 0, ids[0]).unwrap();
+    append(&mut net, 0, &["only here"]);
+    let mut store = net.replica(0).store().clone();
+    let records = store.arrived(0, ALL).unwrap();
+    for record in [&records[0], &records[2]] {
+        store.replace(record.summary.seq, Some((&record.summary, &record.bytes[..40]))).unwrap();
+    }
+    let scan = repair::scan(&store, &ledger(), |_, _| {}).unwrap();
+    assert_eq!(repair::mend(&mut store, &scan).unwrap().len(), 2);
+    net.restart(0, store);
+    net.link(0, 1);
+    net.settle();
+    assert_eq!((net.replica(0).repairing(), net.nodes[0].repaired.len()), (1, 1));
+    assert!(!holds(&net, 0, SECRET));
 }
 
 #[test]

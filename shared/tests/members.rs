@@ -635,6 +635,24 @@ fn who_may_remove_somebody_erases_what_it_wrote_and_nobody_else_does() {
 }
 
 #[test]
+fn an_erased_nickname_is_nobodys_name_any_more() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    wish(&mut net, 1, Wish::Nickname { name: "Ada".to_owned() }).unwrap();
+    net.settle();
+    let name = |net: &Net, node: usize| net.replica(node).nickname(&node_id(2)).unwrap();
+    assert_eq!([0, 1].map(|node| name(&net, node)), [Some("Ada".to_owned()), Some("Ada".to_owned())]);
+    let entry = EntryId { author: node_id(2), height: net.replica(1).height(&node_id(2)), index: 0 };
+    let told = net.nodes[0].changed.len();
+    erase(&mut net, 1, entry).unwrap();
+    net.settle();
+    for node in [0, 1, HUB] {
+        assert_eq!((erased(&net, node, &entry), name(&net, node)), ((true, false), None));
+    }
+    assert_eq!(net.nodes[0].changed.len(), told + 1, "who shows names hears of it");
+}
+
+#[test]
 fn an_admin_erases_nothing_of_those_whom_others_brought_in() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);

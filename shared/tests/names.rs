@@ -534,10 +534,13 @@ fn the_driver_is_told_once_a_turn_when_members_names_or_keys_change() {
     let clear = |net: &mut Net| net.nodes.iter_mut().for_each(|node| node.changed.clear());
     clear(&mut net);
     net.append(0, "no news");
-    invite(&mut net, 0, 110, Role::Member, 2);
+    let open = invite(&mut net, 0, 110, Role::Member, 2);
     net.settle();
     assert!(net.nodes.iter().all(|node| node.changed.is_empty()));
     // Somebody comes in.
+    let first = join(8, 110, open, net.now);
+    net.inject(HUB, &first);
+    assert_eq!(net.nodes[HUB].changed, [(false, false)]);
     bring_in(&mut net, 0, 2, Role::Member);
     assert!(net.nodes[1].changed.contains(&(true, false)));
     clear(&mut net);
@@ -558,6 +561,7 @@ fn the_driver_is_told_once_a_turn_when_members_names_or_keys_change() {
     net.settle();
     assert_eq!(net.nodes[1].changed.last(), Some(&(false, false)));
     assert_eq!(net.nodes[2].changed.last(), Some(&(true, true)));
+    assert_eq!(net.nodes[HUB].changed, [(false, false)]);
 }
 
 #[test]

@@ -45,6 +45,13 @@ export interface Ran {
   readonly stderr: string;
 }
 
+/** What a relay is started with. */
+export interface RelayOptions {
+  readonly port?: number;
+  readonly state?: string;
+  readonly vars?: Record<string, string>;
+}
+
 /** A running node. */
 export class NodeProcess {
   readonly process: Process;
@@ -160,11 +167,13 @@ export class World {
 
   /**
    * Starts a relay and waits until it is healthy. `state` of an earlier one brings its ledgers back, `port` its address.
+   * Everybody may make ledgers on it, unless `vars` says otherwise.
    */
-  async relay(options: { readonly port?: number; readonly state?: string } = {}): Promise<Relay> {
+  async relay(options: RelayOptions = {}): Promise<Relay> {
     const directory = await this.directory("relay");
     const state = options.state ?? join(directory, "state");
-    const { command, args, env, cwd } = relayCommand({ directory, state, ip: "127.0.0.1", port: options.port ?? 0 });
+    const { port: wanted = 0, vars = { CREATION: "free" } } = options;
+    const { command, args, env, cwd } = relayCommand({ directory, state, ip: "127.0.0.1", port: wanted, vars });
     const process = this.run("relay", command, args, env, cwd);
     this.canary?.listensTo(process, "stdout", "stderr");
     this.canary?.keepsAnEyeOn(directory);

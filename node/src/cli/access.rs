@@ -11,12 +11,12 @@ use tokio::{runtime, sync::watch, task::JoinSet};
 
 use super::Failure;
 use crate::{
-    config::{RelayUrl, Settings},
+    config::Settings,
     control::{ControlFile, client::ControlClient},
     data::{DataError, LedgerDir, LockedDir},
     host::{Host, HostThread, Start},
     ledgers::LedgerInfo,
-    link,
+    link::{self, Dialled},
     store::{Beginning, SqliteReader},
 };
 
@@ -152,7 +152,7 @@ pub(super) fn with_links_of<T, F: Future<Output = Result<T, Failure>>>(
     work: impl FnOnce(Host) -> F,
 ) -> Result<T, Failure> {
     let opened = locked.open_in(dir, settings.ledger.as_deref())?;
-    let relays = link::relays(&settings.relays, &opened.store.as_reader().relays()?);
+    let relays = link::to_dial(&settings.relays, settings.relay_secret.as_ref(), opened.store.as_reader())?;
     let dials = u32::try_from(relays.len()).unwrap_or(u32::MAX);
     let (host, thread) = Host::start_with(opened, Start { dials, ..Start::default() })?;
     run(host, thread, &relays, work)
@@ -162,7 +162,7 @@ pub(super) fn with_links_of<T, F: Future<Output = Result<T, Failure>>>(
 fn run<T, F: Future<Output = Result<T, Failure>>>(
     host: Host,
     mut thread: HostThread,
-    relays: &[RelayUrl],
+    relays: &[Dialled],
     work: impl FnOnce(Host) -> F,
 ) -> Result<T, Failure> {
     let runtime =

@@ -139,13 +139,14 @@ fn noted(reader: &SqliteReader) -> Result<BTreeSet<BlockHash>, Failure> {
 fn fetch(locked: &LockedDir, dir: &LedgerDir, settings: &Settings, repaired: &mut Repaired) -> Result<u64, Failure> {
     let opened = locked.open_in(dir, settings.ledger.as_deref())?;
     let wanted = noted(opened.store.as_reader())?;
-    let relays = link::relays(&settings.relays, &opened.store.as_reader().relays()?);
+    let relays = link::to_dial(&settings.relays, None, opened.store.as_reader())?;
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::io("the runtime cannot start"))?;
     let (host, mut thread) = Host::start_with(opened, Start { repairs: true, ..Start::default() })?;
     let (fetched, status) = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
+        // Nothing is fetched from a room that has yet to be made.
         link::dial(&host, &relays, &stopped, &mut links);
         let waited = wait(&host, wanted.len() as u64).await;
         stop.send_replace(true);
@@ -156,7 +157,7 @@ fn fetch(locked: &LockedDir, dir: &LedgerDir, settings: &Settings, repaired: &mu
     })?;
     let reached =
         |url: &str| status.relays.iter().any(|r| r.url == url && matches!(r.state, RelayState::Connected { .. }));
-    repaired.unreachable = relays.iter().map(ToString::to_string).filter(|url| !reached(url)).collect();
+    repaired.unreachable = relays.iter().map(|relay| relay.url.to_string()).filter(|url| !reached(url)).collect();
     repaired.missing = noted(&dir.reader()?)?.into_iter().collect();
     Ok(fetched)
 }

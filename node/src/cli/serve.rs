@@ -110,7 +110,14 @@ async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Re
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let keeper = Keeper::open(locked, first, settings.ledger.as_deref(), &settings.relays, beside)?;
+    let keeper = Keeper::open(
+        locked,
+        first,
+        settings.ledger.as_deref(),
+        &settings.relays,
+        settings.relay_secret.as_ref(),
+        beside,
+    )?;
     let ledgers = keeper.ledgers().clone();
     let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
     let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));

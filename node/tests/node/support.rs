@@ -53,7 +53,7 @@ impl Place {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
         let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
-        let secrets = ["CAIRN_PASSPHRASE", "CAIRN_PASSPHRASE_FILE"];
+        let secrets = ["CAIRN_RELAY_SECRET", "CAIRN_PASSPHRASE", "CAIRN_PASSPHRASE_FILE"];
         let others = ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"];
         for name in others.into_iter().chain(lists).chain(secrets) {
             command.env_remove(name);

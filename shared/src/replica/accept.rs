@@ -157,6 +157,7 @@ impl<S: Store> Replica<S> {
         let wait = match standing {
             Standing::Ready { previous, newcomer } => {
                 self.note_source(&block, source);
+                self.meter_block(block.header().author, source);
                 let by = newcomer.as_ref().and_then(|member| member.by);
                 self.add(block, newcomer, previous, source, effects)?;
                 if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {

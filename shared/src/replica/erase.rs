@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Replica, Timer, Turn, control::Granted};
+use super::{Replica, Timer, Turn, control::Granted, names};
 use crate::{
     block::{Block, Entry, Kind},
     effect::{Effect, LinkId, WishError},
@@ -212,6 +212,7 @@ impl<S: Store> Replica<S> {
         if block.bytes() != record.bytes {
             self.store.replace(record.summary.seq, Some((&record.summary, block.bytes())))?;
             self.recent.remove(&record.summary);
+            self.news.members |= names::has_name(block);
         }
         Ok(())
     }

@@ -10,16 +10,15 @@ use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
-    limits::{FRAME_TARGET_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
+    limits::{
+        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK,
+    },
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
     sync::Phase,
     wire::{Envelope, Head, Message, decode_frame},
 };
-
-/// Bytes of a frame of a peer that has not proved its key.
-const GREETING_BYTES: usize = 1024;
 
 /// The store failed; or the peer broke the protocol, and its link is to be closed.
 pub(super) type Reply<S> = Result<Result<(), CloseReason>, ReplicaError<<S as ReadStore>::Error>>;
@@ -35,6 +34,7 @@ impl<S: Store> Replica<S> {
                 }
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
+                Timer::Credit(id) => self.on_credit_due(id),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
                 Timer::Withheld => self.on_withheld_due()?,
@@ -52,7 +52,8 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
-        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.stirred = true;
         let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
         if link.peer().is_none() && bytes.len() > most {
             self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
@@ -66,10 +67,10 @@ impl<S: Store> Replica<S> {
             }
         };
         self.heard(id);
-        if envelopes.iter().any(|envelope| envelope.message.needs_credit())
-            && let Some(link) = self.links.get_mut(&id)
-        {
-            link.taken.add(bytes.len());
+        let needs_credit = envelopes.iter().any(|envelope| envelope.message.needs_credit());
+        if let Err(reason) = self.meter(id, bytes.len(), needs_credit) {
+            self.close(id, reason, effects);
+            return Ok(());
         }
         for envelope in envelopes {
             if let Err(reason) = self.on_envelope(id, envelope, effects)? {

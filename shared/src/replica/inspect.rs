@@ -6,8 +6,8 @@ use super::Replica;
 use crate::{
     id::BlockHash,
     limits::{
-        AUTHORS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES, TURN_ENTRIES,
-        WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
+        AUTHORS, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES,
+        TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
     store::Store,
     time::Timestamp,
@@ -39,7 +39,8 @@ impl<S: Store> Replica<S> {
             ("parked bytes", self.pool.bytes(), PARKED_BYTES + ZONE_BYTES),
             ("waiting entries", self.waiting_entries, TURN_ENTRIES.max(crate::limits::APPEND_ENTRIES)),
             ("waiting bytes", self.waiting_bytes, TURN_BYTES),
-            ("links", self.links.len(), LINKS),
+            ("links", self.links.len() - self.door.len(), LINKS),
+            ("links at the door", self.door.len(), DOOR_LINKS),
             ("withheld blocks", self.withheld.len(), WITHHELD_BLOCKS),
             ("blocks at hand", self.recent.bytes, super::RECENT_BYTES + 2 * FRAME_BYTES),
         ];
@@ -51,6 +52,7 @@ impl<S: Store> Replica<S> {
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),
+                ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),
                 ("control frames", link.control.len(), CONTROL_FRAMES),
                 ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),
                 ("bytes on their way", link.in_flight.bytes as usize, LINK_WINDOW_BYTES as usize + FRAME_BYTES),
