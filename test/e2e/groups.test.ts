@@ -273,4 +273,5 @@ test("members leave, ledgers get other names, and an invite that is used, closed
   expect(await ben.status()).toMatchObject({ removed: true });
   const again = await world.tries("join", used, "--data", data);
   expect([again.code, await content(ben)]).toEqual([1, []]);
+  expect(again.stderr).toMatch(/was removed from the ledger, or left it: to come in anew, move .* away/);
 });

@@ -129,11 +129,17 @@ impl Join {
         relays: &[String],
     ) -> Result<Status, Failure> {
         let dir = settings.data.further(ledger);
+        let removed = || {
+            let place = dir.path().display();
+            let what = format!("this node was removed from the ledger, or left it: to come in anew, move {place} away");
+            Failure::Refused(what)
+        };
         let locked = match Access::open(settings)? {
             Access::Alone(locked) => locked,
             Access::Through(client) => {
                 let status = client.of(ledger.to_string()).status()?;
                 return match status.role {
+                    _ if status.removed => Err(removed()),
                     Some(_) => Ok(status),
                     None => Err(Failure::Refused(
                         "an earlier invite to this ledger is being tried by the node that serves it: stop the node to \
@@ -145,10 +151,7 @@ impl Join {
         };
         let status = with_host_of(&locked, &dir, None, |host| async move { Ok(host.status().await?) })?;
         if status.removed {
-            let place = dir.path().display();
-            return Err(Failure::Refused(format!(
-                "this node was removed from the ledger: to come in anew, move {place} away"
-            )));
+            return Err(removed());
         }
         if status.role.is_none() {
             fill(locked.open_in(&dir, None)?, token, relays)?;
