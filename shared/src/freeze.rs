@@ -173,6 +173,9 @@ fn doubtful(
     index: &BTreeMap<BlockHash, usize>,
     rests_on: impl Fn(&NodeId) -> Vec<Vec<BlockHash>>,
 ) -> Doubtful {
+    if mutant!(DoubtfulVouch) {
+        return Doubtful::new();
+    }
     let lanes: BTreeSet<NodeId> = candidates.iter().map(|candidate| candidate.author).collect();
     let in_zone = |hash: &BlockHash| index.get(hash).copied().filter(|i| zone.branch.contains_key(i));
     let ways = |lane: &NodeId| -> Vec<BTreeSet<usize>> {

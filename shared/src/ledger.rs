@@ -24,6 +24,7 @@ use crate::{
     members::{Control, Member, MemberError, Members, Newcomer, Removal, closed},
     order::OrderKey,
     proofs::{Proof, Proofs},
+    repair::has_holes,
     replica::{OpenError, ReplicaError, Totals},
     store::{Page, ReadStore, Record, Store, Summary},
     time::Timestamp,
@@ -75,8 +76,10 @@ struct Freeze {
     since: Timestamp,
     /// A block records this freeze, at this height.
     recorded: bool,
-    /// It comes from a removal, whose block records it wherever that block counts.
+    /// The lane's author was removed, or the invite closed: that stays so, whatever freezes the lane lower.
     removal: bool,
+    /// Time of the earliest block that tells of the removal.
+    told: Timestamp,
 }
 
 pub(crate) struct Ledger {
@@ -151,7 +154,7 @@ impl Ledger {
         self.latest = Latest::default();
         self.last = None;
         self.totals = Totals::default();
-        self.frozen.values_mut().for_each(|freeze| freeze.recorded = false);
+        self.frozen.values_mut().for_each(|freeze| (freeze.recorded, freeze.told) = (false, Timestamp::MAX));
         // `note` leaves the last arrival number where it is: no row has a higher one.
         let mut proofs = Proofs::new(self.id);
         let (mut key, mut removals) = (None, Vec::new());
@@ -167,18 +170,19 @@ impl Ledger {
                 self.note(&record.summary, &block);
                 // The list of frozen lanes may be among what was lost.
                 for proof in proofs.carried(&block) {
-                    let (lane, height) = proof.lane();
-                    if self.frozen.get(&lane).is_none_or(|freeze| height < freeze.height) {
+                    if self.is_news(&proof) {
                         self.freeze(store, &proof)?;
                     }
                 }
                 for record in proofs.recorded(&block) {
-                    if self.frozen_at(&record.0).is_none_or(|frozen| record.1 < frozen) && removals.len() < FORKED_LANES
-                    {
+                    let removes = || matches!(Control::of(&block), Ok(Some(Control::Remove(_))));
+                    let lower = self.frozen_at(&record.0).is_none_or(|frozen| record.1 < frozen);
+                    if (lower || !self.is_removed(&record.0) && removes()) && removals.len() < FORKED_LANES {
                         removals.push((block.hash(), record));
                     }
                     self.note_carrier(store, record, block.header().timestamp)?;
                 }
+                self.note_removals(store, &proofs.removals(&block), block.header().timestamp)?;
             }
         }
         self.find_members(store)?;
@@ -188,6 +192,7 @@ impl Ledger {
                 let time = removal.time();
                 self.freeze(store, &Proof::Removal(Arc::new(removal)))?;
                 self.note_carrier(store, record, time)?;
+                self.note_removals(store, &[record.0], time)?;
             }
         }
         store.set_meta(META_FROZEN, &self.encode_frozen())?;
@@ -220,6 +225,8 @@ impl Ledger {
         for block in firsts {
             match self.members.check(&self.id, &block, |hash| stored(store, hash))? {
                 Ok(newcomer) => newcomer.into_iter().for_each(|member| self.members.insert(*member)),
+                // What it rests on may be among what is still to come.
+                Err(_) if has_holes(store)? => {}
                 Err(_) => return Err(ReplicaError::Damaged(block.hash())),
             }
         }
@@ -426,13 +433,48 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records a freeze and its proof.
+    /// Notes that a block tells of removals.
+    pub(crate) fn note_removals<S: Store>(
+        &mut self,
+        store: &mut S,
+        lanes: &[NodeId],
+        time: Timestamp,
+    ) -> Result<(), S::Error> {
+        for lane in lanes {
+            let Some(freeze) = self.frozen.get_mut(lane).filter(|freeze| freeze.removal && time < freeze.told) else {
+                continue;
+            };
+            freeze.told = time;
+            store.set_meta(META_FROZEN, &self.encode_frozen())?;
+        }
+        Ok(())
+    }
+
+    /// Whether a proof freezes more than is frozen, or removes whoever was not removed yet.
+    pub(crate) fn is_news(&self, proof: &Proof) -> bool {
+        let (lane, height) = proof.lane();
+        let removes = matches!(proof, Proof::Removal(_)) && !self.is_removed(&lane) && !mutant!(ForkedUnremovable);
+        removes || self.frozen_at(&lane).is_none_or(|frozen| height < frozen)
+    }
+
+    /// Records a freeze and its proof. The lowest height of a lane stays, and that its author was removed.
     pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, proof: &Proof) -> Result<(), S::Error> {
         let (lane, height) = proof.lane();
-        let since = self.frozen.get(&lane).map_or(Timestamp::MAX, |freeze| freeze.since);
-        let removal = matches!(proof, Proof::Removal(_));
-        self.frozen.insert(lane, Freeze { height, since, recorded: false, removal });
-        store.set_meta(&evidence_key(&lane), &proof.encode())?;
+        let none =
+            Freeze { height: u64::MAX, since: Timestamp::MAX, recorded: false, removal: false, told: Timestamp::MAX };
+        let mut freeze = self.frozen.get(&lane).copied().unwrap_or(none);
+        if height < freeze.height {
+            (freeze.height, freeze.recorded) = (height, false);
+            store.set_meta(&evidence_key(&lane), &proof.encode())?;
+        }
+        if mutant!(ForkedUnremovable) {
+            freeze.removal = false;
+        }
+        if matches!(proof, Proof::Removal(_)) && !freeze.removal {
+            freeze.removal = true;
+            store.set_meta(&removal_key(&lane), &proof.encode())?;
+        }
+        self.frozen.insert(lane, freeze);
         if mutant!(FreezeUnsaved) {
             return Ok(());
         }
@@ -518,9 +560,22 @@ impl Ledger {
         self.frozen.get(lane).is_some_and(|freeze| freeze.removal)
     }
 
+    /// The latest time of a block that was the first to tell of some member's removal.
+    pub(crate) fn last_removal(&self) -> Option<Timestamp> {
+        let of_member = |(lane, freeze): &(&NodeId, &Freeze)| freeze.removal && self.members.of(lane).next().is_some();
+        let times = self.frozen.iter().filter(of_member).map(|(_, freeze)| freeze.told);
+        times.filter(|time| *time < Timestamp::MAX).max()
+    }
+
     /// The frozen lanes whose freeze no block records.
     pub(crate) fn unrecorded(&self) -> Vec<NodeId> {
         self.frozen.iter().filter(|(_, freeze)| !freeze.recorded).map(|(lane, _)| *lane).collect()
+    }
+
+    /// The removed lanes of whose removal no block tells.
+    pub(crate) fn untold(&self) -> Vec<NodeId> {
+        let is_untold = |freeze: &Freeze| freeze.removal && freeze.told == Timestamp::MAX;
+        self.frozen.iter().filter(|(_, freeze)| is_untold(freeze)).map(|(lane, _)| *lane).collect()
     }
 
     pub(crate) fn frozen_lanes(&self) -> usize {
@@ -606,6 +661,15 @@ impl Ledger {
 /// When the store cannot be read.
 pub fn stored_evidence<S: ReadStore>(store: &S, lane: &NodeId) -> Result<Option<Vec<u8>>, S::Error> {
     store.meta(&evidence_key(lane))
+}
+
+/// The proof by which a lane's author was removed.
+pub(crate) fn stored_removal<S: ReadStore>(store: &S, lane: &NodeId) -> Result<Option<Vec<u8>>, S::Error> {
+    store.meta(&removal_key(lane))
+}
+
+fn removal_key(lane: &NodeId) -> String {
+    format!("removal/{lane}")
 }
 
 fn evidence_key(lane: &NodeId) -> String {

@@ -393,7 +393,7 @@ pub(crate) fn closed(invite: &BlockHash) -> NodeId {
     NodeId::from_bytes(digest.finalize().into())
 }
 
-fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {
+pub(crate) fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {
     [LABEL_JOIN, ledger.as_bytes(), invite.as_bytes(), newcomer.as_bytes()].concat()
 }
 

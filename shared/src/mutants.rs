@@ -85,6 +85,34 @@ mod planted {
         CheckpointTipless "checkpoint_tipless" "the checkpoint forgets the tips",
         CheckpointAhead "checkpoint_ahead" "the checkpoint counts one block that is still to come",
         RepairUnnoted "repair_unnoted" "a restart forgets which blocks are to be repaired",
+        // Who belongs to a members' ledger: `handshake`, `members`, `freeze`, `accept`.
+        RemovedLetIn "removed_let_in" "the door is open to who was removed",
+        StrangersLetIn "strangers_let_in" "the door is open to whoever shows anything",
+        RemovedKept "removed_kept" "a link stays when its peer is removed",
+        ForkedUnremovable "forked_unremovable" "whoever forks its lane cannot be removed, or comes back by it",
+        ExpiredLetIn "expired_let_in" "an invite lets in after it has expired",
+        UsesUncounted "uses_uncounted" "an invite lets in any number",
+        ClosedLetIn "closed_let_in" "a join by a closed invite needs no voucher",
+        SecretUnchecked "secret_unchecked" "a join need not be signed by its invite's key",
+        RoleUnchecked "role_unchecked" "whoever is a member invites with any role",
+        RemovalUnchecked "removal_unchecked" "whoever is a member removes anybody",
+        ReadersWrite "readers_write" "what a reader writes is taken in",
+        DoubtfulVouch "doubtful_vouch" "whoever was let in by a removed member vouches for it",
+        VouchLateForgotten "vouch_late_forgotten" "nothing vouches for what was seen before a removal that had waited is learnt",
+        // Keys: `epochs`.
+        Unsealed "unsealed" "what members write is stored and sent as it is",
+        EpochKept "epoch_kept" "a removal begins no epoch",
+        KeysToRemoved "keys_to_removed" "whoever was removed is given the new key too",
+        KeysByAnybody "keys_by_anybody" "a key is taken from whoever hands it out",
+        NewcomersKeyless "newcomers_keyless" "whoever comes in is not given the newest key",
+        NoKeysBefore "no_keys_before" "a new key does not bring along those before it",
+    }
+
+    impl Mutant {
+        /// Whether it is about who belongs to a members' ledger.
+        pub fn is_of_members(self) -> bool {
+            self as usize >= Self::RemovedLetIn as usize
+        }
     }
 
     /// Which one is on, counted from 1; 0 is none.

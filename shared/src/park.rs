@@ -84,6 +84,13 @@ impl Pool {
         self.zone_bytes > 0
     }
 
+    /// All that a block here waits for is a voucher. Without room it is asked for again when one comes.
+    pub(crate) fn wait_for_voucher(&mut self, hash: &BlockHash) {
+        if let Some(parked) = self.remove(hash) {
+            let _ = self.insert(parked.block, parked.source, Wait::Voucher);
+        }
+    }
+
     /// Puts a block in, or changes what it waits for.
     pub(crate) fn insert(&mut self, block: Arc<VerifiedBlock>, source: Option<LinkId>, wait: Wait) -> Result<(), Full> {
         self.remove(&block.hash());
@@ -163,12 +170,7 @@ impl Pool {
     pub(crate) fn freeze(&mut self, lane: NodeId, height: u64) {
         let zone: Vec<BlockHash> =
             self.heights.range((lane, height)..=(lane, u64::MAX)).flat_map(|(_, s)| s).copied().collect();
-        for hash in zone {
-            if let Some(parked) = self.remove(&hash) {
-                // Without room it is asked for again when a voucher comes.
-                let _ = self.insert(parked.block, parked.source, Wait::Voucher);
-            }
-        }
+        zone.iter().for_each(|hash| self.wait_for_voucher(hash));
     }
 
     /// The earliest time that a block here waits for.

@@ -87,6 +87,18 @@ impl Proofs {
         payloads(block).filter_map(|payload| self.check(payload)).collect()
     }
 
+    /// Whose removal a block tells of: by being it, or by carrying its proof.
+    pub(crate) fn removals(&mut self, block: &Block) -> Vec<NodeId> {
+        if !self.ledger.has_members() {
+            return Vec::new();
+        }
+        if let Ok(Some(Control::Remove(remove))) = Control::of(block) {
+            return alloc::vec![remove.freeze().0];
+        }
+        let removed = |proof: Proof| matches!(proof, Proof::Removal(_)).then_some(proof.lane().0);
+        self.carried(block).into_iter().filter_map(removed).collect()
+    }
+
     /// The true proofs that a block carries.
     pub(crate) fn carried(&mut self, block: &Block) -> Vec<Proof> {
         payloads(block).filter(|payload| self.check(payload).is_some()).filter_map(Proof::parse).collect()

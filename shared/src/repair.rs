@@ -191,6 +191,11 @@ pub(crate) fn note_wanted<S: Store>(store: &mut S, wanted: &BTreeSet<BlockHash>)
     store.set_meta(META_WANTED, &bytes)
 }
 
+/// Whether a store notes that blocks are still to come.
+pub(crate) fn has_holes<S: ReadStore>(store: &S) -> Result<bool, S::Error> {
+    Ok(store.meta(META_WANTED)?.is_some_and(|wanted| !wanted.is_empty()))
+}
+
 /// The blocks that a store notes to be still to come.
 ///
 /// # Errors

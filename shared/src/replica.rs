@@ -508,9 +508,6 @@ impl<S: Store> Replica<S> {
 
     /// The bytes of the payloads, if they may be appended.
     fn check_append(&self, payloads: &[Vec<u8>]) -> Result<usize, AppendError> {
-        if !self.repairing.is_empty() {
-            return Err(AppendError::Repairing { blocks: self.repairing.len() });
-        }
         if payloads.is_empty() {
             return Err(AppendError::Empty);
         }
@@ -537,12 +534,6 @@ impl<S: Store> Replica<S> {
         let waiting = core::mem::take(&mut self.waiting);
         (self.waiting_entries, self.waiting_bytes) = (0, 0);
         // The lane may have been frozen, or a block found missing, since these were taken in.
-        if !self.repairing.is_empty() {
-            let result = Err(AppendError::Repairing { blocks: self.repairing.len() });
-            let refuse = |(token, _)| Effect::Appended { token, result: result.clone() };
-            effects.extend(waiting.into_iter().map(refuse));
-            return Ok(());
-        }
         if let Some(error) = self.barred()? {
             let refuse = |(token, _)| Effect::Appended { token, result: Err(error.clone()) };
             effects.extend(waiting.into_iter().map(refuse));
@@ -638,6 +629,10 @@ impl<S: Store> Replica<S> {
             }
         }
         let (seq, late) = self.ledger.add(&mut self.store, &block, newcomer, &records)?;
+        if !records.is_empty() {
+            let removals = self.proofs.removals(&block);
+            self.ledger.note_removals(&mut self.store, &removals, block.header().timestamp)?;
+        }
         if late && !mutant!(LateUntold) {
             self.note_reordered(block.key());
         }

@@ -3,10 +3,14 @@
 //!
 //! First anything may go wrong, and safety is checked at every step. Then everything is well again, and all that is honest
 //! has to be in step within [`CONVERGE`]. No state outside the seed has a say: the same seed gives the same trace on every
-//! machine, in every build.
+//! machine, in every build. A seed stands for two networks: [`run`] is about an open ledger, [`run_members`] about a members'
+//! ledger, with all that and with people who come and go (`group`).
 
+mod belongs;
 mod chaos;
 mod disk;
+mod doors;
+mod group;
 mod large;
 mod lies;
 mod machine;
@@ -14,9 +18,11 @@ mod masks;
 mod model;
 mod network;
 mod plan;
+mod puppets;
 mod random;
 mod report;
 mod rules;
+mod secrets;
 mod truth;
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -26,6 +32,7 @@ pub use report::{Report, Violation};
 
 use self::{
     disk::all,
+    group::Group,
     lies::Liars,
     machine::{BEGIN, Kind, Machine, Target},
     network::{Connection, Packet, Path},
@@ -51,6 +58,8 @@ const LOOK: u64 = SECOND / 10;
 const REST: u64 = OWN_LANE + 3 * SECOND;
 /// Events of one seed. More means that machines keep each other busy for ever.
 const EVENTS: u64 = 20_000_000;
+/// So that the two networks of a seed are not alike.
+const OF_MEMBERS: u64 = 0x6d65_6d62_6572_7321;
 /// Stands apart from the number of a member.
 const RELAY_KEY: u64 = 1000;
 const SPARE_KEY: u64 = 2000;
@@ -91,6 +100,15 @@ enum Event {
         machine: usize,
     },
     Fault,
+    /// Somebody changes who belongs.
+    Govern,
+    /// Somebody gives a link to those outside.
+    Invite,
+    /// A guest uses its link.
+    Arrive {
+        machine: usize,
+        ticket: usize,
+    },
 }
 
 struct World {
@@ -106,6 +124,8 @@ struct World {
     keys: u64,
     healed: bool,
     liars: Liars,
+    /// The ledger is a members' ledger.
+    group: Option<Group>,
     truth: Truth,
     rules: Rules,
     trace: Trace,
@@ -113,24 +133,31 @@ struct World {
     seed: u64,
 }
 
-/// Runs the network of one seed to its end.
+/// Runs the network of one seed to its end: an open ledger.
 pub fn run(seed: u64) -> Report {
-    let mut world = World::new(seed);
-    world.prepare();
-    let end = world.plan.chaos;
-    world.run_until(end, |_| false);
-    world.recover();
-    world.finish()
+    let mut random = Random::new(seed);
+    let plan = Plan::draw(seed, &mut random);
+    World::of(seed, plan, random, None).run()
+}
+
+/// Runs the other network of a seed to its end: a members' ledger.
+pub fn run_members(seed: u64) -> Report {
+    let mut random = Random::new(seed ^ OF_MEMBERS);
+    let plan = Plan::draw(seed, &mut random);
+    let group = Group::draw(plan.chaos, &mut random);
+    World::of(seed, plan, random, Some(group)).run()
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let plan = Plan::draw(seed, &mut random);
-        Self::of(seed, plan, random)
+    fn run(mut self) -> Report {
+        self.prepare();
+        let end = self.plan.chaos;
+        self.run_until(end, |_| false);
+        self.recover();
+        self.finish()
     }
 
-    fn of(seed: u64, plan: Plan, random: Random) -> Self {
+    fn of(seed: u64, plan: Plan, random: Random, group: Option<Group>) -> Self {
         let mut world = Self {
             plan,
             random,
@@ -144,6 +171,7 @@ impl World {
             keys: 0,
             healed: false,
             liars: Liars::default(),
+            group,
             truth: Truth::default(),
             rules: Rules::default(),
             trace: Trace::default(),
@@ -151,6 +179,7 @@ impl World {
             seed,
         };
         world.populate();
+        world.populate_group();
         world
     }
 
@@ -204,6 +233,7 @@ impl World {
 
     fn prepare(&mut self) {
         self.prepare_faults();
+        self.prepare_group();
         for machine in 0..self.machines.len() {
             let at = self.random.below(5 * SECOND);
             self.schedule(at, Event::Start { machine });
@@ -277,16 +307,24 @@ impl World {
                 self.strike();
                 self.later(self.plan.fault_every, Event::Fault);
             }
-            Event::Lie { .. } | Event::Fault => {}
+            Event::Govern if !self.healed => self.govern(),
+            Event::Invite if !self.healed => self.invite(None),
+            Event::Arrive { machine, ticket } => self.come_in(machine, ticket),
+            Event::Lie { .. } | Event::Fault | Event::Govern | Event::Invite => {}
         }
     }
 
     /// Somebody writes something at a machine.
     fn append(&mut self, number: usize) {
         let entries = if self.random.per_mille(100) { self.random.between(1, 300) } else { self.random.between(1, 3) };
+        let marked = self.group.is_some();
         let payload = |random: &mut Random, large: bool| {
             let len = if large && random.per_mille(200) { random.between(1000, 60_000) } else { random.between(2, 60) };
-            alloc::vec![b'0' + random.below(10) as u8; len as usize]
+            if marked {
+                secrets::plaintext(len as usize)
+            } else {
+                alloc::vec![b'0' + random.below(10) as u8; len as usize]
+            }
         };
         let payloads = (0..entries).map(|_| payload(&mut self.random, self.plan.large && entries < 4)).collect();
         self.write(number, payloads);
@@ -308,10 +346,14 @@ impl World {
             let ends = all(&*machine.disk.durable()).iter().map(|record| record.summary.end()).max();
             self.truth.latest = self.truth.latest.max(ends.unwrap_or_default());
         }
+        self.note_joins();
         let ahead = self.truth.latest.micros().saturating_sub(BEGIN + self.now);
         let clock = if ahead > 0 { (ahead + MINUTE) as i64 } else { 0 };
         for number in 0..self.machines.len() {
             self.step_clock(number, clock);
+        }
+        if self.group.is_some() {
+            return self.recover_group();
         }
         let began = self.now;
         let in_step = self.run_until(began + CONVERGE, Self::is_converged);

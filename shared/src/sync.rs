@@ -1,7 +1,6 @@
 //! One link of a replica: its handshake, what its peer has, what is still to be sent to it, and credit.
 
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -10,7 +9,6 @@ use crate::{
     effect::Role,
     id::{BlockHash, NodeId},
     limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
-    members::Member,
     order::OrderKey,
     store::Summary,
     time::Timestamp,
@@ -190,8 +188,6 @@ pub(crate) struct Link {
     pub(crate) own: OwnClaims,
     /// Something of the peer's was left for later, because this node may not write yet: compare heads again then.
     pub(crate) postponed: bool,
-    /// How the peer came in, where it showed that because it was not known here.
-    pub(crate) shown: Option<Box<Member>>,
     /// The last state that the driver was told to remember.
     pub(crate) remembered: Vec<u8>,
 }
@@ -229,7 +225,6 @@ impl Link {
             announced: BTreeSet::new(),
             own: OwnClaims::default(),
             postponed: false,
-            shown: None,
             remembered: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use common::{
     Net, at,
@@ -459,7 +459,7 @@ fn an_invite_that_was_used_up_opens_no_door() {
 }
 
 #[test]
-fn who_was_let_in_and_comes_too_late_hears_nothing_more() {
+fn who_comes_too_late_by_a_link_for_one_hears_nothing_more() {
     for (order, inviter_is_there) in [([1, 2], true), ([2, 1], true), ([1, 2], false), ([2, 1], false)] {
         let mut net = group();
         let invite = invite(&mut net, 0, 100, Role::Member, 1);
@@ -471,15 +471,7 @@ fn who_was_let_in_and_comes_too_late_hears_nothing_more() {
             let first = join(node as u8 + 1, 100, invite, net.now);
             net.nodes[node].join = Some(first.bytes().to_vec());
             net.restart(node, MemoryStore::default());
-            // Each is let in before the first block of either is there.
-            let (near, far) = net.link(node, HUB);
-            let is_in =
-                |net: &Net| net.replica(HUB).links().iter().any(|link| link.node == Some(node_id(node as u8 + 1)));
-            while !is_in(&net) {
-                let waiting = net.queues.iter().filter(|(_, queue)| !queue.is_empty());
-                let choice = waiting.map(|(end, _)| *end).position(|end| end == near || end == far);
-                net.step(choice.expect("it is let in"));
-            }
+            net.link(node, HUB);
         }
         net.settle();
         if !inviter_is_there {
@@ -744,6 +736,285 @@ fn an_erase_waits_for_the_block_that_it_names() {
     assert_eq!(erased(&other, 0, &entry), (true, false));
 }
 
+#[test]
+fn whom_a_node_dials_gets_nothing_once_it_is_removed() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    let before = net.order(1);
+    net.append(0, "no more");
+    net.link(0, 1);
+    net.settle();
+    assert_eq!(net.order(1), before);
+    assert!(net.nodes[1].removed.contains(&(node_id(2), 2)), "it hears of its removal");
+    assert_eq!(net.nodes[0].closed, ["this ledger is its members' own, and this node is none"]);
+}
+
+#[test]
+fn who_was_let_in_and_turns_out_to_be_one_too_many_is_turned_away() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    cut(&mut net, 0);
+    // The founder sees the earlier of two, the hub first the later one.
+    net.inject(0, &join(8, 100, invite, net.now + 1));
+    net.nodes[2].join = Some(join(3, 100, invite, net.now + 2).bytes().to_vec());
+    net.restart(2, MemoryStore::default());
+    net.link(2, HUB);
+    net.settle();
+    assert_eq!(members(&net, HUB), nodes(&[1, 3]));
+    net.link(0, HUB);
+    net.settle();
+    assert_eq!(members(&net, HUB), nodes(&[1, 8]));
+    assert!(net.ends.keys().all(|end| end.node != 2), "it is linked still");
+}
+
+#[test]
+fn nobody_is_let_in_without_being_on_the_list() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    net.nodes[1].join = Some(join(2, 100, invite, net.now).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    let is_in = |net: &Net| net.replica(HUB).links().iter().any(|link| link.node == Some(node_id(2)));
+    while !is_in(&net) {
+        assert!(net.step(0));
+    }
+    // Whatever it sends or keeps to itself from now on.
+    assert_eq!(members(&net, HUB), nodes(&[1, 2]));
+}
+
+#[test]
+fn a_join_of_the_future_opens_no_door() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    let later = net.now + 2 * shared::limits::CLOCK_WINDOW;
+    net.nodes[1].join = Some(join(2, 100, invite, later).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    net.settle();
+    assert!(net.order(1).is_empty() && net.ends.keys().all(|end| end.node != 1));
+}
+
+/// Two blocks of one height, as the hub gets to see them.
+fn fork(net: &mut Net, author: u8, height: u64, before: BlockHash) {
+    for payload in [b"1", b"2"] {
+        net.now += 10;
+        let block = block(author, height, net.now, &[before], Kind::DATA, payload);
+        net.inject(HUB, &block);
+    }
+    net.settle();
+}
+
+#[test]
+fn who_forks_its_lane_can_be_removed_and_does_not_come_back_by_it() {
+    for first in ["fork", "removal"] {
+        let mut net = group();
+        bring_in(&mut net, 0, 1, Role::Member);
+        bring_in(&mut net, 0, 2, Role::Member);
+        let joined = head(&net, HUB, 2);
+        net.append(1, "seen");
+        net.settle();
+        let seen = head(&net, HUB, 2);
+        if first == "fork" {
+            fork(&mut net, 2, 2, joined);
+            wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+        } else {
+            wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+            net.settle();
+            fork(&mut net, 2, 2, joined);
+        }
+        net.settle();
+        assert_eq!(net.replica(HUB).frozen()[&node_id(2)], 2);
+        assert!(net.blocks(HUB).contains(&seen), "what was seen stays");
+        net.append(0, "new");
+        net.settle();
+        net.assert_same(&[0, 2, HUB]);
+        assert!(read(&net, HUB, 1).contains(&"?".to_owned()), "{first} first: it reads what is new");
+        for restarts in [false, true] {
+            if restarts {
+                net.hibernate(HUB);
+            }
+            let before = net.order(1);
+            net.link(1, HUB);
+            net.settle();
+            assert_eq!(net.order(1), before, "{first} first: the door is open to it");
+        }
+    }
+}
+
+#[test]
+fn who_has_the_key_from_its_invite_alone_does_not_read_on_after_its_removal() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invite = invite(&mut net, 1, 110, Role::Member, 1);
+    net.settle();
+    // The one who invited is off line, so nobody has been told to give the newcomer a key.
+    cut(&mut net, 1);
+    net.inject(0, &join(8, 110, invite, net.now));
+    let before = net.replica(0).keys().current().cloned();
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    assert_ne!(net.replica(0).keys().current().cloned(), before);
+}
+
+fn rekey_due(net: &mut Net, node: usize) {
+    net.settle();
+    net.now += shared::limits::REKEY_WITHIN;
+    net.turn(node, vec![Input::Wake]);
+    net.settle();
+}
+
+#[test]
+fn epochs_that_began_side_by_side_are_read_by_all() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invites = [(0, 120), (1, 121)].map(|(by, secret)| invite(&mut net, by, secret, Role::Member, 1));
+    net.settle();
+    for (by, newcomer, secret, invite) in [(0, 8, 120, invites[0]), (1, 9, 121, invites[1])] {
+        net.inject(by, &join(newcomer, secret, invite, net.now));
+    }
+    net.settle();
+    // Apart from each other, both remove somebody, and the admin lets somebody in.
+    cut(&mut net, 0);
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    net.append(0, "on one side");
+    wish(&mut net, 1, Wish::Remove { member: node_id(9) }).unwrap();
+    bring_in(&mut net, 1, 2, Role::Member);
+    net.append(1, "on the other");
+    net.link(0, HUB);
+    rekey_due(&mut net, 0);
+    rekey_due(&mut net, 1);
+    net.assert_equal();
+    for reader in 0..3 {
+        assert_eq!(read(&net, HUB, reader), ["\"on one side\"", "\"on the other\""], "{reader}");
+    }
+}
+
+#[test]
+fn an_admin_to_whom_nobody_gives_the_newest_key_begins_another() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    let invite = invite(&mut net, 0, 120, Role::Member, 1);
+    net.settle();
+    net.inject(0, &join(8, 120, invite, net.now));
+    net.settle();
+    // The founder removes somebody and does not know yet of an admin whom another one lets in; then both are gone.
+    cut(&mut net, 0);
+    wish(&mut net, 0, Wish::Remove { member: node_id(8) }).unwrap();
+    bring_in(&mut net, 1, 2, Role::Admin);
+    cut(&mut net, 1);
+    net.link(0, HUB);
+    for _ in 0..3 {
+        // Without a turn of its own that it would give the key in.
+        net.step(0);
+    }
+    let blocks: Vec<VerifiedBlock> = net.verified(0);
+    cut(&mut net, 0);
+    blocks.iter().for_each(|block| net.inject(HUB, block));
+    net.settle();
+    net.append(2, "too early");
+    assert_eq!(net.nodes[2].appended.pop(), Some(Err(shared::AppendError::NoKey)));
+    rekey_due(&mut net, 2);
+    rekey_due(&mut net, 2);
+    net.append(2, "written");
+    assert!(matches!(net.nodes[2].appended.pop(), Some(Ok(_))));
+}
+
+#[test]
+fn a_store_whose_invites_are_damaged_is_repaired() {
+    use shared::{
+        Store,
+        repair::{mend, scan},
+    };
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    net.append(2, "kept");
+    net.settle();
+    let mut store = net.replica(2).store().clone();
+    let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+    for record in store.after(None, all).unwrap() {
+        let kind = shared::Block::decode(&record.bytes).unwrap().entries()[0].kind;
+        if matches!(kind, Kind::INVITE | Kind::GENESIS) {
+            let mut bytes = record.bytes.clone();
+            bytes[90] ^= 1;
+            store.replace(record.summary.seq, Some((&record.summary, &bytes))).unwrap();
+        }
+    }
+    let found = scan(&store, &ledger(), |_, _| {}).unwrap();
+    mend(&mut store, &found).unwrap();
+    net.restart(2, store);
+    net.link(2, HUB);
+    net.settle();
+    net.assert_equal();
+    assert_eq!(members(&net, 2), nodes(&[1, 2, 3]));
+    net.append(2, "and on");
+    assert!(matches!(net.nodes[2].appended.pop(), Some(Ok(_))));
+}
+
+#[test]
+fn a_join_that_waited_for_its_invite_is_looked_at_again_when_its_voucher_comes() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let frozen = net.replica(HUB).frozen();
+    let hub = net.replica(HUB).store();
+    let proof = |lane| shared::ledger::stored_evidence(hub, lane).unwrap().unwrap();
+    // Both closings are known before anything else. Then come the blocks, the second join first, and last of what is before it
+    // the block that vouches for the first join.
+    let proofs: Vec<Vec<u8>> = frozen.keys().map(proof).collect();
+    let blocks = net.verified(HUB);
+    let of_second = |block: &&VerifiedBlock| block.header().author == node_id(3);
+    let second = blocks.iter().find(of_second).unwrap().clone();
+    let at = blocks.iter().position(|block| block.hash() == second.hash()).unwrap();
+    let mut other = Net::of(Some(ledger()), &[false]);
+    other.now = net.now;
+    for (i, proof) in proofs.iter().enumerate() {
+        let told = block(2, 100 + i as u64, net.now, &[second.hash()], Kind::EVIDENCE, proof);
+        other.inject(0, &told);
+    }
+    assert_eq!(other.replica(0).frozen(), frozen);
+    other.inject(0, &second);
+    let (removals, before): (Vec<_>, Vec<_>) =
+        blocks[..at].iter().partition(|block| block.entries()[0].kind == Kind::REMOVE);
+    before.into_iter().chain(removals).chain(&blocks[at + 1..]).for_each(|block| other.inject(0, block));
+    assert_eq!(other.order(0), net.order(HUB));
+}
+
+#[test]
+fn what_was_seen_before_a_removal_that_had_waited_stays() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.settle();
+    let joins = [8, 9].map(|newcomer| join(newcomer, 120, invite, net.now));
+    joins.iter().for_each(|join| net.inject(0, join));
+    net.settle();
+    cut(&mut net, 1);
+    // Only the other owner has seen what 9 writes; the founder removes 9, and is the only one to have seen what 8 writes.
+    let end = net.now;
+    let [word, of_nine] = [8, 9].map(|author| {
+        let first = joins[usize::from(author) - 8].hash();
+        block(author, 2, end, &[first], Kind::DATA, b"1")
+    });
+    net.inject(1, &of_nine);
+    net.append(1, "on that");
+    wish(&mut net, 0, Wish::Remove { member: node_id(9) }).unwrap();
+    net.inject(0, &word);
+    wish(&mut net, 1, Wish::Remove { member: node_id(8) }).unwrap();
+    // The removal of 8 rests on what waits for a voucher, and comes together with it.
+    let blocks = net.verified(1).iter().map(|block| block.bytes().to_vec()).collect();
+    net.turn(0, vec![Input::Import { token: 0, blocks }]);
+    assert!(net.blocks(0).contains(&of_nine.hash()) && net.replica(0).frozen()[&node_id(8)] == 2);
+    assert!(net.blocks(0).contains(&word.hash()), "what the founder had seen is void");
+    net.link(1, HUB);
+    net.settle();
+    net.assert_same(&[0, 1, HUB]);
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {
@@ -754,7 +1025,10 @@ fn war(seed: u64) {
     let mut made: Vec<VerifiedBlock> = net.verified(HUB);
     let mut secret = 120;
     let mut puppet = 200;
+    // What each has seen while it could write.
+    let mut seen: Seen = Default::default();
     for _ in 0..random.below(50) + 10 {
+        note_seen(&net, &mut seen);
         let node = random.below(3);
         made.extend(net.verified(node).into_iter().filter(|block| !made.contains(block)).collect::<Vec<_>>());
         match random.below(14) {
@@ -841,6 +1115,7 @@ fn war(seed: u64) {
     if here.contains(&0) {
         net.assert_same(&here);
     }
+    check_seen(&net, &here, &seen);
     let mut blocks: Vec<Vec<u8>> = net.verified(HUB).iter().map(|block| block.bytes().to_vec()).collect();
     for i in (1..blocks.len()).rev() {
         blocks.swap(i, random.below(i + 1));
@@ -859,6 +1134,39 @@ fn war(seed: u64) {
         assert_eq!(erased(&other, 0, &entry).0, at_hub, "{entry}");
         for node in here.iter().filter(|_| here.contains(&0)) {
             assert_eq!(erased(&net, *node, &entry).0, at_hub, "{entry} at {node}");
+        }
+    }
+}
+
+/// Blocks by node, with their authors.
+type Seen = [BTreeMap<BlockHash, NodeId>; 3];
+
+fn note_seen(net: &Net, seen: &mut Seen) {
+    let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+    for (node, seen) in seen.iter_mut().enumerate().filter(|(node, _)| net.replica(*node).may_write()) {
+        let records = net.replica(node).store().after(None, all).unwrap();
+        seen.extend(records.iter().map(|record| (record.summary.hash, record.summary.author)));
+    }
+}
+
+/// What a member has seen while it could write stays, unless its author lost a race for an invite or the member's own word
+/// does not count: because it was removed, or one by whom it came in.
+fn check_seen(net: &Net, here: &[usize], seen: &Seen) {
+    let frozen = net.replica(HUB).frozen();
+    let listed = net.replica(HUB).members().unwrap();
+    let inviter = |node: NodeId| listed.iter().find(|member| member.node == node).and_then(|member| member.by);
+    let is_sound = |node: NodeId| {
+        let mut chain = std::iter::successors(Some(node), |node| inviter(*node));
+        chain.all(|node| !frozen.contains_key(&node))
+    };
+    let order = net.blocks(HUB);
+    for (node, seen) in seen.iter().enumerate().filter(|(node, _)| here.contains(node)) {
+        if !is_sound(node_id(net.nodes[node].number)) {
+            continue;
+        }
+        for (gone, author) in seen.iter().filter(|(hash, _)| !order.contains(hash)) {
+            let came_in = listed.iter().any(|member| member.node == *author);
+            assert!(!came_in, "{node} had seen {gone} of {author:?}");
         }
     }
 }

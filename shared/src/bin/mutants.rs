@@ -13,7 +13,7 @@ use std::{
 
 use shared::{
     mutants::{Mutant, reached, switch},
-    sim::run,
+    sim::{Report, run, run_members},
 };
 
 const USAGE: &str = "\
@@ -61,6 +61,12 @@ static DONE: AtomicU64 = AtomicU64::new(0);
 /// How long a seed may take beyond the time of a planted bug.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Which of a seed's networks, by its name.
+type Network = (&'static str, fn(u64) -> Report);
+
+const OPEN: Network = ("open", run);
+const MEMBERS: Network = ("members", run_members);
+
 /// A promise that a seed breaks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Broken {
@@ -82,12 +88,15 @@ fn main() -> ExitCode {
     let began = Instant::now();
     thread::spawn(move || watch(options.time));
     let wanted: Vec<_> = Mutant::ALL.iter().filter(|(_, name, _)| options.wants(name)).collect();
-    let (mut killed, mut seeds) = (0, 0);
+    let mut killed = 0;
+    // Seeds of open ledgers, and of members' ledgers.
+    let mut seeds = [(OPEN, 0), (MEMBERS, 0)];
     for (mutant, name, what) in &wanted {
+        let (network, most) = &mut seeds[usize::from(mutant.is_of_members())];
         let began = Instant::now();
-        let (kill, tried, reached) = kill(&options, *mutant, began + options.time);
+        let (kill, tried, reached) = kill(&options, *network, *mutant, began + options.time);
         let seconds = began.elapsed().as_secs_f64();
-        seeds = seeds.max(tried);
+        *most = tried.max(*most);
         match kill {
             Some(Broken { seed, invariant, .. }) => {
                 killed += 1;
@@ -96,7 +105,8 @@ fn main() -> ExitCode {
             None => println!("mutant.{name} FAIL seeds={tried} seconds={seconds:.1} reached={reached} lives: {what}"),
         }
     }
-    let sound = baseline(&options, seeds);
+    let sound =
+        seeds.into_iter().filter(|(_, seeds)| *seeds > 0).all(|(network, seeds)| baseline(&options, network, seeds));
     let all = killed == wanted.len();
     let (verdict, seconds) = (if all && sound { "pass" } else { "FAIL" }, began.elapsed().as_secs_f64());
     println!("mutants {verdict} killed={killed} of={} seconds={seconds:.1}", wanted.len());
@@ -119,15 +129,15 @@ fn watch(time: Duration) {
 
 /// Runs seeds until one breaks a promise that it keeps without the planted bug. Returns also how many were run, and how often
 /// they came by the planted bug.
-fn kill(options: &Options, mutant: Mutant, deadline: Instant) -> (Option<Broken>, u64, u64) {
+fn kill(options: &Options, network: Network, mutant: Mutant, deadline: Instant) -> (Option<Broken>, u64, u64) {
     let (mut next, mut times) = (0, 0);
     loop {
         switch(Some(mutant));
-        let (broken, tried) = hunt(options, next, u64::MAX, deadline);
+        let (broken, tried) = hunt(options, network, next, u64::MAX, deadline);
         times += reached();
         switch(None);
         next = tried;
-        let kill = broken.iter().find(|broken| first_broken(broken.seed).is_none());
+        let kill = broken.iter().find(|broken| first_broken(network, broken.seed).is_none());
         if kill.is_some() || Instant::now() >= deadline {
             return (kill.cloned(), next, times);
         }
@@ -135,24 +145,25 @@ fn kill(options: &Options, mutant: Mutant, deadline: Instant) -> (Option<Broken>
 }
 
 /// The same seeds without any planted bug break nothing.
-fn baseline(options: &Options, seeds: u64) -> bool {
+fn baseline(options: &Options, network: Network, seeds: u64) -> bool {
     let began = Instant::now();
-    let (broken, tried) = hunt(options, 0, seeds, began + options.time);
+    let (broken, tried) = hunt(options, network, 0, seeds, began + options.time);
     let verdict = if broken.is_empty() { "pass" } else { "FAIL" };
     println!(
-        "mutant.none {verdict} seeds={tried} broken={} seconds={:.1}",
+        "mutant.none {verdict} network={} seeds={tried} broken={} seconds={:.1}",
+        network.0,
         broken.len(),
         began.elapsed().as_secs_f64()
     );
     for Broken { seed, invariant, what } in &broken {
-        println!("seed {seed} breaks {invariant}, `just sim {seed} 1` shows it again: {what}");
+        println!("seed {seed} of {} breaks {invariant}: {what}", network.0);
     }
     broken.is_empty()
 }
 
 /// Runs seeds from `first` up to `end`, until one breaks a promise or the time is up. Returns what was broken, by seed, and the
 /// seed to go on with.
-fn hunt(options: &Options, first: u64, end: u64, deadline: Instant) -> (Vec<Broken>, u64) {
+fn hunt(options: &Options, network: Network, first: u64, end: u64, deadline: Instant) -> (Vec<Broken>, u64) {
     let next = AtomicU64::new(first);
     let stop = AtomicBool::new(false);
     let found = Mutex::new(Vec::new());
@@ -164,7 +175,7 @@ fn hunt(options: &Options, first: u64, end: u64, deadline: Instant) -> (Vec<Brok
                     if seed >= end {
                         return;
                     }
-                    if let Some(broken) = first_broken(seed) {
+                    if let Some(broken) = first_broken(network, seed) {
                         stop.store(true, Ordering::Relaxed);
                         found.lock().unwrap_or_else(PoisonError::into_inner).push(broken);
                     }
@@ -178,8 +189,8 @@ fn hunt(options: &Options, first: u64, end: u64, deadline: Instant) -> (Vec<Brok
 }
 
 /// The first promise that a seed breaks.
-fn first_broken(seed: u64) -> Option<Broken> {
-    let report = catch_unwind(AssertUnwindSafe(|| run(seed)));
+fn first_broken(network: Network, seed: u64) -> Option<Broken> {
+    let report = catch_unwind(AssertUnwindSafe(|| network.1(seed)));
     DONE.fetch_add(1, Ordering::Relaxed);
     match report {
         Ok(report) => report.violations.into_iter().next().map(|violation| Broken {

@@ -14,12 +14,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shared::sim::{Report, Violation, large, run};
+use shared::sim::{Report, Violation, large, run, run_members};
 
 const USAGE: &str = "\
-usage: sim [FIRST [COUNT]] [--threads N] [--traces]
+usage: sim [members] [FIRST [COUNT]] [--threads N] [--traces]
        sim --large [MEMBERS]
 
+  members    the other network of each seed: a members' ledger instead of an open one
   FIRST      the first seed (0)
   COUNT      how many seeds (1000)
   --threads  how many at once (the number of cores)
@@ -41,18 +42,20 @@ struct Options {
     threads: usize,
     traces: bool,
     large: bool,
+    members: bool,
 }
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false, large: false };
+        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false, large: false, members: false };
         let mut place = 0;
         let number = |word: &str| word.parse::<u64>().map_err(|error: ParseIntError| format!("{word:?}: {error}"));
         while let Some(word) = words.next() {
             match (word.as_str(), place) {
                 ("--traces", _) => options.traces = true,
                 ("--large", _) => options.large = true,
+                ("members", 0) => options.members = true,
                 ("--threads", _) => {
                     let word = words.next().ok_or("--threads needs a number")?;
                     options.threads = number(&word)?.clamp(1, 1024) as usize;
@@ -82,7 +85,7 @@ fn main() -> ExitCode {
         return large_network(members);
     }
     let total = simulate(&options);
-    print(&total, began.elapsed());
+    print(&total, if options.members { "members " } else { "" }, began.elapsed());
     if total.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -124,10 +127,11 @@ fn peak_memory() -> Option<u64> {
 fn simulate(options: &Options) -> Report {
     let next = AtomicU64::new(0);
     let done = AtomicU64::new(0);
-    let total = Mutex::new(Report::new());
+    let total = Mutex::new(if options.members { Report::of_members() } else { Report::new() });
+    let network = if options.members { run_members } else { run };
     let add = |seed: u64| {
         let report =
-            catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| panicked(seed, panic.as_ref()));
+            catch_unwind(AssertUnwindSafe(|| network(seed))).unwrap_or_else(|panic| panicked(seed, panic.as_ref()));
         if options.traces {
             println!("{seed} {:016x}", report.trace);
         }
@@ -163,7 +167,7 @@ fn panicked(seed: u64, panic: &(dyn Any + Send)) -> Report {
     Report { seeds: 1, violations: vec![Violation { seed, invariant: "no_panic", what }], ..Report::new() }
 }
 
-fn print(total: &Report, elapsed: Duration) {
+fn print(total: &Report, network: &str, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64();
     let hours = total.node_micros as f64 / 3.6e9;
     let per_hour = |n: f64| n / seconds * 3600.0;
@@ -176,6 +180,9 @@ fn print(total: &Report, elapsed: Duration) {
     for (name, count) in &total.lies {
         println!("sim.lie.{name} {} count={count}", verdict(*count > 0 || total.seeds < 1000));
     }
+    for (name, count) in &total.deeds {
+        println!("sim.deed.{name} {} count={count}", verdict(*count > 0 || total.seeds < 1000));
+    }
     for (name, count) in &total.checks {
         let broken = total.violations.iter().filter(|violation| violation.invariant == *name).count();
         println!("sim.invariant.{name} {} checks={count} broken={broken}", verdict(broken == 0));
@@ -187,11 +194,11 @@ fn print(total: &Report, elapsed: Duration) {
         println!("  {count} appends refused: {code}");
     }
     for Violation { seed, invariant, what } in total.violations.iter().take(SHOWN) {
-        println!("seed {seed} breaks {invariant}, `just sim {seed} 1` shows it again: {what}");
+        println!("seed {seed} breaks {invariant}, `just sim {network}{seed} 1` shows it again: {what}");
     }
     println!(
         "sim {} seeds={} violations={} seconds={seconds:.1} seeds_per_hour={:.0} node_hours={hours:.0} \
-         node_hours_per_hour={:.0} turns={} acked={} forks={} successions={} repaired={} freezes={} reordered={} most_reads={} slowest_in_step={:.1}s \
+         node_hours_per_hour={:.0} turns={} acked={} forks={} successions={} repaired={} freezes={} removals={} reordered={} most_reads={} slowest_in_step={:.1}s \
          trace={:016x}",
         verdict(total.violations.is_empty()),
         total.seeds,
@@ -204,6 +211,7 @@ fn print(total: &Report, elapsed: Duration) {
         total.successions,
         total.repaired,
         total.freezes,
+        total.removals,
         total.reordered,
         total.reads,
         total.converged as f64 / 1e6,

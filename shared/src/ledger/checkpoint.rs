@@ -85,8 +85,8 @@ impl Ledger {
         infallible((|| {
             encoder.array(self.frozen.len() as u64)?;
             for (lane, freeze) in &self.frozen {
-                encoder.array(5)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
-                encoder.bool(freeze.recorded)?.bool(freeze.removal)?;
+                encoder.array(6)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.bool(freeze.recorded)?.bool(freeze.removal)?.u64(freeze.told.micros())?;
             }
             Ok(())
         })());
@@ -102,12 +102,12 @@ pub(super) fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
         let parts = d.array().ok()??;
         let lane = NodeId::from_bytes(bytes32(&mut d)?);
         let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
-        let (recorded, removal) = match parts {
-            3 => (false, false),
-            5 => (d.bool().ok()?, d.bool().ok()?),
+        let (recorded, removal, told) = match parts {
+            3 => (false, false, Timestamp::MAX),
+            6 => (d.bool().ok()?, d.bool().ok()?, Timestamp::from_micros(d.u64().ok()?)?),
             _ => return None,
         };
-        frozen.insert(lane, Freeze { height, since, recorded, removal });
+        frozen.insert(lane, Freeze { height, since, recorded, removal, told });
     }
     Some(frozen)
 }

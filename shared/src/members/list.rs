@@ -99,8 +99,8 @@ impl Members {
         let Some(by) = member.by else { return false };
         let uses = by.uses as usize;
         let before = |key: &&OrderKey| **key < member.key && self.takes_place(key, frozen);
-        is_closed(&by.invite, (&by.inviter, by.height), frozen)
-            || self.by(&by.invite).filter(before).take(uses).count() == uses
+        (is_closed(&by.invite, (&by.inviter, by.height), frozen) && !mutant!(ClosedLetIn))
+            || (self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted))
     }
 
     /// How many came in by an invite.
@@ -189,7 +189,7 @@ impl Members {
             }
             // What a reader's lane holds above its join is its leaving.
             None if header.height == 2 => match header.parents.first().and_then(|join| self.get(join)) {
-                Some(member) if member.role == Role::Reader => Err(MemberError::NotAllowed),
+                Some(member) if member.role == Role::Reader && !mutant!(ReadersWrite) => Err(MemberError::NotAllowed),
                 _ => Ok(None),
             },
             None => Ok(None),
@@ -211,7 +211,7 @@ impl Members {
         if header.parents[..] != [join.invite] {
             return Err(MemberError::JoinParents);
         }
-        if header.timestamp >= invite.expires && invite.expires != Timestamp::MAX {
+        if header.timestamp >= invite.expires && invite.expires != Timestamp::MAX && !mutant!(ExpiredLetIn) {
             return Err(MemberError::Expired);
         }
         let inviter = self.get(&invite.join).ok_or(MemberError::WrongBlock)?;
@@ -220,8 +220,10 @@ impl Members {
         }
         let (inviter, height) = (at.author, at.height);
         let by = By { invite: join.invite, key: invite.key, uses: invite.uses, inviter, join: invite.join, height };
-        key::verify(&invite.key, &join_message(ledger, &join.invite, &header.author), &join.signature)
-            .map_err(|_| MemberError::WrongSignature)?;
+        let signed = key::verify(&invite.key, &join_message(ledger, &join.invite, &header.author), &join.signature);
+        if signed.is_err() && !mutant!(SecretUnchecked) {
+            return Err(MemberError::WrongSignature);
+        }
         Ok((invite.role, by))
     }
 
@@ -230,7 +232,7 @@ impl Members {
     }
 
     fn check_invite(&self, author: NodeId, invite: &Invite) -> Newcomer {
-        if self.author(author, &invite.join)?.role.may_invite(invite.role) {
+        if self.author(author, &invite.join)?.role.may_invite(invite.role) || mutant!(RoleUnchecked) {
             Ok(None)
         } else {
             Err(MemberError::NotAllowed)
@@ -263,7 +265,7 @@ impl Members {
         if (remove.height == 0) != (least == 0) {
             return Err(MemberError::Malformed);
         }
-        if allowed { Ok(None) } else { Err(MemberError::NotAllowed) }
+        if allowed || mutant!(RemovalUnchecked) { Ok(None) } else { Err(MemberError::NotAllowed) }
     }
 
     /// Whether somebody may remove another one by its role, and erase what that one wrote.

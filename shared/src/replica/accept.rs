@@ -163,7 +163,7 @@ impl<S: Store> Replica<S> {
                 if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {
                     // It is before another one in ledger order.
                     let void = self.void(&self.ledger.freezes(), &[])?;
-                    self.make_void(&void)?;
+                    self.make_void(&void, effects)?;
                 }
                 return Ok(Outcome::Added);
             }
@@ -182,6 +182,9 @@ impl<S: Store> Replica<S> {
             Standing::Zone => {
                 // What rests on it may have come before it.
                 self.vouchers |= !self.pool.children(&block.hash()).is_empty();
+                if block.header().height == 1 {
+                    self.turn_away(&block.header().author, effects);
+                }
                 Wait::Voucher
             }
         };
@@ -272,14 +275,18 @@ impl<S: Store> Replica<S> {
     ) -> Result<bool, ReplicaError<S::Error>> {
         let (lane, height) = proof.lane();
         let frozen = self.ledger.frozen_at(&lane);
-        if frozen.is_some_and(|frozen| frozen <= height)
-            || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES)
-        {
+        if !self.ledger.is_news(proof) || (frozen.is_none() && self.ledger.frozen_lanes() >= FORKED_LANES) {
             return Ok(true);
         }
         if self.is_mending() {
             // Over a ledger with holes nothing can be decided. The proof comes again when heads are compared afterwards.
             return Ok(false);
+        }
+        if frozen.is_some_and(|frozen| frozen <= height) {
+            // The removal of somebody whose lane is frozen so low already: what counts stays as it is.
+            self.freeze(proof, effects)?;
+            self.own.unrecorded = true;
+            return Ok(true);
         }
         let succeeds = self.config.writes && self.config.successor.is_some() && !mutant!(SuccessorUnused);
         if let Proof::Fork(evidence) = proof
@@ -325,15 +332,17 @@ impl<S: Store> Replica<S> {
     pub(super) fn freeze(&mut self, proof: &Proof, effects: &mut Vec<Effect>) -> Turn<S> {
         let (lane, height) = proof.lane();
         let mut freezes = self.ledger.freezes();
+        let lower = freezes.get(&lane).is_none_or(|frozen| height < *frozen);
         freezes.insert(lane, height);
-        let void = self.void(&freezes, &[])?;
+        let void = if lower { self.void(&freezes, &[])? } else { Vec::new() };
         self.ledger.freeze(&mut self.store, proof)?;
         if let Proof::Removal(removal) = proof
             && self.store.summary(&removal.hash())?.is_some()
         {
             self.ledger.note_carrier(&mut self.store, (lane, height), removal.time())?;
+            self.ledger.note_removals(&mut self.store, &[lane], removal.time())?;
         }
-        self.make_void(&void)?;
+        self.make_void(&void, effects)?;
         self.unerase_zone(&lane, height)?;
         self.pool.freeze(lane, height);
         self.news.members |= self.config.ledger.has_members();
@@ -343,9 +352,10 @@ impl<S: Store> Replica<S> {
             Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
             Proof::Removal(removal) => {
                 self.epochs.stale = true;
-                self.news.closed |= removal.closes().is_some();
                 effects.push(Effect::Removed(removal.clone()));
-                self.dismiss(removal, effects);
+                if !mutant!(RemovedKept) {
+                    self.dismiss(removal, effects);
+                }
             }
         }
         Ok(())
@@ -408,12 +418,12 @@ impl<S: Store> Replica<S> {
     }
 
     /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.
-    fn make_void(&mut self, void: &[BlockHash]) -> Turn<S> {
+    fn make_void(&mut self, void: &[BlockHash], effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(first) = void.first() else { return Ok(()) };
         if let Some(first) = self.store.summary(first)? {
             self.note_reordered(first.key());
         }
-        let mut erases = Vec::new();
+        let (mut erases, mut begun) = (Vec::new(), Vec::new());
         for hash in void {
             if let Some(record) = self.store.block(hash)?
                 && let Ok(block) = decode::<S::Error>(*hash, &record.bytes)?.verify()
@@ -421,6 +431,9 @@ impl<S: Store> Replica<S> {
                 self.withheld.remove(record.summary.seq);
                 if let Ok(Some(Control::Erase(erase))) = Control::of(&block) {
                     erases.push((*hash, erase));
+                }
+                if block.header().height == 1 {
+                    begun.push(block.header().author);
                 }
                 // Without room it is asked for again when a voucher comes.
                 let _ = self.pool.insert(Arc::new(block), None, Wait::Voucher);
@@ -430,6 +443,7 @@ impl<S: Store> Replica<S> {
         self.own.unrecorded = true;
         self.news.members = true;
         self.ledger.remove(&mut self.store, void)?;
+        begun.iter().for_each(|node| self.turn_away(node, effects));
         self.unerase_void(&erases)
     }
 
@@ -454,8 +468,15 @@ impl<S: Store> Replica<S> {
                 list.iter().map(|candidate| (candidate.author, members.rests_on(&candidate.author))).collect();
             let rests_on = |lane: &NodeId| rests_on.get(lane).cloned().unwrap_or_default();
             let counts = counting(&list, &freezes, rests_on, |parent| self.freezes_up_to(parent))?;
-            let group: Vec<Connected> =
-                candidates.into_iter().zip(counts).filter(|(_, c)| *c).map(|(c, _)| c).collect();
+            let mut group: Vec<Connected> = Vec::new();
+            for ((connected, candidate), counts) in candidates.into_iter().zip(&list).zip(counts) {
+                if counts {
+                    group.push(connected);
+                } else if candidate.invite.is_some_and(|(_, needs)| needs) {
+                    // It may have waited for its parents, and they are here now.
+                    self.pool.wait_for_voucher(&candidate.hash);
+                }
+            }
             let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));
             if !removals.is_empty() && self.is_writer() {
                 if self.own.waits {
@@ -466,7 +487,7 @@ impl<S: Store> Replica<S> {
                 let mut known = freezes;
                 removals.iter().for_each(|(_, (lane, height))| lower(&mut known, *lane, *height));
                 let blocks: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
-                if !self.void(&known, &blocks)?.is_empty() {
+                if !self.void(&known, &blocks)?.is_empty() && !mutant!(VouchLateForgotten) {
                     self.vouch(effects)?;
                 }
             }
@@ -496,7 +517,9 @@ impl<S: Store> Replica<S> {
             Ok(Some(Control::Remove(remove))) => Some((block.clone(), remove.freeze())),
             _ => None,
         };
-        let is_news = |(lane, height): (NodeId, u64)| self.ledger.frozen_at(&lane).is_none_or(|frozen| frozen > height);
+        let is_news = |(lane, height): (NodeId, u64)| {
+            !self.ledger.is_removed(&lane) || self.ledger.frozen_at(&lane).is_none_or(|frozen| frozen > height)
+        };
         let blocks = blocks.filter(|_| self.config.ledger.has_members());
         blocks.filter_map(removal).filter(|(_, freeze)| is_news(*freeze)).collect()
     }

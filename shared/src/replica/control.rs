@@ -7,7 +7,7 @@ use crate::{
     block::{Entry, Kind, VerifiedBlock},
     effect::{AppendError, Effect, Wish, WishError},
     id::{BlockHash, NodeId},
-    ledger::{stored, stored_evidence},
+    ledger::stored,
     limits::{REKEYS, WISHES},
     members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove, Standing},
     proofs::Proof,
@@ -131,7 +131,8 @@ impl<S: Store> Replica<S> {
     /// Signs a removal. It is in force at once.
     fn remove(&mut self, remove: Remove, effects: &mut Vec<Effect>) -> Granted<S> {
         let (lane, height) = remove.freeze();
-        if self.ledger.frozen_at(&lane).is_some_and(|frozen| frozen <= height) {
+        let frozen = self.ledger.frozen_at(&lane).is_some_and(|frozen| frozen <= height);
+        if frozen && (self.ledger.is_removed(&lane) || mutant!(ForkedUnremovable)) {
             return Ok(Err(WishError::Done));
         }
         let invite = if remove.height == 0 { stored(&self.store, &remove.rests)? } else { None };
@@ -208,12 +209,14 @@ impl<S: Store> Replica<S> {
             return Ok(Some(AppendError::ReadOnly));
         }
         if let Some(height) = self.ledger.frozen_at(&self.me) {
-            let proof = stored_evidence(&self.store, &self.me)?.and_then(|proof| Proof::parse(&proof));
-            let removed = matches!(proof, Some(Proof::Removal(_)));
+            let removed = self.ledger.is_removed(&self.me);
             return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
         }
         if self.is_restoring() {
             return Ok(Some(AppendError::Restored));
+        }
+        if !self.repairing.is_empty() {
+            return Ok(Some(AppendError::Repairing { blocks: self.repairing.len() }));
         }
         if !self.own.waits && !self.is_writer() {
             return Ok(Some(AppendError::NotAMember));

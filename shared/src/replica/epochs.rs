@@ -15,7 +15,7 @@ use crate::{
     effect::Effect,
     id::{BlockHash, NodeId},
     ledger::stored,
-    limits::{BLOCK_BYTES, EPOCHS, REKEY_WITHIN},
+    limits::{BLOCK_BYTES, EPOCHS, PREVIOUS_EPOCHS, REKEY_WITHIN},
     order::OrderKey,
     replica::{OpenError, ReplicaError},
     seal::{self, EpochId, EpochKey, Keyring, Place, Rekey},
@@ -38,18 +38,24 @@ const LABEL_STORE: &[u8] = b"cairn/keys/1";
 pub(super) struct Epochs {
     keys: Keyring,
     newest: Option<Newest>,
+    /// Keys that no other key at hand brings along: more than one, where epochs began side by side.
+    tips: BTreeSet<EpochId>,
     /// Epochs that began with keys before them, in blocks that do not open without their own.
     locked: BTreeMap<EpochId, BlockHash>,
     /// Somebody was removed or came in: the newest key may be one too old, or not for everybody.
     pub(super) stale: bool,
-    /// By this node's own doing, or others have had the time to mend it.
+    /// By this node's own doing: it mends it at once.
     pub(super) mine: bool,
+    /// Others have had the time to mend it.
+    due: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Newest {
     key: OrderKey,
     id: EpochId,
+    /// Who began it, and knows its key, named or not.
+    author: NodeId,
     recipients: BTreeSet<NodeId>,
 }
 
@@ -70,8 +76,8 @@ impl<S: Store> Replica<S> {
             self.epochs.keys = keys.map_err(|_| OpenError::Damaged("its epoch keys, or they are of another node"))?;
         }
         if let Some(bytes) = self.store.meta(META_EPOCH).map_err(OpenError::Store)? {
-            let (newest, locked) = decode_epochs(&bytes).ok_or(OpenError::Damaged("its newest epoch"))?;
-            (self.epochs.newest, self.epochs.locked) = (Some(newest), locked);
+            let (newest, locked, tips) = decode_epochs(&bytes).ok_or(OpenError::Damaged("its newest epoch"))?;
+            (self.epochs.newest, self.epochs.locked, self.epochs.tips) = (Some(newest), locked, tips);
         }
         if let Some(key) = self.config.epoch.take()
             && self.epochs.keys.current().is_none()
@@ -79,6 +85,7 @@ impl<S: Store> Replica<S> {
             let id = key.id();
             let added = self.epochs.keys.add(key).and_then(|()| self.epochs.keys.set_current(&id));
             added.map_err(|_| OpenError::Damaged("its epoch keys are too many"))?;
+            self.epochs.tips.insert(id);
             self.save_keys().map_err(OpenError::Store)?;
         }
         self.epochs.stale = true;
@@ -99,14 +106,17 @@ impl<S: Store> Replica<S> {
         let sealed = seal::seal(&key, &place, random, &self.epochs.keys.encode());
         self.store.set_meta(META_KEYS, &sealed)?;
         match &self.epochs.newest {
-            Some(newest) => self.store.set_meta(META_EPOCH, &encode_epochs(newest, &self.epochs.locked)),
+            Some(newest) => {
+                let bytes = encode_epochs(newest, &self.epochs.locked, &self.epochs.tips);
+                self.store.set_meta(META_EPOCH, &bytes)
+            }
             None => Ok(()),
         }
     }
 
     /// The payload of a data entry of this node's next block.
     pub(super) fn sealed(&mut self, index: usize, payload: Vec<u8>) -> Vec<u8> {
-        if !self.config.ledger.has_members() {
+        if !self.config.ledger.has_members() || mutant!(Unsealed) {
             return payload;
         }
         let height = self.ledger.height(&self.me) + 1;
@@ -128,7 +138,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn take_keys(&mut self, block: &Block) -> Turn<S> {
         if !self.config.writes
             || !self.config.ledger.has_members()
-            || !self.ledger.members().is_steward(&block.header().author)
+            || !(self.ledger.members().is_steward(&block.header().author) || mutant!(KeysByAnybody))
         {
             return Ok(());
         }
@@ -144,11 +154,11 @@ impl<S: Store> Replica<S> {
                 }
                 None => {}
             }
-            let (place, recipients) = (block.key(), rekey.recipients().copied());
+            let (place, author, recipients) = (block.key(), block.header().author, rekey.recipients().copied());
             match &mut self.epochs.newest {
                 Some(newest) if newest.id == id => newest.recipients.extend(recipients),
                 Some(newest) if newest.key > place => {}
-                newest => *newest = Some(Newest { key: place, id, recipients: recipients.collect() }),
+                newest => *newest = Some(Newest { key: place, id, author, recipients: recipients.collect() }),
             }
         }
         if rekeys.is_empty() {
@@ -173,9 +183,15 @@ impl<S: Store> Replica<S> {
 
     /// Adds a key and those that came with it. Beyond their bound they are not kept, and what they seal is not read here.
     fn take(&mut self, rekey: &Rekey, key: EpochKey) {
-        for key in rekey.previous(&key).into_iter().chain([key]) {
-            let _ = self.epochs.keys.add(key);
+        // One that is known already has its place.
+        if self.epochs.keys.key(&key.id()).is_none() {
+            self.epochs.tips.insert(key.id());
         }
+        for previous in rekey.previous(&key) {
+            self.epochs.tips.remove(&previous.id());
+            let _ = self.epochs.keys.add(previous);
+        }
+        let _ = self.epochs.keys.add(key);
     }
 
     fn unlocked(&self) -> Option<(EpochId, BlockHash)> {
@@ -192,40 +208,58 @@ impl<S: Store> Replica<S> {
         }
         self.epochs.stale = false;
         let members = self.readers();
-        let at_once = core::mem::take(&mut self.epochs.mine);
+        let due = core::mem::take(&mut self.epochs.due);
+        let at_once = core::mem::take(&mut self.epochs.mine) || due;
         let Some(newest) = self.epochs.newest.clone() else {
             // The founder begins.
             let founder = self.ledger.members().of(&self.me).any(|member| member.by.is_none());
             return if founder { self.begin_epoch(&members, effects).map(drop) } else { Ok(()) };
         };
         let lack: BTreeSet<NodeId> = members.difference(&newest.recipients).copied().collect();
-        let known = self.epochs.keys.key(&newest.id).cloned();
-        match known {
-            _ if !newest.recipients.is_subset(&members) => match at_once {
+        // Who has the key without being named: whoever began the epoch, and whoever had it with an invite.
+        let outdated = !newest.recipients.is_subset(&members)
+            || self.ledger.is_removed(&newest.author)
+            || self.ledger.last_removal() > Some(newest.key.timestamp);
+        match self.epochs.keys.key(&newest.id).cloned() {
+            _ if outdated && !mutant!(EpochKept) => match at_once {
                 true => self.begin_epoch(&members, effects).map(drop),
                 false => self.renew_later(),
             },
-            Some(key) if !lack.is_empty() => match at_once {
+            Some(key) if !lack.is_empty() && !mutant!(NewcomersKeyless) => match at_once {
                 true => self.give(&key, &[], lack, effects).map(drop),
                 false => self.renew_later(),
             },
-            _ => Ok(()),
+            // Nobody gave it to this node in time, or not everybody has the keys of epochs that began side by side.
+            None => match due {
+                true => self.begin_epoch(&members, effects).map(drop),
+                false => self.renew_later(),
+            },
+            Some(_) if self.epochs.tips.len() > 1 => match due {
+                true => self.begin_epoch(&members, effects).map(drop),
+                false => self.renew_later(),
+            },
+            Some(_) => Ok(()),
         }
     }
 
     /// Whoever may have the newest key.
     pub(super) fn readers(&self) -> BTreeSet<NodeId> {
         let all = self.ledger.members().all().map(|member| member.node);
-        all.filter(|node| !self.ledger.is_removed(node)).collect()
+        all.filter(|node| !self.ledger.is_removed(node) || mutant!(KeysToRemoved)).collect()
     }
 
-    /// Returns the last block that says it.
+    /// With the new key come the newest before it: where epochs began side by side, those of all of them. Returns the last
+    /// block that says it.
     pub(super) fn begin_epoch(
         &mut self,
         members: &BTreeSet<NodeId>,
         effects: &mut Vec<Effect>,
     ) -> Result<Option<BlockHash>, ReplicaError<S::Error>> {
-        let previous: Vec<EpochKey> = self.epochs.keys.current().cloned().into_iter().collect();
+        let tips = self.epochs.tips.iter().filter_map(|id| self.epochs.keys.key(id));
+        let mut previous: Vec<EpochKey> = tips.take(PREVIOUS_EPOCHS).cloned().collect();
+        if mutant!(NoKeysBefore) {
+            previous.clear();
+        }
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes32()));
         self.give(&key, &previous, members.clone(), effects)
     }
@@ -240,7 +274,7 @@ impl<S: Store> Replica<S> {
 
     /// The time for others to renew the epoch is over.
     pub(super) fn on_rekey_due(&mut self) {
-        (self.epochs.stale, self.epochs.mine) = (true, true);
+        (self.epochs.stale, self.epochs.due) = (true, true);
     }
 
     /// Writes who may have a key. Returns the last block that says it.
@@ -287,30 +321,36 @@ fn rekeys_of(block: &Block, id: EpochId) -> impl Iterator<Item = Rekey> {
     rekeys(block).filter(move |rekey| rekey.epoch() == id)
 }
 
-/// `[time, hash, id, [recipient …], [[id, hash] …]]` in canonical CBOR.
-fn encode_epochs(newest: &Newest, locked: &BTreeMap<EpochId, BlockHash>) -> Vec<u8> {
+/// `[time, hash, id, author, [recipient …], [[id, hash] …], [tip …]]` in canonical CBOR.
+fn encode_epochs(newest: &Newest, locked: &BTreeMap<EpochId, BlockHash>, tips: &BTreeSet<EpochId>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes);
     infallible((|| {
-        encoder.array(5)?.u64(newest.key.timestamp.micros())?.bytes(newest.key.hash.as_bytes())?;
-        encoder.bytes(newest.id.as_bytes())?.array(newest.recipients.len() as u64)?;
+        encoder.array(7)?.u64(newest.key.timestamp.micros())?.bytes(newest.key.hash.as_bytes())?;
+        encoder.bytes(newest.id.as_bytes())?.bytes(newest.author.as_bytes())?;
+        encoder.array(newest.recipients.len() as u64)?;
         newest.recipients.iter().try_for_each(|node| encoder.bytes(node.as_bytes()).map(|_| ()))?;
         encoder.array(locked.len() as u64)?;
         locked.iter().try_for_each(|(id, hash)| {
             encoder.array(2)?.bytes(id.as_bytes())?.bytes(hash.as_bytes())?;
-            Ok(())
-        })
+            Ok::<_, minicbor::encode::Error<_>>(())
+        })?;
+        encoder.array(tips.len() as u64)?;
+        tips.iter().try_for_each(|id| encoder.bytes(id.as_bytes()).map(|_| ()))
     })());
     bytes
 }
 
-fn decode_epochs(bytes: &[u8]) -> Option<(Newest, BTreeMap<EpochId, BlockHash>)> {
+type Known = (Newest, BTreeMap<EpochId, BlockHash>, BTreeSet<EpochId>);
+
+fn decode_epochs(bytes: &[u8]) -> Option<Known> {
     let mut d = Decoder::new(bytes);
-    (d.array().ok()?? == 5).then_some(())?;
+    (d.array().ok()?? == 7).then_some(())?;
     let timestamp = Timestamp::from_micros(d.u64().ok()?)?;
     let hash = BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?);
     let id = EpochId::from_bytes(d.bytes().ok()?.try_into().ok()?);
-    let (mut recipients, mut locked) = (BTreeSet::new(), BTreeMap::new());
+    let author = NodeId::from_bytes(d.bytes().ok()?.try_into().ok()?);
+    let (mut recipients, mut locked, mut tips) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
     for _ in 0..d.array().ok()?? {
         recipients.insert(NodeId::from_bytes(d.bytes().ok()?.try_into().ok()?));
     }
@@ -319,5 +359,8 @@ fn decode_epochs(bytes: &[u8]) -> Option<(Newest, BTreeMap<EpochId, BlockHash>)>
         let id = EpochId::from_bytes(d.bytes().ok()?.try_into().ok()?);
         locked.insert(id, BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?));
     }
-    Some((Newest { key: OrderKey { timestamp, hash }, id, recipients }, locked))
+    for _ in 0..d.array().ok()?? {
+        tips.insert(EpochId::from_bytes(d.bytes().ok()?.try_into().ok()?));
+    }
+    Some((Newest { key: OrderKey { timestamp, hash }, id, author, recipients }, locked, tips))
 }

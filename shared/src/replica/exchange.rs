@@ -307,7 +307,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
+    pub(super) fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
         for bytes in blocks {
             if let Outcome::Refused(refusal) = self.offer(&bytes, Some(id), effects)? {
                 return Ok(Err(CloseReason::Protocol(match refusal {

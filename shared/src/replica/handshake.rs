@@ -1,6 +1,6 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{borrow::Cow, boxed::Box, vec, vec::Vec};
+use alloc::{borrow::Cow, vec, vec::Vec};
 
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
@@ -8,8 +8,8 @@ use crate::{
     effect::{CloseReason, Effect, LinkId, Role},
     id::{BlockHash, NodeId},
     key,
-    ledger::stored,
-    limits::{HANDSHAKE, LINKS, PING_EVERY, RESYNC_EVERY},
+    ledger::{stored, stored_removal},
+    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, RESYNC_EVERY},
     members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
@@ -156,6 +156,9 @@ impl<S: Store> Replica<S> {
             return Ok(Err(CloseReason::WrongProof));
         }
         let role = link.role;
+        if self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn) {
+            return self.refuse_removed(id, &peer);
+        }
         // Whom this node dials was given to it; whoever dials it shows that it belongs.
         if role == Role::Accepted && !self.belongs(&peer) {
             if let Some(link) = self.links.get_mut(&id) {
@@ -206,6 +209,28 @@ impl<S: Store> Replica<S> {
         !self.config.ledger.has_members() || (is_member() && !self.ledger.is_removed(node))
     }
 
+    /// Who was removed hears of that and of nothing else, whoever dialled.
+    fn refuse_removed(&mut self, id: LinkId, peer: &NodeId) -> Reply<S> {
+        if let Some(proof) = stored_removal(&self.store, peer)? {
+            self.say(id, Message::Evidence { proof });
+        }
+        Ok(Err(CloseReason::NotAMember))
+    }
+
+    /// Somebody's first block does not count, so that it has no part in the ledger until somebody vouches for it.
+    pub(super) fn turn_away(&mut self, node: &NodeId, effects: &mut Vec<Effect>) {
+        if self.belongs(node) {
+            return;
+        }
+        for id in self.links_of(node) {
+            self.close(id, CloseReason::NotAMember, effects);
+        }
+    }
+
+    fn links_of(&self, node: &NodeId) -> Vec<LinkId> {
+        self.links.iter().filter(|(_, link)| link.peer() == Some(*node)).map(|(id, _)| *id).collect()
+    }
+
     /// Tells how this node came in, to a peer that may have lost or not yet heard of it.
     fn say_membership(&mut self, id: LinkId) -> Turn<S> {
         if !self.config.ledger.has_members() {
@@ -228,15 +253,16 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// A peer shows how it came in. That is decided from what it shows and from what is here; nothing of it is stored.
+    /// A peer shows how it came in. That is decided from what it shows and from what is here. What it showed is taken in like
+    /// other blocks then, so that nobody listens who is not on the list of members, or is not closed out with its invite.
     pub(super) fn on_membership(
         &mut self,
         id: LinkId,
         peer: NodeId,
-        blocks: &[Vec<u8>],
+        shown: &[Vec<u8>],
         effects: &mut Vec<Effect>,
     ) -> Reply<S> {
-        let Ok(blocks) = blocks.iter().map(|bytes| Block::decode(bytes)).collect::<Result<Vec<Block>, _>>() else {
+        let Ok(blocks) = shown.iter().map(|bytes| Block::decode(bytes)).collect::<Result<Vec<Block>, _>>() else {
             return Ok(Err(CloseReason::NotAMember));
         };
         // Copied only for who shows something that is new and right so far.
@@ -258,43 +284,23 @@ impl<S: Store> Replica<S> {
             newcomer.into_iter().for_each(|member| members.to_mut().insert(*member));
         }
         let freezes = self.ledger.freezes();
-        let counts = members.of(&peer).find(|member| !members.needs_voucher(member, &freezes));
-        let Some(member) = counts.filter(|_| !self.ledger.is_removed(&peer)) else {
+        let latest = self.now.plus(CLOCK_WINDOW);
+        // What is to be repaired was in the ledger, and counted.
+        let counted = |member: &Member| self.repairing.contains(&member.key.hash);
+        let counts = members.of(&peer).any(|member| {
+            counted(member) || (member.key.timestamp <= latest && !members.needs_voucher(member, &freezes))
+        });
+        if (!counts && !mutant!(StrangersLetIn)) || (self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn)) {
             return Ok(Err(CloseReason::NotAMember));
-        };
-        let shown = Some(Box::new(member.clone()));
+        }
         self.admit(id, peer, effects);
-        if let Some(link) = self.links.get_mut(&id) {
-            link.shown = shown;
-        }
-        Ok(Ok(()))
-    }
-
-    /// An invite was closed, and that decides who came in by it. Who was let in before its first block was here, and would
-    /// not be now, would otherwise hear everything for as long as it stays on the line.
-    pub(super) fn dismiss_late(&mut self, effects: &mut Vec<Effect>) {
-        let freezes = self.ledger.freezes();
-        let comes_in = |member: &Member| {
-            let mut members = self.ledger.members().clone();
-            members.insert(member.clone());
-            !members.needs_voucher(member, &freezes)
-        };
-        let is_late = |link: &Link| {
-            let peer = link.peer().filter(|peer| link.role == Role::Accepted && !self.belongs(peer));
-            peer.is_some() && !link.shown.as_deref().is_some_and(comes_in)
-        };
-        let late: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_late(link)).map(|(id, _)| *id).collect();
-        for id in late {
-            self.close(id, CloseReason::NotAMember, effects);
-        }
+        self.on_blocks(id, shown.to_vec(), effects)
     }
 
     /// A member was removed: that is the last thing it hears.
     pub(super) fn dismiss(&mut self, removal: &Removal, effects: &mut Vec<Effect>) {
         let (node, _) = removal.lane();
-        let of_node = |(id, link): (&LinkId, &Link)| (link.peer() == Some(node)).then_some(*id);
-        let ids: Vec<LinkId> = self.links.iter().filter_map(of_node).collect();
-        for id in ids {
+        for id in self.links_of(&node) {
             self.say(id, Message::Evidence { proof: removal.encode() });
             self.close(id, CloseReason::NotAMember, effects);
         }

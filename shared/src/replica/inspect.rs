@@ -4,11 +4,14 @@ use alloc::vec::Vec;
 
 use super::Replica;
 use crate::{
-    id::BlockHash,
+    block::Block,
+    id::{BlockHash, NodeId},
     limits::{
-        AUTHORS, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES,
-        TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
+        AUTHORS, CLOCK_WINDOW, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES,
+        TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
+    members::{Control, Member, Role},
+    order::OrderKey,
     store::Store,
     time::Timestamp,
 };
@@ -25,6 +28,110 @@ impl<S: Store> Replica<S> {
     /// The blocks that no other block rests on.
     pub fn tips(&self) -> Vec<BlockHash> {
         self.ledger.tips().keys().copied().collect()
+    }
+
+    /// DBGDBG
+    pub fn poke(&mut self) -> alloc::string::String {
+        self.vouchers = true;
+        let before = self.pool.len();
+        let r = self.resolve_zone(&mut Vec::new()).is_ok();
+        alloc::format!("POKE {before} -> {} {r}", self.pool.len())
+    }
+
+    /// DBGDBG
+    pub fn dbg(&self) -> alloc::string::String {
+        let mut s = alloc::format!("waits {} may {} vouchers {} ", self.own.waits, self.may_write(), self.vouchers);
+        for b in self.pool.in_order() {
+            let h = b.header();
+            s.push_str(&alloc::format!(
+                "\n  {} {:?} ",
+                b.hash().fmt_short(),
+                Control::of(&b).ok().flatten().map(|c| match c {
+                    Control::Invite(i) => alloc::format!("invite key {:?} uses {}", i.key, i.uses),
+                    Control::Join(j) => alloc::format!("join {}", j.invite.fmt_short()),
+                    Control::Remove(r) => alloc::format!("remove {:?} {}", r.member, r.height),
+                    _ => alloc::string::String::new(),
+                })
+            ));
+            let parents: Vec<_> =
+                h.parents.iter().map(|p| (p.fmt_short(), self.store.summary(p).ok().flatten().is_some())).collect();
+            s.push_str(&alloc::format!(
+                "[{:?} {} kind {:?} now {} t {} parents {:?} zone {}]",
+                h.author,
+                h.height,
+                b.entries()[0].kind,
+                self.now,
+                h.timestamp,
+                parents,
+                self.ledger.in_zone(&h.author, h.height)
+            ));
+        }
+        s.push_str(&alloc::format!("\n frozen {:?}", self.ledger.freezes()));
+        for m in self.ledger.members().all() {
+            s.push_str(&alloc::format!(
+                "\n member {:?} {:?} by {:?} needs {}",
+                m.node,
+                m.key.hash.fmt_short(),
+                m.by,
+                self.ledger.members().needs_voucher(m, &self.ledger.freezes())
+            ));
+        }
+        for l in self.links.values() {
+            s.push_str(&alloc::format!(
+                "<{:?} wanted {:?} compared {} postponed {} resync {}>",
+                l.phase,
+                l.wanted,
+                l.compared,
+                l.postponed,
+                l.resync
+            ));
+        }
+        s
+    }
+
+    /// What this node may do in a members' ledger, as far as it knows.
+    pub fn role(&self) -> Option<Role> {
+        self.ledger.members().of(&self.me).map(|member| member.role).min()
+    }
+
+    /// Whether a node came in, whatever became of it.
+    pub fn has_come_in(&self, node: &NodeId) -> bool {
+        self.ledger.members().of(node).next().is_some()
+    }
+
+    /// Whether a lane is frozen by a removal.
+    pub fn is_removed(&self, node: &NodeId) -> bool {
+        self.ledger.is_removed(node)
+    }
+
+    /// Whether a node, or one by whom it came in, has a frozen lane: its word may not count.
+    pub fn is_shaky(&self, node: &NodeId) -> bool {
+        let members = self.ledger.members();
+        let frozen = |member: &Member| self.ledger.frozen_at(&member.node).is_some();
+        members.of(node).any(|member| members.chain(member).any(frozen))
+    }
+
+    /// Whether a join that is not in the ledger does not count by what is known here: its invite is closed or used up, or the
+    /// one who invited was removed before; or its time has not come.
+    pub fn turns_away(&self, join: &Block) -> bool {
+        let Ok(Some(Control::Join(by))) = Control::of(join) else { return true };
+        let Ok(Some(invite)) = crate::ledger::stored(&self.store, &by.invite) else { return false };
+        let Ok(Some(Control::Invite(terms))) = Control::of(&invite) else { return true };
+        let header = invite.header();
+        let zone = self.ledger.frozen_at(&header.author).is_some_and(|height| height <= header.height);
+        let earlier = |key: &&OrderKey| **key < join.key();
+        let used = self.ledger.members().by(&by.invite).filter(earlier).count();
+        let open = |key: &OrderKey| {
+            self.ledger.members().get(&key.hash).is_some_and(|member| self.ledger.frozen_at(&member.node) == Some(1))
+        };
+        let free = self.ledger.members().by(&by.invite).any(open);
+        let early = join.header().timestamp > self.now.plus(CLOCK_WINDOW);
+        early || zone || self.ledger.frozen_at(&terms.key).is_some() || (used >= terms.uses as usize && !free)
+    }
+
+    /// Whether this node cannot seal what it would write.
+    pub fn lacks_epoch_key(&self) -> bool {
+        self.config.writes && self.lacks_key()
     }
 
     /// When the next deadline is, blocks that wait for their time left aside.

@@ -10,8 +10,6 @@ use crate::{effect::Effect, store::Store};
 pub(super) struct News {
     /// Who belongs, or what somebody is called.
     pub(super) members: bool,
-    /// Who is in by an invite: it was closed.
-    pub(super) closed: bool,
     /// The keys that are here.
     pub(super) keys: bool,
     /// Whether this node wrote at the end of the last turn.
@@ -31,11 +29,8 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn tell_news(&mut self, effects: &mut Vec<Effect>) {
         let writes = self.writes();
-        let News { members, closed, keys, writes: before } =
+        let News { members, keys, writes: before } =
             core::mem::replace(&mut self.news, News { writes, ..News::default() });
-        if closed {
-            self.dismiss_late(effects);
-        }
         if members || keys || writes != before {
             effects.push(Effect::MembersChanged { writes, keys });
         }

@@ -11,7 +11,7 @@ use crate::{
     evidence::Evidence,
     id::{BlockHash, NodeId},
     key::Key,
-    ledger::stored_evidence,
+    ledger::{stored_evidence, stored_removal},
     limits::{OWN_LANE, OWN_LANE_MOST, OWN_TIPS, OWN_WAITS, TURN_BYTES},
     members,
     proofs::Proof,
@@ -358,7 +358,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Records the freezes that no block records.
+    /// Records the freezes that no block records, and the removals of which none tells.
     pub(super) fn record_freezes(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         if !self.own.unrecorded || !self.may_write() || self.is_mending() || mutant!(FreezeUnrecorded) {
             return Ok(());
@@ -366,6 +366,12 @@ impl<S: Store> Replica<S> {
         self.own.unrecorded = false;
         for lane in self.ledger.unrecorded() {
             if let Some(proof) = stored_evidence(&self.store, &lane).map_err(ReplicaError::Store)? {
+                let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof);
+                self.write(alloc::vec![entry], effects)?;
+            }
+        }
+        for lane in self.ledger.untold() {
+            if let Some(proof) = stored_removal(&self.store, &lane).map_err(ReplicaError::Store)? {
                 let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof);
                 self.write(alloc::vec![entry], effects)?;
             }

@@ -45,6 +45,12 @@ impl Keyring {
         self.keys.get(id)
     }
 
+    /// All keys.
+    #[cfg(feature = "sim")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &EpochKey> {
+        self.keys.values()
+    }
+
     /// Says which key new payloads are sealed with.
     ///
     /// # Errors

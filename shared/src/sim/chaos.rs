@@ -172,12 +172,13 @@ impl World {
     }
 
     /// The process ends, its disk is exchanged, and it starts again.
-    fn replace_disk(&mut self, number: usize, durable: MemoryStore) {
+    pub(super) fn replace_disk(&mut self, number: usize, durable: MemoryStore) {
         self.machines[number].disk.crash();
         self.down(number, true);
         let before = self.machines[number].disk.hashes();
         self.machines[number].disk = Disk::new(durable);
         self.machines[number].damaged.clear();
+        self.machines[number].knows_removed.clear();
         let keys = self.truth.keys_of(number);
         keys.into_iter().for_each(|key| self.machines[number].disk.add_owner(key));
         self.check_lost(number, &before);
@@ -233,7 +234,8 @@ impl World {
         }
         self.replace_disk(number, MemoryStore::default());
         if self.machines[number].kind == Kind::Honest {
-            self.machines[number].key = self.spare_key(number);
+            let key = self.spare_key(number);
+            self.new_key(number, key);
         }
     }
 
@@ -270,6 +272,7 @@ impl World {
             self.look_after(number);
             self.catch_up(number);
         }
+        self.heal_group();
         for number in 0..self.connections.len() {
             if self.connections[number].broken {
                 self.cut(number);

@@ -10,7 +10,7 @@ use core::cell::{Ref, RefCell};
 
 use thiserror::Error;
 
-use super::random::Random;
+use super::{random::Random, secrets::has_mark};
 use crate::{
     id::{BlockHash, NodeId},
     order::OrderKey,
@@ -72,6 +72,8 @@ struct Inner {
     failure: Option<Failure>,
     work: Work,
     removed: Vec<BlockHash>,
+    /// Writes of what can be read by anybody.
+    leaks: u64,
     /// Blocks whose signature is not what it was. No hash covers it.
     forged: BTreeSet<BlockHash>,
 }
@@ -132,6 +134,11 @@ impl Disk {
         (core::mem::take(&mut inner.work), core::mem::take(&mut inner.removed))
     }
 
+    /// Writes, since the last call, of bytes that hold a marked plaintext.
+    pub(super) fn take_leaks(&self) -> u64 {
+        core::mem::take(&mut self.0.borrow_mut().leaks)
+    }
+
     /// Hashes of all durable blocks.
     pub(super) fn hashes(&self) -> BTreeSet<BlockHash> {
         all(&*self.durable()).iter().map(|record| record.summary.hash).collect()
@@ -164,6 +171,9 @@ impl Inner {
 
     fn write(&mut self, op: Op) -> Result<(), DiskError> {
         self.operation(false)?;
+        if let Op::Append(_, bytes) | Op::Meta(_, bytes) | Op::Replace(_, Some((_, bytes))) = &op {
+            self.leaks += u64::from(has_mark(bytes));
+        }
         infallible(apply(&mut self.seen, &op));
         self.pending.push(op);
         Ok(())

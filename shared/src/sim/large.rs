@@ -31,7 +31,7 @@ pub fn large(members: usize, mut progress: impl FnMut(usize, usize)) -> Report {
         delay: 20_000,
         jitter: 5_000,
     };
-    let mut world = World::of(0, plan, Random::new(0));
+    let mut world = World::of(0, plan, Random::new(0), None);
     // Nothing goes wrong from the start.
     world.healed = true;
     for machine in 0..world.machines.len() {

@@ -49,6 +49,19 @@ impl Liars {
             self.known.push(Known::of(block));
         }
     }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = Known> {
+        self.known.iter().copied()
+    }
+
+    pub(super) fn of(&self, author: &NodeId) -> impl Iterator<Item = Known> {
+        self.known.iter().filter(move |known| known.author == *author).copied()
+    }
+
+    /// What they said.
+    pub(super) fn told(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.told.values()
+    }
 }
 
 impl World {
@@ -56,6 +69,9 @@ impl World {
     pub(super) fn lie(&mut self, number: usize) {
         let links: Vec<LinkId> = self.machines[number].up.keys().copied().collect();
         let Some(link) = self.random.pick(&links).copied() else { return };
+        if self.group.is_some() && self.random.per_mille(600) {
+            return self.trick(number, link);
+        }
         let Some(lie) = self.random.pick(&self.plan.lies).copied() else { return };
         self.report.lie(lie);
         match lie {
@@ -252,7 +268,7 @@ impl World {
         self.liars.told.insert(block.hash(), block.bytes().to_vec());
     }
 
-    fn tell(&mut self, number: usize, link: LinkId, blocks: &[VerifiedBlock], refusable: bool) {
+    pub(super) fn tell(&mut self, number: usize, link: LinkId, blocks: &[VerifiedBlock], refusable: bool) {
         let ledger = self.ledger;
         for block in blocks.iter().filter(|block| block.header().ledger == ledger) {
             self.remember(block);
@@ -260,7 +276,7 @@ impl World {
         self.announce(number, link, blocks.iter().map(|block| block.bytes().to_vec()).collect(), refusable);
     }
 
-    fn announce(&mut self, number: usize, link: LinkId, blocks: Vec<Vec<u8>>, refusable: bool) {
+    pub(super) fn announce(&mut self, number: usize, link: LinkId, blocks: Vec<Vec<u8>>, refusable: bool) {
         let remaining = if self.random.per_mille(100) { self.random.next() } else { 0 };
         self.speak(number, link, Message::EntryAnnounce { blocks, remaining }, refusable);
     }

@@ -9,6 +9,7 @@ use alloc::{
 use super::{
     Event, World,
     disk::{Disk, DiskError, Failure},
+    group::Papers,
     network::{Packet, link, side},
     plan::Fault,
 };
@@ -85,6 +86,14 @@ pub(super) struct Machine {
     /// Switched off for good.
     pub(super) retired: bool,
     pub(super) next_token: u64,
+    /// How it came into a members' ledger.
+    pub(super) papers: Option<Papers>,
+    /// A liar to whom nobody gave a link.
+    pub(super) stranger: bool,
+    /// Somebody honest told it that it is no member, and nobody let it in since.
+    pub(super) turned_away: bool,
+    /// Whom it knows to be removed, as far as its disk was not exchanged since.
+    pub(super) knows_removed: BTreeSet<NodeId>,
 }
 
 impl Machine {
@@ -111,6 +120,10 @@ impl Machine {
             withholds: None,
             retired: false,
             next_token: 0,
+            papers: None,
+            stranger: false,
+            turned_away: false,
+            knows_removed: BTreeSet::new(),
         }
     }
 
@@ -137,7 +150,7 @@ impl Machine {
 impl World {
     /// The process starts and reads its disk. `links` outlived it.
     pub(super) fn start(&mut self, number: usize, links: &[(LinkId, Vec<u8>)]) {
-        if self.machines[number].replica.is_some() || self.machines[number].retired {
+        if self.machines[number].replica.is_some() || self.machines[number].retired || !self.may_start(number) {
             return;
         }
         if self.strikes(Fault::CrashInRecovery, 300) {
@@ -146,7 +159,7 @@ impl World {
         }
         self.note_unseen(number);
         let seed = self.random.bytes();
-        let (now, ledger) = (self.now, self.ledger);
+        let (now, ledger, members) = (self.now, self.ledger, self.group.is_some());
         let machine = &mut self.machines[number];
         machine.starts += 1;
         machine.started = now;
@@ -154,11 +167,14 @@ impl World {
         machine.inbox.clear();
         machine.turn_at = None;
         machine.wake_at = None;
-        let writes = machine.kind == Kind::Honest;
+        let honest = machine.kind == Kind::Honest;
+        // Liars hold keys too: what a removed one reads is looked at.
+        let writes = honest || (members && machine.kind == Kind::Liar);
         let dials = if writes { machine.targets.len() as u32 } else { 0 };
         machine.targets.iter_mut().for_each(|target| target.tried = false);
         let (key, successor) = (machine.key.clone(), machine.successor.clone());
-        let config = Config { writes, dials, successor, ..Config::new(ledger, key, seed) };
+        let Papers { join, epoch } = machine.papers.clone().unwrap_or_default();
+        let config = Config { writes, dials, successor, join, epoch, ..Config::new(ledger, key, seed) };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);
@@ -179,7 +195,7 @@ impl World {
             Err(ReplicaError::Store(_)) => return self.ended(number),
         }
         self.perform(number, effects);
-        if writes && !self.healed && self.random.per_mille(500) {
+        if honest && !self.healed && self.random.per_mille(500) {
             let wait = self.random.below(SECOND);
             self.schedule(now + wait, Event::Write { machine: number });
         }
@@ -291,7 +307,11 @@ impl World {
         self.machines[number].remembered.remove(&link(connection, side));
         if side == 0 {
             let slot = self.connections[connection].slot;
-            self.dial_failed(number, slot, 0);
+            // Whoever was told that it does not belong does not come back at once.
+            let away = self.machines[number].turned_away || self.machines[number].stranger;
+            let wait =
+                if away { self.random.between(SECOND, if self.healed { 2 * SECOND } else { 8 * SECOND }) } else { 0 };
+            self.dial_failed(number, slot, wait);
         }
     }
 
@@ -376,6 +396,7 @@ impl World {
                 self.machines[number].replica = Some(replica);
                 self.check_turn(number, taken, sole_refusable, &effects);
                 self.check_effects(number, &effects);
+                self.check_group_turn(number, &effects);
                 self.perform(number, effects);
                 self.plan_wake(number);
             }
@@ -396,6 +417,7 @@ impl World {
                 Effect::Send { link, bytes } => {
                     let bytes = self.withheld(number, bytes);
                     let bytes = self.masked(number, link, bytes);
+                    let bytes = self.disguised(number, link, bytes);
                     self.send(link, Packet::Frame { bytes, refusable: false });
                 }
                 Effect::Ping { link } => self.send(link, Packet::Ping),
@@ -405,6 +427,10 @@ impl World {
                     self.report.close(&reason);
                     if matches!(reason, CloseReason::Protocol(_)) {
                         self.check_closed(number, link, &reason);
+                    }
+                    if reason == CloseReason::NotAMember && (!self.healed || number == self.hub()) {
+                        let peer = self.connections[connection].ends[1 - side].machine;
+                        self.machines[peer].turned_away = true;
                     }
                     self.send(link, Packet::Close);
                     if self.connections[connection].ends[side].open {
@@ -423,6 +449,9 @@ impl World {
                     if side == 0 {
                         let slot = self.connections[connection].slot;
                         self.machines[number].targets[slot].backoff.reset();
+                    } else {
+                        let peer = self.connections[connection].ends[0].machine;
+                        self.machines[peer].turned_away = false;
                     }
                 }
                 Effect::PeerDown { link, .. } => {
@@ -433,8 +462,12 @@ impl World {
                     self.report.freezes += 1;
                     self.check_evidence(number, &evidence);
                 }
-                Effect::Removed(_) | Effect::Granted { .. } | Effect::MembersChanged { .. } | Effect::Erased { .. } => {
+                Effect::Removed(removal) => {
+                    self.report.removals += 1;
+                    self.machines[number].knows_removed.insert(removal.lane().0);
                 }
+                Effect::Granted { token, result } => self.granted(number, token, &result),
+                Effect::MembersChanged { .. } | Effect::Erased { .. } => {}
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

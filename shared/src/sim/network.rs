@@ -112,6 +112,9 @@ impl World {
 
     /// A machine sends on a link of its own.
     pub(super) fn send(&mut self, from: LinkId, packet: Packet) {
+        if let Packet::Frame { bytes, .. } = &packet {
+            self.check_sent(bytes);
+        }
         let (number, side) = side(from);
         if self.connections[number].ends[side].open {
             self.transmit(number, 1 - side, packet);

@@ -8,9 +8,34 @@ use alloc::{
 
 use super::{
     plan::{Fault, Lie},
-    truth::INVARIANTS,
+    truth::{INVARIANTS, OF_MEMBERS},
 };
 use crate::effect::{AppendError, CloseReason};
+
+/// What changes who belongs, and what strangers and liars try, by the name under which it is counted.
+const DEEDS: &[&str] = &[
+    "invite",
+    "race",
+    "join",
+    "come_again",
+    "remove",
+    "duel",
+    "leave",
+    "close",
+    "stranger_without_membership",
+    "stranger_behind_a_mask",
+    "stranger_with_anothers_membership",
+    "stranger_with_a_forged_invite",
+    "stranger_with_a_forged_join",
+    "stranger_asks_at_once",
+    "puppet",
+    "late_join",
+    "alibi",
+    "backdated",
+    "false_removal",
+    "false_keys",
+    "replay",
+];
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +69,8 @@ pub struct Report {
     pub repaired: u64,
     /// Freezes that honest machines learned.
     pub freezes: u64,
+    /// Removals and closed invites that honest machines learned.
+    pub removals: u64,
     /// Times that entries landed between older ones.
     pub reordered: u64,
     /// Most rows that one turn read.
@@ -56,6 +83,8 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// How often each lie was told.
     pub lies: BTreeMap<&'static str, u64>,
+    /// How often each thing was done that changes who belongs, or was tried.
+    pub deeds: BTreeMap<&'static str, u64>,
     /// How often each promise was checked.
     pub checks: BTreeMap<&'static str, u64>,
     /// Why replicas closed links.
@@ -77,6 +106,14 @@ impl Report {
         }
     }
 
+    /// The same for members' ledgers.
+    pub fn of_members() -> Self {
+        let mut report = Self::new();
+        report.checks.extend(OF_MEMBERS.iter().map(|name| (*name, 0)));
+        report.deeds.extend(DEEDS.iter().map(|name| (*name, 0)));
+        report
+    }
+
     /// Adds the report of other seeds. The order of adding does not change the result.
     pub fn add(&mut self, other: Report) {
         self.seeds += other.seeds;
@@ -88,12 +125,14 @@ impl Report {
         self.successions += other.successions;
         self.repaired += other.repaired;
         self.freezes += other.freezes;
+        self.removals += other.removals;
         self.reordered += other.reordered;
         self.reads = self.reads.max(other.reads);
         self.converged = self.converged.max(other.converged);
         self.trace = self.trace.wrapping_add(other.trace);
         add_all(&mut self.faults, other.faults);
         add_all(&mut self.lies, other.lies);
+        add_all(&mut self.deeds, other.deeds);
         add_all(&mut self.checks, other.checks);
         add_all(&mut self.closed, other.closed);
         add_all(&mut self.refused, other.refused);
@@ -106,6 +145,10 @@ impl Report {
 
     pub(super) fn lie(&mut self, lie: Lie) {
         *self.lies.entry(Lie::ALL[lie as usize].1).or_default() += 1;
+    }
+
+    pub(super) fn deed(&mut self, name: &'static str) {
+        *self.deeds.entry(name).or_default() += 1;
     }
 
     pub(super) fn checked(&mut self, name: &'static str) {

@@ -124,6 +124,7 @@ impl World {
             }
         }
         let (author, height) = (header.author, header.height);
+        self.check_control(number, block);
         self.check("added_by_the_rules", broken.is_empty(), |_| {
             format!("machine {number} added block {height} of {author:?}, which {}", broken.join(" and "))
         });
@@ -150,8 +151,9 @@ impl World {
     pub(super) fn check_vouched(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
         let machine = &self.machines[number];
         let writes = machine.replica.as_ref().is_some_and(Replica::may_write);
-        let learned = effects.iter().any(|effect| matches!(effect, Effect::ForkDetected(_)));
-        if !writes || !learned {
+        let learned = effects.iter().any(|effect| matches!(effect, Effect::ForkDetected(_) | Effect::Removed(_)));
+        // Somebody who came in earlier by the same link takes the place of another, with a freeze or without one.
+        if !writes || !learned || self.somebody_joined(effects) || self.is_shaky(number, &machine.node()) {
             return;
         }
         let durable = machine.disk.durable();
@@ -192,16 +194,24 @@ impl World {
     /// Somebody writes something, and waits for an answer.
     pub(super) fn note_asked(&mut self, number: usize, token: u64) {
         let machine = &self.machines[number];
-        if self.healed && machine.replica.is_some() {
+        let settled = self.group.as_ref().is_none_or(|group| group.settled.is_some());
+        if self.healed && settled && machine.replica.is_some() {
             self.rules.asked.insert((number, token), machine.starts);
         }
     }
 
     fn check_answer(&mut self, number: usize, token: u64, result: &Result<Vec<EntryId>, AppendError>) {
         let asked = self.rules.asked.remove(&(number, token)).is_some();
-        let frozen = matches!(result, Err(AppendError::Frozen { .. }));
+        // In a members' ledger whoever cannot go on was invited again, if there was somebody to do that.
+        let able = self.group.is_none() || !self.able_stewards().is_empty();
+        let frozen = able
+            && match result {
+                Err(AppendError::Frozen { .. } | AppendError::NoKey | AppendError::Removed) => true,
+                Err(AppendError::NotAMember) => !self.is_reader(number),
+                _ => false,
+            };
         self.check("members_can_write", !asked || !frozen, |_| {
-            format!("machine {number} may not write any more, though it has a key to go on with")
+            format!("machine {number} may not write any more, though it has a key to go on with: {result:?}")
         });
     }
 
@@ -220,8 +230,7 @@ impl World {
 
     /// Every freeze is recorded in the ledger, if somebody was there to do it.
     pub(super) fn check_recorded(&mut self) {
-        let writers = (0..self.plan.honest).filter(|number| !self.machines[*number].retired);
-        let Some(first) = writers.clone().next() else { return };
+        let Some(first) = self.seated().first().copied() else { return };
         let Some(replica) = &self.machines[first].replica else { return };
         let frozen = replica.frozen();
         let mut proofs = Proofs::new(self.ledger);

@@ -22,6 +22,7 @@ use crate::{
     key::Key,
     ledger::stored_evidence,
     limits::CLOCK_WINDOW,
+    proofs::Proof,
     replica::{Config, Replica},
     store::{MemoryStore, Page, ReadStore, Summary},
     time::{MINUTE, SECOND, Timestamp},
@@ -55,6 +56,19 @@ pub(super) const INVARIANTS: &[&str] = &[
     "freezes_are_recorded",
     "no_damage",
     "no_panic",
+];
+
+/// What holds of a members' ledger beside all that.
+pub(super) const OF_MEMBERS: &[&str] = &[
+    "member_sets_are_equal",
+    "control_by_the_rules",
+    "outsiders_get_nothing",
+    "strangers_have_nothing",
+    "plaintext_stays_inside",
+    "keys_stay_with_members",
+    "removed_read_nothing_new",
+    "members_read_everything",
+    "who_is_invited_comes_in",
 ];
 
 /// Reads of the store that one input may cost, and how many more by the bytes that came and went.
@@ -107,6 +121,11 @@ impl Truth {
 
     pub(super) fn is_key_of(&self, machine: usize, key: &NodeId) -> bool {
         self.owners.get(key) == Some(&machine)
+    }
+
+    /// The machine of an honest key.
+    pub(super) fn owner(&self, key: &NodeId) -> Option<usize> {
+        self.owners.get(key).copied()
     }
 
     pub(super) fn is_forked(&self, node: &NodeId) -> bool {
@@ -233,15 +252,30 @@ impl World {
         self.check_work(number, taken, work, effects);
         if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
             self.check_vouched(number, &removed, effects);
-            self.check_removed(number, &removed);
+            self.check_removed(number, &removed, effects);
         }
+    }
+
+    /// Of the honest blocks that a machine made void, one that had to stay.
+    fn wrongly_void(&self, number: usize, gone: &BTreeSet<BlockHash>) -> Option<BlockHash> {
+        // A relay vouches for nobody. What it takes for void of a lane that was forked comes back with the successor's word.
+        let relay = self.machines[number].kind == Kind::Relay;
+        let is_loss = |hash: &&BlockHash| {
+            let forked = |signed: &Signed| self.truth.forked.get(&signed.author).is_some_and(|at| *at <= signed.height);
+            let signed = self.truth.blocks.get(*hash);
+            let excused = |signed: &Signed| self.truth.is_excused(hash) || relay && forked(signed);
+            signed.is_some_and(|signed| !excused(signed) && !self.may_be_void(number, &signed.author))
+        };
+        gone.iter().find(is_loss).copied()
     }
 
     fn check_work(&mut self, number: usize, (inputs, bytes_in): (u64, u64), work: Work, effects: &[Effect]) {
         let sent: usize =
             effects.iter().map(|effect| if let Effect::Send { bytes, .. } = effect { bytes.len() } else { 0 }).sum();
-        let news = effects.iter().filter(|effect| matches!(effect, Effect::ForkDetected(_))).count() as u64;
-        let frozen = self.machines[number].replica.as_ref().is_some_and(|replica| !replica.frozen().is_empty());
+        let is_news = |effect: &&Effect| matches!(effect, Effect::ForkDetected(_) | Effect::Removed(_));
+        let news = effects.iter().filter(is_news).count() as u64 + self.news_of_members(effects);
+        let frozen = self.group.is_some()
+            || self.machines[number].replica.as_ref().is_some_and(|replica| !replica.frozen().is_empty());
         let stored = self.machines[number].replica.as_ref().map_or(0, |replica| replica.totals().blocks);
         let again = if frozen { (1 + news) * READS_PER_BLOCK * (stored + 64) } else { 0 };
         // Once a second, all that waits is gone through.
@@ -265,24 +299,17 @@ impl World {
 
     /// What an honest member has seen and built on stays: nothing is taken out that a block here rests on, and no block
     /// of an honest member.
-    fn check_removed(&mut self, number: usize, removed: &[BlockHash]) {
+    fn check_removed(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
         let durable = self.machines[number].disk.durable();
         // What found its voucher in the same turn is there again.
         let gone: BTreeSet<BlockHash> =
             removed.iter().copied().filter(|hash| durable.summary(hash).is_ok_and(|s| s.is_none())).collect();
         drop(durable);
-        // A relay vouches for nobody. What it takes for void of a lane that was forked comes back with the successor's word.
-        let relay = self.machines[number].kind == Kind::Relay;
-        let is_loss = |hash: &&BlockHash| {
-            let forked = |signed: &Signed| self.truth.forked.get(&signed.author).is_some_and(|at| *at <= signed.height);
-            let signed = self.truth.blocks.get(*hash);
-            signed.is_some_and(|signed| !(self.truth.is_excused(hash) || relay && forked(signed)))
-        };
-        let honest = gone.iter().find(is_loss);
-        let honest = honest.copied();
+        let honest = self.wrongly_void(number, &gone);
         self.check("seen_is_never_void", honest.is_none(), |world| {
             let signed = honest.and_then(|hash| world.truth.blocks.get(&hash));
-            format!("machine {number} made a block of an honest member void: {honest:?} {signed:?}")
+            let (r, a) = (world.machines[number].replica.as_ref(), signed.map(|s| s.author));
+            format!("machine {number} made a block of an honest member void: {honest:?} {signed:?} DBG may {:?} selfshaky {} authorshaky {:?} frozen {:?} fx {:?}", r.map(Replica::may_write), world.is_shaky(number, &world.machines[number].key.node()), a.map(|a| world.is_shaky(number, &a)), r.map(Replica::frozen), effects.iter().map(|e| alloc::format!("{e:?}").chars().take(150).collect::<String>()).collect::<Vec<_>>())
         });
         let records = all(&*self.machines[number].disk.durable());
         let orphan = records.iter().find(|record| {
@@ -311,6 +338,8 @@ impl World {
                 && machine.kind != Kind::Liar
                 && !machine.retired
                 && machine.damaged.is_empty()
+                // Whom nobody lets in any more gives nothing either.
+                && !self.machines.iter().any(|knows| knows.knows_removed.contains(&machine.key.node()))
                 && machine.disk.durable().summary(hash).is_ok_and(|s| s.is_some())
         })
     }
@@ -371,6 +400,9 @@ impl World {
 
     /// Whether all honest machines show the same ledger.
     pub(super) fn is_converged(&self) -> bool {
+        if self.group.is_some() {
+            return self.is_group_in_step();
+        }
         let whole = |number: usize| self.machines[number].replica.as_ref().filter(|replica| !replica.is_repairing());
         let mut digests = self.honest().map(|number| whole(number).map(Replica::digest));
         match digests.next() {
@@ -391,7 +423,7 @@ impl World {
         if !converged {
             return;
         }
-        let honest: Vec<usize> = self.honest().collect();
+        let honest = self.seated();
         let Some(first) = honest.first().copied() else { return };
         let Some(replica) = &self.machines[first].replica else { return };
         let (frozen, totals, heads) = (replica.frozen(), replica.totals(), replica.heads());
@@ -405,7 +437,7 @@ impl World {
             let same_freezes = other.frozen() == frozen;
             let proved = frozen.keys().all(|lane| {
                 let proof = stored_evidence(&*machine.disk.durable(), lane).unwrap_or_default();
-                let lane_of = proof.and_then(|proof| Evidence::decode(&proof).ok()).map(|evidence| evidence.lane());
+                let lane_of = proof.and_then(|proof| Proof::decode(&proof)).map(|proof| proof.lane());
                 lane_of.is_some_and(|(author, height)| author == *lane && frozen.get(lane) == Some(&height))
             });
             self.check("equal_sets_equal_ledgers", equal, |_| format!("machines {first} and {number} differ"));
@@ -414,8 +446,9 @@ impl World {
             });
         }
         let here: BTreeSet<BlockHash> = order.iter().copied().collect();
-        let missing =
-            self.truth.acked.iter().find(|hash| !here.contains(*hash) && !self.truth.is_excused(hash)).copied();
+        let is_missing =
+            |hash: &&BlockHash| !here.contains(*hash) && !self.truth.is_excused(hash) && !self.is_removed(hash);
+        let missing = self.truth.acked.iter().find(is_missing).copied();
         self.check("acked_is_never_lost", missing.is_none(), |world| {
             format!("{missing:?} is in no ledger: {:?}", missing.and_then(|hash| world.truth.blocks.get(&hash)))
         });
@@ -423,9 +456,22 @@ impl World {
         let freezes = frozen.iter().map(|(lane, height)| (*lane, *height)).collect();
         let void = model::void(&blocks, &freezes);
         self.check("what_counts_is_as_modelled", void.is_empty(), |_| format!("{void:?} should be void"));
-        self.check_rebuilt(&blocks, &order);
+        if self.is_recorded_by_anybody() {
+            self.check_rebuilt(&blocks, &order);
+            self.check_recorded();
+        }
         self.check_answered();
-        self.check_recorded();
+        self.check_group_end(&blocks);
+    }
+
+    /// Whether an honest block stands where its author's lane was frozen in a members' ledger, so that it counts only if
+    /// somebody vouched for it; or its author has not come in after all.
+    fn is_removed(&self, hash: &BlockHash) -> bool {
+        let (Some(signed), Some(hub)) = (self.truth.blocks.get(hash), &self.machines[self.hub()].replica) else {
+            return false;
+        };
+        let frozen = hub.frozen().get(&signed.author).is_some_and(|height| *height <= signed.height);
+        self.group.is_some() && (frozen || !hub.has_come_in(&signed.author))
     }
 
     /// The same blocks, given to a new replica in any order at any time, make the same ledger.
@@ -449,7 +495,7 @@ impl World {
     }
 
     /// How the ledgers of the honest differ, in words.
-    fn differences(&self) -> String {
+    pub(super) fn differences(&self) -> String {
         let mut lines = Vec::new();
         for number in self.honest() {
             let machine = &self.machines[number];
@@ -457,6 +503,11 @@ impl World {
                 lines.push(format!("machine {number} is down"));
                 continue;
             };
+            if self.group.is_some()
+                && self.machines[self.hub()].replica.as_ref().is_some_and(|h| h.digest() != replica.digest())
+            {
+                lines.push(format!("DBGM {number} away {} {}", machine.turned_away, replica.dbg()));
+            }
             let links: Vec<String> = machine
                 .up
                 .keys()
@@ -466,7 +517,8 @@ impl World {
                 })
                 .collect();
             lines.push(format!(
-                "machine {number}: {} blocks, {} lanes, frozen {:?}, parked {:?}, linked to {}, digest {}{}",
+                "machine {number} ({:?}): {} blocks, {} lanes, frozen {:?}, parked {:?}, linked to {}, digest {}{}",
+                self.group.as_ref().map(|_| self.seat(number)),
                 replica.totals().blocks,
                 replica.heads().len(),
                 replica.frozen(),
