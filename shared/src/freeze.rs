@@ -65,12 +65,8 @@ pub(crate) fn lower(freezes: &mut Freezes, lane: NodeId, height: u64) {
     *entry = height.min(*entry);
 }
 
-/// What is known of a candidate's past: the freezes recorded in it, and its highest zone blocks by branch.
-#[derive(Debug, Clone, Default)]
-struct Past {
-    freezes: Freezes,
-    zones: BTreeMap<usize, usize>,
-}
+/// What is known of a candidate's past: its highest zone blocks by branch.
+type Zones = BTreeMap<usize, usize>;
 
 /// The zone among the candidates: each zone block's branch of its lane, and its predecessor in the zone.
 #[derive(Debug, Default)]
@@ -93,32 +89,42 @@ pub(crate) fn counting<E>(
 ) -> Result<Vec<bool>, E> {
     let index: BTreeMap<BlockHash, usize> = candidates.iter().enumerate().map(|(i, c)| (c.hash, i)).collect();
     let zone = find_zone(candidates, frozen, &index);
-    let mut pasts: Vec<Past> = Vec::with_capacity(candidates.len());
+    let inside = |parent: &BlockHash| index.get(parent).copied();
+    let parents: Vec<Vec<usize>> =
+        candidates.iter().map(|candidate| candidate.parents.iter().filter_map(inside).collect()).collect();
+    let mut known: Vec<Arc<Freezes>> = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let mut past = Past::default();
+        let mut before = Vec::with_capacity(candidate.parents.len());
         for parent in &candidate.parents {
-            match index.get(parent) {
-                Some(&i) => {
-                    merge(&mut past.freezes, &pasts[i].freezes);
-                    let records = candidates[i].records.iter().filter(|_| !mutant!(RecordForgotten));
-                    records.for_each(|(lane, height)| lower(&mut past.freezes, *lane, *height));
-                    pasts[i].zones.values().for_each(|z| raise(&mut past.zones, &zone, candidates, *z));
-                    if zone.branch.contains_key(&i) {
-                        raise(&mut past.zones, &zone, candidates, i);
-                    }
-                }
-                None => merge(&mut past.freezes, base(parent)?.as_ref()),
-            }
+            before.push(match inside(parent) {
+                Some(i) => with_records(&known[i], &candidates[i]),
+                None => base(parent)?,
+            });
         }
-        pasts.push(past);
+        known.push(together(before));
     }
     let doubtful = doubtful(candidates, &zone, &index, rests_on);
+    let blocks = Blocks { candidates, parents: &parents, known: &known, zone: &zone };
     let mut counts = alloc::vec![true; candidates.len()];
+    if blocks.all_vouched(doubtful.clone()) {
+        return Ok(counts);
+    }
+    let mut zones: Vec<Zones> = Vec::with_capacity(candidates.len());
+    for parents in &parents {
+        let mut highest = Zones::new();
+        for i in parents.iter().copied() {
+            zones[i].values().for_each(|z| raise(&mut highest, &zone, candidates, *z));
+            if zone.branch.contains_key(&i) {
+                raise(&mut highest, &zone, candidates, i);
+            }
+        }
+        zones.push(highest);
+    }
     loop {
-        let vouched = vouched(candidates, &pasts, &zone, &counts, doubtful.clone());
+        let vouched = blocks.vouched(&zones, &counts, doubtful.clone());
         let mut changed = false;
         for i in 0..candidates.len() {
-            let parents = || candidates[i].parents.iter().filter_map(|parent| index.get(parent));
+            let parents = || parents[i].iter();
             let stays = (!zone.branch.contains_key(&i) || vouched.contains(&i)) && parents().all(|p| counts[*p]);
             changed |= counts[i] && !stays;
             counts[i] &= stays;
@@ -151,8 +157,29 @@ fn find_zone(candidates: &[Candidate], frozen: &Freezes, index: &BTreeMap<BlockH
     zone
 }
 
-fn merge(into: &mut Freezes, from: &Freezes) {
-    from.iter().for_each(|(lane, height)| lower(into, *lane, *height));
+/// The freezes that a child of this candidate knows of.
+fn with_records(known: &Arc<Freezes>, candidate: &Candidate) -> Arc<Freezes> {
+    if candidate.records.is_empty() || mutant!(RecordForgotten) {
+        return known.clone();
+    }
+    let mut freezes = Freezes::clone(known);
+    candidate.records.iter().for_each(|(lane, height)| lower(&mut freezes, *lane, *height));
+    Arc::new(freezes)
+}
+
+/// All of these freezes. Mostly one of the parents knows them all, and then nothing is copied.
+fn together(mut parents: Vec<Arc<Freezes>>) -> Arc<Freezes> {
+    parents.sort_unstable_by_key(|freezes| freezes.len());
+    let Some(mut all) = parents.pop() else { return Arc::default() };
+    for freezes in parents.into_iter().filter(|freezes| !freezes.is_empty()) {
+        let lacks = |(lane, height): (&NodeId, &u64)| all.get(lane).is_none_or(|known| known > height);
+        if !Arc::ptr_eq(&freezes, &all) && freezes.iter().any(lacks) {
+            let mut more = Freezes::clone(&all);
+            freezes.iter().for_each(|(lane, height)| lower(&mut more, *lane, *height));
+            all = Arc::new(more);
+        }
+    }
+    all
 }
 
 fn raise(zones: &mut BTreeMap<usize, usize>, zone: &Zone, candidates: &[Candidate], z: usize) {
@@ -185,50 +212,89 @@ fn doubtful(
     doubtful.filter(|(_, ways)| !ways.is_empty() && ways.iter().all(|needs| !needs.is_empty())).collect()
 }
 
-/// The zone blocks with a voucher among those that count.
-fn vouched(
-    candidates: &[Candidate],
-    pasts: &[Past],
-    zone: &Zone,
-    counts: &[bool],
-    mut doubtful: Doubtful,
-) -> BTreeSet<usize> {
-    loop {
-        let vouched = vouched_for(candidates, pasts, zone, counts, &doubtful);
-        let before = doubtful.len();
-        doubtful.retain(|_, ways| !ways.iter().any(|needs| needs.is_subset(&vouched)));
-        if doubtful.len() == before {
-            return vouched;
-        }
-    }
+/// The candidates, the places of their parents, what each knows, and the zone.
+struct Blocks<'a> {
+    candidates: &'a [Candidate],
+    parents: &'a [Vec<usize>],
+    known: &'a [Arc<Freezes>],
+    zone: &'a Zone,
 }
 
-/// A voucher of a zone block is one of all zone blocks below it in its lane too, so each walk down ends where an earlier one
-/// has been.
-fn vouched_for(
-    candidates: &[Candidate],
-    pasts: &[Past],
-    zone: &Zone,
-    counts: &[bool],
-    doubtful: &Doubtful,
-) -> BTreeSet<usize> {
-    let mut vouched = BTreeSet::new();
-    for (candidate, past) in candidates.iter().zip(pasts).zip(counts).filter(|(_, counts)| **counts).map(|(c, _)| c) {
-        if doubtful.contains_key(&candidate.author) {
-            continue;
-        }
-        for top in past.zones.values().filter(|top| candidates[**top].author != candidate.author) {
-            let mut next = Some(*top);
-            while let Some(z) = next {
-                let vouches = !candidates[z].is_covered(&past.freezes) || mutant!(CoveredVoucher);
-                if vouches && !vouched.insert(z) {
-                    break;
+impl Blocks<'_> {
+    /// Whether a candidate's word counts for a zone block in its past.
+    fn vouches(&self, i: usize, z: usize) -> bool {
+        self.candidates[z].author != self.candidates[i].author
+            && (!self.candidates[z].is_covered(&self.known[i]) || mutant!(CoveredVoucher))
+    }
+
+    /// Whether every zone block finds its voucher while the candidates are gone through in their order, as it mostly is: then all
+    /// of them count. Only what has no voucher yet is handed on from parents to children, so where vouchers come soon this costs
+    /// little, however many zone blocks there are. No is no answer: it may also have become too much.
+    fn all_vouched(&self, mut doubtful: Doubtful) -> bool {
+        let mut open: BTreeSet<usize> = self.zone.branch.keys().copied().collect();
+        let mut waits: Vec<Vec<usize>> = alloc::vec![Vec::new(); self.candidates.len()];
+        let most = 16 * self.candidates.len() + 4096;
+        loop {
+            let (before, mut handed) = (open.len(), 0);
+            for i in 0..self.candidates.len() {
+                let mut past: BTreeSet<usize> = BTreeSet::new();
+                for parent in &self.parents[i] {
+                    past.extend(waits[*parent].iter().filter(|z| open.contains(z)));
+                    past.extend(open.get(parent));
                 }
-                next = zone.before.get(&z).copied();
+                let author = &self.candidates[i].author;
+                let is_vouched = |ways: &Vec<BTreeSet<usize>>| ways.iter().any(|needs| needs.is_disjoint(&open));
+                if doubtful.get(author).is_some_and(is_vouched) {
+                    doubtful.remove(author);
+                }
+                if !doubtful.contains_key(author) {
+                    past.retain(|z| !(self.vouches(i, *z) && open.remove(z)));
+                }
+                handed += past.len();
+                waits[i] = past.into_iter().collect();
+                if handed > most {
+                    return false;
+                }
+            }
+            if open.is_empty() || open.len() == before {
+                return open.is_empty();
             }
         }
     }
-    vouched
+
+    /// The zone blocks with a voucher among those that count.
+    fn vouched(&self, zones: &[Zones], counts: &[bool], mut doubtful: Doubtful) -> BTreeSet<usize> {
+        loop {
+            let vouched = self.vouched_for(zones, counts, &doubtful);
+            let before = doubtful.len();
+            doubtful.retain(|_, ways| !ways.iter().any(|needs| needs.is_subset(&vouched)));
+            if doubtful.len() == before {
+                return vouched;
+            }
+        }
+    }
+
+    /// A voucher of a zone block is one of all zone blocks below it in its lane too, so each walk down ends where an earlier one
+    /// has been.
+    fn vouched_for(&self, zones: &[Zones], counts: &[bool], doubtful: &Doubtful) -> BTreeSet<usize> {
+        let mut vouched = BTreeSet::new();
+        for i in (0..self.candidates.len()).filter(|i| counts[*i]) {
+            let author = self.candidates[i].author;
+            if doubtful.contains_key(&author) {
+                continue;
+            }
+            for top in zones[i].values().filter(|top| self.candidates[**top].author != author) {
+                let mut next = Some(*top);
+                while let Some(z) = next {
+                    if self.vouches(i, z) && !vouched.insert(z) {
+                        break;
+                    }
+                    next = self.zone.before.get(&z).copied();
+                }
+            }
+        }
+        vouched
+    }
 }
 
 #[cfg(test)]

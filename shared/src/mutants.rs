@@ -105,7 +105,8 @@ mod planted {
         KeysToRemoved "keys_to_removed" "whoever was removed is given the new key too",
         KeysByAnybody "keys_by_anybody" "a key is taken from whoever hands it out",
         NewcomersKeyless "newcomers_keyless" "whoever comes in is not given the newest key",
-        NoKeysBefore "no_keys_before" "a new key does not bring along those before it",
+        OldKeyAgain "old_key_again" "a key that is given to a newcomer late becomes the newest again",
+        NoKeysBefore "no_keys_before" "the keys that come along with a new one are not taken",
     }
 
     impl Mutant {

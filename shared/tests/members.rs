@@ -894,6 +894,30 @@ fn epochs_that_began_side_by_side_are_read_by_all() {
 }
 
 #[test]
+fn a_key_that_is_given_late_does_not_become_the_newest_again() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let invite = invite(&mut net, 1, 120, Role::Member, 1);
+    net.settle();
+    let old = net.replica(1).keys().current().cloned();
+    // The admin does not know yet that somebody was removed, and gives the key that it knows to a newcomer.
+    cut(&mut net, 1);
+    wish(&mut net, 0, Wish::Remove { member: node_id(3) }).unwrap();
+    net.settle();
+    net.inject(1, &join(8, 120, invite, net.now));
+    net.link(1, HUB);
+    rekey_due(&mut net, 0);
+    rekey_due(&mut net, 1);
+    for node in 0..2 {
+        assert_ne!(net.replica(node).keys().current().cloned(), old);
+    }
+    net.append(1, "new");
+    net.settle();
+    assert_eq!(read(&net, HUB, 2), ["?"]);
+}
+
+#[test]
 fn an_admin_to_whom_nobody_gives_the_newest_key_begins_another() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);

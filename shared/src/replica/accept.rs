@@ -16,7 +16,7 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{Control, Member, Members},
+    members::{By, Control, Member, Members},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -387,6 +387,9 @@ impl<S: Store> Replica<S> {
             }
         }
         let members = self.ledger.members();
+        if !self.has_new_zone(freezes) {
+            return Ok(Vec::new());
+        }
         let doubtful = members.all().filter(|member| members.needs_voucher(member, freezes));
         start = start.into_iter().chain(doubtful.map(|member| member.key.timestamp).min()).min();
         let Some(start) = start else { return Ok(Vec::new()) };
@@ -415,6 +418,26 @@ impl<S: Store> Replica<S> {
         let rests_on = |lane: &NodeId| self.ledger.members().rests_on(lane);
         let counts = counting(&candidates, freezes, rests_on, |_| Ok::<_, ReplicaError<S::Error>>(Arc::default()))?;
         Ok(candidates[..stored].iter().zip(counts).filter(|(_, counts)| !counts).map(|(c, _)| c.hash).collect())
+    }
+
+    /// Whether any block needs a voucher under these freezes that needs none under those of the ledger. Otherwise all that
+    /// counts stays: whoever is removed up to its last block costs nothing.
+    fn has_new_zone(&self, freezes: &Freezes) -> bool {
+        let known = |lane: &NodeId| self.ledger.frozen_at(lane).unwrap_or(u64::MAX);
+        let lower: BTreeMap<NodeId, u64> = freezes
+            .iter()
+            .filter(|(lane, height)| **height < known(lane))
+            .map(|(lane, height)| (*lane, *height))
+            .collect();
+        let came_by = |member: &Member| {
+            let closed = |by: By| lower.contains_key(&by.key);
+            let in_zone = |by: By| lower.get(&by.inviter).is_some_and(|height| *height <= by.height);
+            member.by.is_some_and(|by| closed(by) || in_zone(by))
+        };
+        // With the freezes of the ledger, it is a join that has changed.
+        lower.is_empty()
+            || lower.iter().any(|(lane, height)| self.ledger.height(lane) >= *height)
+            || self.ledger.members().all().any(came_by)
     }
 
     /// Takes void blocks out of the ledger; they wait for a voucher, as far as there is room.

@@ -157,7 +157,8 @@ impl<S: Store> Replica<S> {
             let (place, author, recipients) = (block.key(), block.header().author, rekey.recipients().copied());
             match &mut self.epochs.newest {
                 Some(newest) if newest.id == id => newest.recipients.extend(recipients),
-                Some(newest) if newest.key > place => {}
+                // An epoch begins with the keys before it. Who is given an older key later does not make it the newest again.
+                Some(newest) if newest.key > place || !(rekey.has_previous() || mutant!(OldKeyAgain)) => {}
                 newest => *newest = Some(Newest { key: place, id, author, recipients: recipients.collect() }),
             }
         }
@@ -187,7 +188,7 @@ impl<S: Store> Replica<S> {
         if self.epochs.keys.key(&key.id()).is_none() {
             self.epochs.tips.insert(key.id());
         }
-        for previous in rekey.previous(&key) {
+        for previous in rekey.previous(&key).into_iter().filter(|_| !mutant!(NoKeysBefore)) {
             self.epochs.tips.remove(&previous.id());
             let _ = self.epochs.keys.add(previous);
         }
@@ -256,10 +257,7 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Result<Option<BlockHash>, ReplicaError<S::Error>> {
         let tips = self.epochs.tips.iter().filter_map(|id| self.epochs.keys.key(id));
-        let mut previous: Vec<EpochKey> = tips.take(PREVIOUS_EPOCHS).cloned().collect();
-        if mutant!(NoKeysBefore) {
-            previous.clear();
-        }
+        let previous: Vec<EpochKey> = tips.take(PREVIOUS_EPOCHS).cloned().collect();
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes32()));
         self.give(&key, &previous, members.clone(), effects)
     }

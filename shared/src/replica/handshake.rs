@@ -1,6 +1,6 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{borrow::Cow, vec, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
@@ -285,10 +285,14 @@ impl<S: Store> Replica<S> {
         }
         let freezes = self.ledger.freezes();
         let latest = self.now.plus(CLOCK_WINDOW);
-        // What is to be repaired was in the ledger, and counted.
-        let counted = |member: &Member| self.repairing.contains(&member.key.hash);
+        // What is to be repaired was in the ledger, and counted; so did what is there and rests on that.
+        let mut counted: BTreeSet<BlockHash> = self.repairing.clone();
+        for member in members.of(&peer).filter(|_| !self.repairing.is_empty()) {
+            counted.extend(self.store.summary(&member.key.hash)?.map(|summary| summary.hash));
+        }
         let counts = members.of(&peer).any(|member| {
-            counted(member) || (member.key.timestamp <= latest && !members.needs_voucher(member, &freezes))
+            let in_time = member.key.timestamp <= latest && !self.ledger.in_zone(&member.node, 1);
+            counted.contains(&member.key.hash) || (in_time && !members.needs_voucher(member, &freezes))
         });
         if (!counts && !mutant!(StrangersLetIn)) || (self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn)) {
             return Ok(Err(CloseReason::NotAMember));

@@ -30,65 +30,6 @@ impl<S: Store> Replica<S> {
         self.ledger.tips().keys().copied().collect()
     }
 
-    /// DBGDBG
-    pub fn poke(&mut self) -> alloc::string::String {
-        self.vouchers = true;
-        let before = self.pool.len();
-        let r = self.resolve_zone(&mut Vec::new()).is_ok();
-        alloc::format!("POKE {before} -> {} {r}", self.pool.len())
-    }
-
-    /// DBGDBG
-    pub fn dbg(&self) -> alloc::string::String {
-        let mut s = alloc::format!("waits {} may {} vouchers {} ", self.own.waits, self.may_write(), self.vouchers);
-        for b in self.pool.in_order() {
-            let h = b.header();
-            s.push_str(&alloc::format!(
-                "\n  {} {:?} ",
-                b.hash().fmt_short(),
-                Control::of(&b).ok().flatten().map(|c| match c {
-                    Control::Invite(i) => alloc::format!("invite key {:?} uses {}", i.key, i.uses),
-                    Control::Join(j) => alloc::format!("join {}", j.invite.fmt_short()),
-                    Control::Remove(r) => alloc::format!("remove {:?} {}", r.member, r.height),
-                    _ => alloc::string::String::new(),
-                })
-            ));
-            let parents: Vec<_> =
-                h.parents.iter().map(|p| (p.fmt_short(), self.store.summary(p).ok().flatten().is_some())).collect();
-            s.push_str(&alloc::format!(
-                "[{:?} {} kind {:?} now {} t {} parents {:?} zone {}]",
-                h.author,
-                h.height,
-                b.entries()[0].kind,
-                self.now,
-                h.timestamp,
-                parents,
-                self.ledger.in_zone(&h.author, h.height)
-            ));
-        }
-        s.push_str(&alloc::format!("\n frozen {:?}", self.ledger.freezes()));
-        for m in self.ledger.members().all() {
-            s.push_str(&alloc::format!(
-                "\n member {:?} {:?} by {:?} needs {}",
-                m.node,
-                m.key.hash.fmt_short(),
-                m.by,
-                self.ledger.members().needs_voucher(m, &self.ledger.freezes())
-            ));
-        }
-        for l in self.links.values() {
-            s.push_str(&alloc::format!(
-                "<{:?} wanted {:?} compared {} postponed {} resync {}>",
-                l.phase,
-                l.wanted,
-                l.compared,
-                l.postponed,
-                l.resync
-            ));
-        }
-        s
-    }
-
     /// What this node may do in a members' ledger, as far as it knows.
     pub fn role(&self) -> Option<Role> {
         self.ledger.members().of(&self.me).map(|member| member.role).min()

@@ -1,6 +1,6 @@
 //! The rules of who belongs by their wording, for each block that a replica adds; and what must hold of the members in the end.
 
-use alloc::{format, vec::Vec};
+use alloc::{collections::BTreeMap, format, vec::Vec};
 
 use super::{World, machine::Kind as MachineKind};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 
 /// Members between one and the founder, at most.
 const LONGEST: usize = 40;
+const ALL: Page = Page { blocks: usize::MAX, bytes: usize::MAX };
 
 /// What is on one disk of who belongs.
 struct Register<'a>(&'a MemoryStore);
@@ -109,6 +110,32 @@ impl Register<'_> {
         }
     }
 
+    /// Whether a block is a join, and its invite was used up before it.
+    fn is_surplus(&self, block: &Block, frozen: &BTreeMap<NodeId, u64>) -> bool {
+        let Ok(Some(Control::Join(join))) = Control::of(block) else { return false };
+        let by = self.block(&join.invite).map(|by| Control::of(&by));
+        let Some(Ok(Some(Control::Invite(invite)))) = by else { return false };
+        let after_invite = self.0.summary(&join.invite).ok().flatten().map(|summary| summary.key());
+        let before = self.0.after(after_invite.as_ref(), ALL).unwrap_or_default();
+        let before = before.iter().take_while(|record| record.summary.key() < block.key());
+        let earlier = before.filter(|record| record.summary.height == 1).filter(|record| {
+            let other = Block::decode(&record.bytes).map(|other| Control::of(&other));
+            matches!(other, Ok(Ok(Some(Control::Join(other)))) if other.invite == join.invite)
+                && frozen.get(&record.summary.author) != Some(&1)
+        });
+        earlier.count() >= invite.uses as usize
+    }
+
+    /// Whether somebody else rests on this lane.
+    fn has_voucher(&self, block: &Block) -> bool {
+        let author = block.header().author;
+        let later = self.0.after(Some(&block.key()), ALL).unwrap_or_default();
+        let is_of =
+            |hash: &BlockHash| self.0.summary(hash).ok().flatten().is_some_and(|parent| parent.author == author);
+        let rests = |bytes: &[u8]| Block::decode_header(bytes).is_ok_and(|header| header.parents.iter().any(is_of));
+        later.iter().filter(|record| record.summary.author != author).any(|record| rests(&record.bytes))
+    }
+
     /// The first block of the lane in which a block stands.
     fn first_of(&self, block: &Block) -> Option<BlockHash> {
         if block.header().height == 1 {
@@ -139,7 +166,13 @@ impl World {
         let durable = self.machines[number].disk.durable();
         // It may have become void in the same turn, and what it rests on with it.
         let stays = durable.summary(&block.hash()).is_ok_and(|summary| summary.is_some());
-        let broken = if stays { Register(&durable).broken(block) } else { None };
+        let frozen = self.machines[number].replica.as_ref().map(Replica::frozen).unwrap_or_default();
+        let register = Register(&durable);
+        let surplus = || register.is_surplus(block, &frozen) && !register.has_voucher(block);
+        let broken = match register.broken(block).filter(|_| stays) {
+            None if stays && surplus() => Some("is one join too many, for whom nobody vouches"),
+            broken => broken,
+        };
         drop(durable);
         let (author, height) = (block.header().author, block.header().height);
         self.check("control_by_the_rules", broken.is_none(), |_| {

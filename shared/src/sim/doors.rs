@@ -166,25 +166,6 @@ impl World {
             let (connection, side) = side(*link);
             let peer = self.connections[connection].ends[1 - side].machine;
             let said = if welcome { None } else { self.said_too_much(bytes, peer) };
-            if said.is_some()
-                && let Some(r) = &self.machines[number].replica
-            {
-                let l = format!(
-                    "DBGO {} {} now {} removed {:?} in {:?} genuine {:?} mending {:?} {}",
-                    number,
-                    self.now,
-                    r.node().fmt_short(),
-                    node.map(|n| r.is_removed(&n)),
-                    node.map(|n| r.has_come_in(&n)),
-                    node.map(|n| self.group.as_ref().map(|g| g.genuine.get(&n).map(|b| {
-                        let b = Block::decode(b).unwrap();
-                        (b.hash().fmt_short(), r.turns_away(&b))
-                    }))),
-                    r.is_repairing(),
-                    r.dbg()
-                );
-                self.report.closed.insert(l, 1);
-            }
             self.check("outsiders_get_nothing", said.is_none(), |_| {
                 format!(
                     "machine {number} says {} to {node:?} on {link:?}, who does not belong",

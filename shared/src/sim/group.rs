@@ -453,15 +453,6 @@ impl World {
         let in_step = self.run_until(began + CONVERGE, Self::is_converged);
         self.report.converged = self.now - began;
         if !in_step {
-            let hubd = self.machines[self.hub()].replica.as_ref().map(Replica::digest);
-            for n in 0..self.machines.len() {
-                if self.machines[n].replica.as_ref().map(Replica::digest) != hubd
-                    && let Some(r) = &mut self.machines[n].replica
-                {
-                    let p = alloc::format!("{n}: {}", r.poke());
-                    self.report.closed.insert(p, 1);
-                }
-            }
             return self.check_end();
         }
         // Whoever would have given keys out may be gone; another one does it within some time.

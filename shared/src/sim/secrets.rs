@@ -101,41 +101,6 @@ impl World {
             self.check("removed_read_nothing_new", read.is_none(), |_| {
                 format!("{node:?} was removed and reads {read:?}, which was written after all were in step")
             });
-            if read.is_some() {
-                let mut s = alloc::string::String::new();
-                for (i, b) in blocks.iter().enumerate() {
-                    let h = b.header();
-                    let about = match Control::of(b) {
-                        Ok(Some(Control::Remove(r))) => format!("remove {:?} {}", r.member, r.height),
-                        Ok(Some(Control::Join(j))) => format!("join by {}", j.invite.fmt_short()),
-                        Ok(Some(_)) => "control".into(),
-                        _ => match b.entries()[0].kind {
-                            Kind::REKEY => rekeys(b)
-                                .map(|r| {
-                                    format!(
-                                        "rekey {:?} to {:?} prev {}",
-                                        r.epoch(),
-                                        r.recipients().map(|n| n.fmt_short()).collect::<Vec<_>>(),
-                                        r.has_previous()
-                                    )
-                                })
-                                .collect(),
-                            Kind::DATA => {
-                                format!("data {:?}", seal::epoch(b.entries()[0].payload().unwrap_or(&[])).ok())
-                            }
-                            k => format!("{k:?}"),
-                        },
-                    };
-                    s.push_str(&format!(
-                        "DBGR {i} {} {} h{} {} {about}\n",
-                        h.timestamp,
-                        h.author.fmt_short(),
-                        h.height,
-                        b.hash().fmt_short()
-                    ));
-                }
-                self.report.closed.insert(s, 1);
-            }
         }
         self.check_readers(blocks);
     }
@@ -207,42 +172,6 @@ impl World {
             self.check("members_read_everything", missing.is_none() && unread.is_none(), |_| {
                 format!("machine {number} lacks {missing:?} and cannot read {unread:?}")
             });
-            if missing.is_some() {
-                let mut s = format!("DBGR for machine {number} {}\n", self.machines[number].key.node().fmt_short());
-                for (i, b) in blocks.iter().enumerate() {
-                    let h = b.header();
-                    let about = match Control::of(b) {
-                        Ok(Some(Control::Remove(r))) => format!("remove {:?} {}", r.member, r.height),
-                        Ok(Some(Control::Join(j))) => format!("join by {}", j.invite.fmt_short()),
-                        Ok(Some(Control::Invite(v))) => format!("invite {:?} {}", v.role, v.uses),
-                        Ok(Some(_)) => "control".into(),
-                        _ => match b.entries()[0].kind {
-                            Kind::REKEY => rekeys(b)
-                                .map(|r| {
-                                    format!(
-                                        "rekey {:?} to {:?} prev {}",
-                                        r.epoch(),
-                                        r.recipients().map(|n| n.fmt_short()).collect::<Vec<_>>(),
-                                        r.has_previous()
-                                    )
-                                })
-                                .collect(),
-                            Kind::DATA => {
-                                format!("data {:?}", seal::epoch(b.entries()[0].payload().unwrap_or(&[])).ok())
-                            }
-                            k => format!("{k:?}"),
-                        },
-                    };
-                    s.push_str(&format!(
-                        "DBGR {i} {} {} h{} {} {about}\n",
-                        h.timestamp,
-                        h.author.fmt_short(),
-                        h.height,
-                        b.hash().fmt_short()
-                    ));
-                }
-                self.report.closed.insert(s, 1);
-            }
         }
     }
 

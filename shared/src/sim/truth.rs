@@ -252,7 +252,7 @@ impl World {
         self.check_work(number, taken, work, effects);
         if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
             self.check_vouched(number, &removed, effects);
-            self.check_removed(number, &removed, effects);
+            self.check_removed(number, &removed);
         }
     }
 
@@ -299,7 +299,7 @@ impl World {
 
     /// What an honest member has seen and built on stays: nothing is taken out that a block here rests on, and no block
     /// of an honest member.
-    fn check_removed(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
+    fn check_removed(&mut self, number: usize, removed: &[BlockHash]) {
         let durable = self.machines[number].disk.durable();
         // What found its voucher in the same turn is there again.
         let gone: BTreeSet<BlockHash> =
@@ -308,8 +308,7 @@ impl World {
         let honest = self.wrongly_void(number, &gone);
         self.check("seen_is_never_void", honest.is_none(), |world| {
             let signed = honest.and_then(|hash| world.truth.blocks.get(&hash));
-            let (r, a) = (world.machines[number].replica.as_ref(), signed.map(|s| s.author));
-            format!("machine {number} made a block of an honest member void: {honest:?} {signed:?} DBG may {:?} selfshaky {} authorshaky {:?} frozen {:?} fx {:?}", r.map(Replica::may_write), world.is_shaky(number, &world.machines[number].key.node()), a.map(|a| world.is_shaky(number, &a)), r.map(Replica::frozen), effects.iter().map(|e| alloc::format!("{e:?}").chars().take(150).collect::<String>()).collect::<Vec<_>>())
+            format!("machine {number} made a block of an honest member void: {honest:?} {signed:?}")
         });
         let records = all(&*self.machines[number].disk.durable());
         let orphan = records.iter().find(|record| {
@@ -503,11 +502,6 @@ impl World {
                 lines.push(format!("machine {number} is down"));
                 continue;
             };
-            if self.group.is_some()
-                && self.machines[self.hub()].replica.as_ref().is_some_and(|h| h.digest() != replica.digest())
-            {
-                lines.push(format!("DBGM {number} away {} {}", machine.turned_away, replica.dbg()));
-            }
             let links: Vec<String> = machine
                 .up
                 .keys()
