@@ -99,8 +99,9 @@ impl Members {
         let Some(by) = member.by else { return false };
         let uses = by.uses as usize;
         let before = |key: &&OrderKey| **key < member.key && self.takes_place(key, frozen);
-        (is_closed(&by.invite, (&by.inviter, by.height), frozen) && !mutant!(ClosedLetIn))
-            || (self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted))
+        let closed = is_closed(&by.invite, (&by.inviter, by.height), frozen) && !mutant!(ClosedLetIn);
+        let used_up = self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted);
+        closed || used_up
     }
 
     /// How many came in by an invite.

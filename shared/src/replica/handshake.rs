@@ -294,7 +294,9 @@ impl<S: Store> Replica<S> {
             let in_time = member.key.timestamp <= latest && !self.ledger.in_zone(&member.node, 1);
             counted.contains(&member.key.hash) || (in_time && !members.needs_voucher(member, &freezes))
         });
-        if (!counts && !mutant!(StrangersLetIn)) || (self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn)) {
+        let stranger = !counts && !mutant!(StrangersLetIn);
+        let removed = self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn);
+        if stranger || removed {
             return Ok(Err(CloseReason::NotAMember));
         }
         self.admit(id, peer, effects);
