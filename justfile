@@ -44,9 +44,9 @@ power images="10000" seed="1":
 operations:
     cargo test -p faults --test operations -- --nocapture
 
-# Networks of real replicas and every fault, one for each seed: just sim 0 1000
-sim first="0" count="1000":
-    cargo run --release -p shared --features sim --bin sim -- {{first}} {{count}}
+# Networks of real replicas and every fault, one for each seed: just sim 0 1000; groups with members: just sim members 0 1000
+sim *seeds="0 1000":
+    cargo run --release -p shared --features sim --bin sim -- {{seeds}}
 
 # Planted bugs, and how soon the simulator notices each: just mutants, or some of them by name
 mutants *names:
@@ -55,6 +55,10 @@ mutants *names:
 # Whether seeds do the same in every build: release, debug and wasm.
 traces count="1000":
     node scripts/traces.mjs {{count}}
+
+# What it costs to build a members' ledger of so many members who wrote so many blocks, and to remove some of them.
+removal members="1000" blocks="10000":
+    cargo run --release -p shared --example removal -- {{members}} {{blocks}}
 
 # One network of a thousand members and a relay: 10,000 entries reach all.
 large members="1000":
@@ -72,6 +76,10 @@ bench:
 swarm *words:
     cargo build --release -p node
     cargo run --release -p node --example swarm -- {{words}}
+
+# A flood of strangers at a relay in workerd while members write: just door, just door 20 wrong_proof
+door *words:
+    node scripts/door.mjs {{words}}
 
 # Relay and node for trying things.
 dev:

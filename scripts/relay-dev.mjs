@@ -12,6 +12,7 @@ import { root, run, ToolError } from "./relay-tools.mjs";
  * @property {string} state where the ledgers are kept
  * @property {string} ip the address to listen on
  * @property {number} port the port, 0 for a free one
+ * @property {Record<string, string>} vars variables and secrets of the relay: who may make ledgers, above all
  */
 
 /**
@@ -20,13 +21,14 @@ import { root, run, ToolError } from "./relay-tools.mjs";
  * @param {RelayOptions} options
  * @returns {{ command: string, args: string[], env: NodeJS.ProcessEnv, cwd: string }}
  */
-export function relayCommand({ directory, state, ip, port }) {
+export function relayCommand({ directory, state, ip, port, vars }) {
   mkdirSync(directory, { recursive: true });
   const config = join(directory, "wrangler.toml");
   writeFileSync(config, builtConfig());
   const wrangler = join(root, "node_modules", "wrangler", "bin", "wrangler.js");
   const options = { config, ip, port, "inspector-port": 0, "persist-to": state, "show-interactive-dev-session": false };
   const args = [wrangler, "dev", ...Object.entries(options).map(([name, value]) => `--${name}=${value}`)];
+  args.push(...Object.entries(vars).flatMap(([name, value]) => ["--var", `${name}:${value}`]));
   const env = environment({
     WRANGLER_CACHE_DIR: join(directory, "cache"),
     WRANGLER_LOG_PATH: join(directory, "logs"),

@@ -46,10 +46,8 @@ const steps = [
     ...DENY,
   ],
   ["clippy of what runs in wasm", "cargo", "clippy", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
-  // By itself: the features of what is built together are united, and a relay refuses to know simulated keys.
-  ["clippy of the simulator in wasm", "cargo", "clippy", "-p", "sim-wasm", "--all-targets", "--target", WASM, ...DENY],
-  // `check` does all of a build but the machine code, which the optimised dependencies make long; the relay's comes below.
-  [`shared builds for ${WASM}`, "cargo", "check", "-p", "shared", "--target", WASM],
+  // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
+  // the relay's build below do it.
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],

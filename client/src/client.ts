@@ -5,14 +5,19 @@ import { io, type Socket } from "socket.io-client";
 import { Emitter } from "./emitter.js";
 import { CairnError } from "./errors.js";
 import { Feed } from "./feed.js";
+import { Invite, type InviteOptions } from "./invite.js";
 import { Requests } from "./requests.js";
 import { Subscription, type SubscribeOptions } from "./subscription.js";
 import type {
   ClientEvents,
   DataEntry,
   Entry,
+  EntryErased,
   EntryStatus,
   Fork,
+  InviteRequest,
+  LedgerInfo,
+  Member,
   NodeChange,
   NodeStatus,
   OrderChange,
@@ -31,6 +36,8 @@ const RECONNECT_MOST = 10_000;
 
 /** How to connect. Everything has a default. */
 export interface ConnectOptions {
+  /** The id of a ledger that the node serves; its default one if not given. */
+  readonly ledger?: string | undefined;
   /** Sent to the node with the connection, any JSON object; the node answers with it. */
   readonly auth?: Readonly<Record<string, unknown>> | undefined;
   /** What `cairn token` shows where the node runs; a node that only its own machine reaches needs none. */
@@ -59,10 +66,14 @@ export interface EventMap<T> {
   entry: Entry<T>;
   /** Entries landed between older ones: what was read behind the named one has to be read again. */
   orderChanged: OrderChange;
+  /** What was in an entry is gone: whoever has it should forget it. */
+  entryErased: EntryErased;
   /** An author signed two blocks of one height; its lane is frozen there. */
   forkDetected: Fork;
   /** The node goes on with another key, and so with another id. */
   nodeChanged: NodeChange;
+  /** Somebody came in, was removed or got another name, or the node got a key or a right: what was asked may be otherwise. */
+  membersChanged: Record<string, never>;
   /** The node is exchanging history with another one. */
   syncProgress: Progress;
   /** Entries of this node became durable somewhere. */
@@ -106,9 +117,9 @@ export class Client<T = unknown> {
 
   /** @internal Use {@link connect}. */
   constructor(url: string | URL, options: ConnectOptions) {
-    const { queue = 10_000, timeout = 30_000 } = options;
+    const { ledger, queue = 10_000, timeout = 30_000 } = options;
     this.#requests = new Requests({ ...IN_FLIGHT, queued: queue, queuedBytes: QUEUED_BYTES, timeout });
-    this.#socket = io(String(url), {
+    this.#socket = io(ledger === undefined ? String(url) : namespace(url, ledger), {
       auth: { ...options.auth, ...(options.token !== undefined && { token: options.token }) },
       forceNew: true,
       path: options.path ?? "/socket.io/",
@@ -192,7 +203,7 @@ export class Client<T = unknown> {
    * @example
    * ```ts
    * for await (const entry of ledger.subscribe({ cursor: saved })) {
-   *   if (entry.kind === "data") console.log(entry.data.text);
+   *   if (entry.kind === "data") console.log(entry.data?.text);
    * }
    * ```
    */
@@ -234,6 +245,62 @@ export class Client<T = unknown> {
     return field<NodeStatus>(await this.#requests.ask("get_status", [], "resend"), "status");
   }
 
+  /** The ledgers that the node serves, its default one first. `connect` takes the id of one. */
+  async ledgers(): Promise<readonly LedgerInfo[]> {
+    return field<readonly LedgerInfo[]>(await this.#requests.ask("get_ledgers", [], "resend"), "ledgers");
+  }
+
+  /** Everybody who came into the ledger, those who are out again too; nobody in an open one. */
+  async members(): Promise<readonly Member[]> {
+    return field<readonly Member[]>(await this.#requests.ask("get_members", [], "resend"), "members");
+  }
+
+  /**
+   * Makes an invite. Like all that changes a group it is durable on the node when this resolves, and rejects with
+   * `outcome_unknown` if the answer was lost.
+   *
+   * @example
+   * ```ts
+   * const invite = await ledger.invite({ role: "reader", uses: 5, expiresIn: 3600 });
+   * console.log(invite.link("https://relay.example/"));
+   * ```
+   */
+  async invite(options: InviteOptions = {}): Promise<Invite> {
+    const { role, uses, expiresIn } = options;
+    const request: InviteRequest = {
+      ...(role !== undefined && { role }),
+      ...(uses !== undefined && { uses }),
+      ...(expiresIn !== undefined && { expires_in: expiresIn }),
+    };
+    const answer = await this.#requests.ask("create_invite", [request], "reject");
+    return new Invite(field<string>(field<object>(answer, "invite"), "token"));
+  }
+
+  /** Removes a member, who reads nothing that is written from then on. With the node's own id: leaves. */
+  async remove(node: string): Promise<void> {
+    await this.#requests.ask("remove_member", [{ node }], "reject");
+  }
+
+  /** Calls the node so, for everybody in this ledger. */
+  async setNickname(name: string): Promise<void> {
+    await this.#requests.ask("set_nickname", [{ name }], "reject");
+  }
+
+  /** Calls the ledger so, for everybody. */
+  async renameLedger(name: string): Promise<void> {
+    await this.#requests.ask("rename_ledger", [{ name }], "reject");
+  }
+
+  /** Has everybody drop what an entry says: one's own, or that of somebody whom this node may remove. */
+  async erase(id: string): Promise<void> {
+    await this.#requests.ask("erase_entry", [{ id }], "reject");
+  }
+
+  /** Has a new key made that seals what is written from now on. */
+  async rekey(): Promise<void> {
+    await this.#requests.ask("rekey", [], "reject");
+  }
+
   /**
    * Adds a listener; the result removes it.
    *
@@ -268,8 +335,10 @@ export class Client<T = unknown> {
       this.#events.emit("entry", entry);
     });
     socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
+    socket.on("entry_erased", (erased) => this.#events.emit("entryErased", erased));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
     socket.on("node_changed", (change) => this.#events.emit("nodeChanged", change));
+    socket.on("members_changed", (change) => this.#events.emit("membersChanged", change));
     socket.on("sync_progress", (progress) => this.#events.emit("syncProgress", progress));
     socket.on("entry_status", (status) => this.#events.emit("entryStatus", status));
     socket.on("error", (value) => {
@@ -313,9 +382,7 @@ export class Client<T = unknown> {
   #refused(error: Error): void {
     // Without this the failed attempts of an outage would each be an event; `disconnected` has told of it.
     if (this.#socket.active) return;
-    // A node puts its code before the sentence, because a refusal is a message and nothing else.
-    const [, code = "connect_refused", message = error.message] = /^([a-z_]+): (.+)$/s.exec(error.message) ?? [];
-    this.#events.emit("error", new CairnError(code, message, { cause: error }));
+    this.#events.emit("error", refusal(error));
     this.#redialLater();
   }
 
@@ -333,6 +400,22 @@ export class Client<T = unknown> {
     this.#socket.disconnect();
     this.#socket.connect();
   }
+}
+
+/** Where a node has a ledger that is not, or need not be, its default one. */
+function namespace(url: string | URL, ledger: string): string {
+  // In a browser the URL may be one relative to the page.
+  return new URL(`/ledger/${encodeURIComponent(ledger)}`, new URL(url, globalThis.location?.href)).href;
+}
+
+/** Why the node does not let the client in. */
+function refusal(error: Error): CairnError {
+  // Socket.IO's own words, whatever the server.
+  if (error.message === "Invalid namespace")
+    return new CairnError("unknown_ledger", "this node does not serve this ledger", { cause: error });
+  // A node puts its code before the sentence, because a refusal is a message and nothing else.
+  const [, code = "connect_refused", message = error.message] = /^([a-z_]+): (.+)$/s.exec(error.message) ?? [];
+  return new CairnError(code, message, { cause: error });
 }
 
 /** A field of an answer. Its type is what the node promises. */

@@ -22,11 +22,44 @@ export type ClientErrorCode =
   | "unauthorized"
   /** This node does not know the cursor. */
   | "unknown_cursor"
+  /** The node does not serve the ledger; the client goes on trying. */
+  | "unknown_ledger"
   /** The answer is none that this client understands. */
   | "unexpected_answer";
 
+/** Codes that a node gives where a members' ledger does not allow something. Nothing was written. */
+export type MembersErrorCode =
+  /** The ledger has begun already. */
+  | "begun"
+  /** It was so before. */
+  | "done"
+  /** The node has not the newest key, and seals nothing with an older one. */
+  | "no_key"
+  /** No link can carry the invite. */
+  | "no_invite"
+  /** The role does not allow it. */
+  | "not_allowed"
+  /** The node has not come in, or came in as a reader. */
+  | "not_a_member"
+  /** The node does not know yet what it wrote before; try again. */
+  | "not_yet"
+  /** Everybody belongs to an open ledger, and it keeps its name. */
+  | "open_ledger"
+  /** The node was removed, or has left. */
+  | "removed"
+  /** So many keys are there that no new one is made without need. */
+  | "too_many_keys"
+  /** There is no such invite. */
+  | "unknown_invite"
+  /** Nobody of this id belongs. */
+  | "unknown_member"
+  /** The key of an invite was used before. */
+  | "used_key"
+  /** A name has 1 to 64 bytes and no control characters. */
+  | "wrong_name";
+
 /** A code of the client or of the node, which may know more of them. */
-export type ErrorCode = ClientErrorCode | (string & {});
+export type ErrorCode = ClientErrorCode | MembersErrorCode | (string & {});
 
 /** Why a call failed. `code` is stable, the message is for people. */
 export class CairnError extends Error {

@@ -29,6 +29,18 @@ export interface DataEntry<T = Json> extends EntryHeader {
   readonly kind: "data";
   /** What was appended. */
   readonly data: T;
+  readonly erased?: never;
+  readonly withheld?: never;
+}
+
+/** The place of an entry that a client wrote, without what was in it. */
+export interface EmptyEntry extends EntryHeader {
+  readonly kind: "data";
+  readonly data: null;
+  /** Who erased it and when, and the id of the entry that says so. */
+  readonly erased?: { readonly by: string; readonly at: string; readonly entry: string };
+  /** Nobody erased it, but this node was given it without its content, and asks for that. */
+  readonly withheld?: true;
 }
 
 /** Proof that an author signed two blocks of one height. */
@@ -48,6 +60,54 @@ export interface SuccessionEntry extends EntryHeader {
   readonly payload_hex: string;
 }
 
+/** What a member may do: an owner everything, an admin invites, a member writes, a reader reads. */
+export type Role = "owner" | "admin" | "member" | "reader";
+
+/** What an entry of each kind says by which a ledger is run. */
+export interface ControlData {
+  /** The ledger begins, with its first owner. */
+  readonly genesis: { readonly founder: string };
+  /** Whoever holds the secret half of `key` may come in. `expires` is RFC 3339; `null`: never. */
+  readonly invite: {
+    readonly key: string;
+    readonly role: Role;
+    readonly uses: number;
+    readonly expires: string | null;
+  };
+  /** The author comes in, by the invite of this block. */
+  readonly join: { readonly invite: string };
+  /** A member is out, and of its blocks those up to a height stay; or an invite is closed. */
+  readonly remove:
+    | { readonly member: string; readonly height: number }
+    | { readonly invite: string; readonly closed: true };
+  /** A new key to seal with, given to so many members. */
+  readonly rekey: { readonly epoch: string; readonly recipients: number };
+  /** What the author calls itself. */
+  readonly nickname: string;
+  /** What the ledger is called. */
+  readonly ledger_name: string;
+  /** From here on nobody keeps what was in that entry. */
+  readonly erase: { readonly entry: string };
+}
+
+/** An entry by which a ledger is run. `data` is `null` where its payload is nothing of its kind. */
+export type ControlEntry = {
+  readonly [Kind in keyof ControlData]: EntryHeader & {
+    readonly kind: Kind;
+    readonly data: ControlData[Kind] | null;
+    readonly payload_hex?: string;
+  };
+}[keyof ControlData];
+
+/** An entry of a members' ledger whose payload this node cannot open: it has not the key, or the payload is nothing sealed. */
+export interface SealedEntry extends EntryHeader {
+  readonly kind: "data" | "nickname" | "ledger_name";
+  readonly data: null;
+  readonly sealed: true;
+  /** The payload as it is stored, in hexadecimal digits. */
+  readonly payload_hex: string;
+}
+
 /** An entry that says nothing but "I have seen my parents", or one of a kind that this client has no name for. */
 export interface OtherEntry extends EntryHeader {
   readonly kind: "voucher" | `${number}`;
@@ -55,8 +115,18 @@ export interface OtherEntry extends EntryHeader {
   readonly payload_hex?: string;
 }
 
-/** One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`. */
-export type Entry<T = Json> = DataEntry<T> | EvidenceEntry | SuccessionEntry | OtherEntry;
+/**
+ * One entry of the ledger. `entry.kind === "data"` makes `entry.data` a `T`, or `null` where it is gone, or where this node
+ * cannot open it in a members' ledger.
+ */
+export type Entry<T = Json> =
+  | DataEntry<T>
+  | EmptyEntry
+  | EvidenceEntry
+  | SuccessionEntry
+  | ControlEntry
+  | SealedEntry
+  | OtherEntry;
 
 /** A lane that is forked, and where. */
 export interface Fork {
@@ -74,6 +144,16 @@ export interface NodeChange {
   readonly old: string;
   /** Who it is. */
   readonly new: string;
+}
+
+/** What was in an entry is gone. */
+export interface EntryErased {
+  /** Which entry. */
+  readonly id: string;
+  /** Who erased it. */
+  readonly by: string;
+  /** When, RFC 3339. */
+  readonly at: string;
 }
 
 /** How far a node's exchange with another one is, in blocks. */
@@ -96,6 +176,35 @@ export interface EntryStatus {
 export interface OrderChange {
   /** The last entry before the change; `null`: the beginning of the ledger. */
   readonly from_cursor: string | null;
+}
+
+/** One who came into a members' ledger. */
+export interface Member {
+  readonly node: string;
+  /** What it calls itself; `null` if it does not, or this node cannot read it. */
+  readonly name: string | null;
+  readonly role: Role;
+  /** When it came in, RFC 3339. */
+  readonly joined: string;
+  /** Who invited it; `null` for the founder. */
+  readonly by: string | null;
+  /** Whether it was removed, or has left. */
+  readonly removed: boolean;
+  /** Whether it is the node that answers. */
+  readonly me: boolean;
+}
+
+/** A ledger that a node serves. */
+export interface LedgerInfo {
+  readonly id: string;
+  /** Its name; empty where it is not known yet. */
+  readonly name: string;
+  /** Whether whoever knows the name may read and write. */
+  readonly open: boolean;
+  /** The node's id in it. */
+  readonly node: string;
+  /** Whether it is the one of clients that name none. */
+  readonly default: boolean;
 }
 
 /** One link of a node. */
@@ -127,8 +236,16 @@ export interface NodeStatus {
   readonly former_nodes: readonly string[];
   /** The ledger's id. */
   readonly ledger: string;
-  /** The ledger's name. */
+  /** The ledger's name; empty where it has none, or this node cannot read it yet. */
   readonly name: string;
+  /** Whether whoever knows the name may read and write. */
+  readonly open: boolean;
+  /** What the node may do in a members' ledger; `null` before it is in, and in an open one. */
+  readonly role: Role | null;
+  /** Whether the node was removed, or has left. */
+  readonly removed: boolean;
+  /** How many belong; 0 in an open ledger. */
+  readonly members: number;
   readonly uptime_seconds: number;
   readonly turns: number;
   readonly totals: { readonly blocks: number; readonly entries: number; readonly bytes: number };
@@ -144,6 +261,8 @@ export interface NodeStatus {
   readonly held: { readonly height: number; readonly nodes: number };
   /** Damaged or missing blocks that are still to come; until they are there, nothing is appended. */
   readonly repairing: number;
+  /** The node's key was restored from a backup: nothing is appended until another node has told what it has signed. */
+  readonly restoring: boolean;
   /** Blocks that wait for a parent or for their time. */
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */
@@ -191,6 +310,16 @@ export interface SubscribeRequest {
   readonly keep_live?: boolean;
 }
 
+/** Whom to let in. */
+export interface InviteRequest {
+  /** What they may do; `member` if not given. */
+  readonly role?: Role;
+  /** How many may come in; one if not given. */
+  readonly uses?: number;
+  /** For how many seconds, `null`: for ever; seven days if not given. */
+  readonly expires_in?: number | null;
+}
+
 /** What a node sends. */
 export interface ServerEvents<T = Json> {
   auth: (value: Json) => void;
@@ -203,8 +332,10 @@ export interface ServerEvents<T = Json> {
   entry_status: (status: EntryStatus) => void;
   sync_progress: (progress: Progress) => void;
   order_changed: (change: OrderChange) => void;
+  entry_erased: (erased: EntryErased) => void;
   fork_detected: (fork: Fork) => void;
   node_changed: (change: NodeChange) => void;
+  members_changed: (change: Record<string, never>) => void;
   /** `event`: what it answers; `null`: something that the node did by itself. */
   error: (error: { readonly error: string; readonly code: string; readonly event: string | null }) => void;
 }
@@ -220,5 +351,13 @@ export interface ClientEvents<T = Json> {
   get_entry: (which: { readonly id: string }, ack: Ack<{ readonly entry: Entry<T> }>) => void;
   get_known_nodes: (ack: Ack<{ readonly nodes: readonly string[] }>) => void;
   get_status: (ack: Ack<{ readonly status: NodeStatus }>) => void;
+  get_members: (ack: Ack<{ readonly members: readonly Member[] }>) => void;
+  get_ledgers: (ack: Ack<{ readonly ledgers: readonly LedgerInfo[] }>) => void;
+  create_invite: (whom: InviteRequest, ack: Ack<{ readonly invite: { readonly token: string } }>) => void;
+  remove_member: (whom: { readonly node: string }, ack: Ack<{ readonly block: string }>) => void;
+  set_nickname: (to: { readonly name: string }, ack: Ack<{ readonly block: string }>) => void;
+  rename_ledger: (to: { readonly name: string }, ack: Ack<{ readonly block: string }>) => void;
+  rekey: (ack: Ack<{ readonly block: string }>) => void;
+  erase_entry: (entry: { readonly id: string }, ack: Ack<{ readonly block: string }>) => void;
   subscribe: (from: SubscribeRequest, ack: Ack<object>) => void;
 }

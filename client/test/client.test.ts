@@ -9,7 +9,11 @@ import {
   type Entry,
   type EventMap,
   type Fork,
+  type Invite,
+  type Member,
   type NodeStatus,
+  type Role,
+  type SealedEntry,
   type Subscription,
 } from "../src/index.js";
 import { FakeNode } from "./fake-node.js";
@@ -128,9 +132,8 @@ test("a listener follows from a cursor and several subscriptions share a connect
   node.add({ text: "1" });
   const ledger = client(node);
   const seen: string[] = [];
-  const listening = ledger.subscribe((entry) => void seen.push(entry.kind === "data" ? entry.data.text : entry.kind), {
-    cursor: first!.id,
-  });
+  const text = (entry: Entry<Note>): string => (entry.kind === "data" && entry.data?.text) || entry.kind;
+  const listening = ledger.subscribe((entry) => void seen.push(text(entry)), { cursor: first!.id });
   const other = ledger.subscribe();
   expect(await listening.caughtUp).toBe(true);
   const entries = other[Symbol.asyncIterator]();
@@ -173,8 +176,10 @@ test("what the node pushes comes as typed events, and a listener can stop", asyn
   expect(await next(ledger, "connected")).toEqual({ node: "node-a" });
   const checks = [
     ["orderChanged", "order_changed", { from_cursor: null }],
+    ["entryErased", "entry_erased", { id: "a-1-0", by: "a", at: "2026-11-20T13:19:00.123456Z" }],
     ["forkDetected", "fork_detected", { author: "a", height: 1, blocks: ["b", "c"] }],
     ["nodeChanged", "node_changed", { old: "node-a", new: "node-b" }],
+    ["membersChanged", "members_changed", {}],
     ["syncProgress", "sync_progress", { done: 1, total: 2 }],
     ["entryStatus", "entry_status", { ids: ["a-1-0"], state: "held", held_by: 2 }],
   ] as const;
@@ -222,6 +227,52 @@ test("the token is shown beside the rest of the auth, and a wrong one is told as
   expect(node.auth).toEqual({ name: "a", token: "right" });
 });
 
+test("a client of a further ledger is in its namespace, and one of a ledger that is not there is told so", async () => {
+  const node = await fakeNode();
+  for (const url of [node.url, `${node.url}/`]) {
+    const ledger = connect(url, { ledger: "further" });
+    closers.push(() => ledger.close());
+    expect(await ledger.ledgers()).toEqual([
+      { id: "further", name: "garden", open: false, node: "node-a", default: false },
+    ]);
+  }
+  for (const ledger of ["nowhere", "../", "further/more", "further?"]) {
+    expect(await next(client(node, { ledger }), "error")).toMatchObject({ code: "unknown_ledger" });
+  }
+});
+
+test("what changes a group is asked for in the node's words", async () => {
+  const node = await fakeNode();
+  const ledger = client(node);
+  expect((await ledger.members()).map(({ name }) => name)).toEqual(["anna"]);
+  const invite = await ledger.invite();
+  await ledger.invite({ role: "reader", uses: 5, expiresIn: 60 });
+  await ledger.invite({ expiresIn: null });
+  await ledger.remove("node-b");
+  await ledger.setNickname("ben");
+  await ledger.renameLedger("garden");
+  await ledger.rekey();
+  await ledger.erase("a-1-0");
+  expect(node.changes).toEqual([
+    ["create_invite", {}],
+    ["create_invite", { role: "reader", uses: 5, expires_in: 60 }],
+    ["create_invite", { expires_in: null }],
+    ["remove_member", { node: "node-b" }],
+    ["set_nickname", { name: "ben" }],
+    ["rename_ledger", { name: "garden" }],
+    ["rekey"],
+    ["erase_entry", { id: "a-1-0" }],
+  ]);
+  expect(invite.token).toBe("hw_a-b");
+  for (const page of ["https://relay.example/x?y=1", "https://relay.example/x?y=1#old"]) {
+    expect(invite.link(page)).toBe("https://relay.example/x?y=1#join=hw_a-b");
+  }
+  node.refusal = { ok: false, error: { code: "not_allowed", message: "a member invites nobody" } };
+  for (const refused of [ledger.invite(), ledger.remove("node-b"), ledger.rekey()]) {
+    await expect(refused).rejects.toMatchObject({ name: "CairnError", code: "not_allowed" });
+  }
+});
+
 test("a closed client refuses", async () => {
   const node = await fakeNode();
   const ledger = client(node);
@@ -242,12 +293,21 @@ test("types say what comes", () => {
   expectTypeOf<Ledger["appendMany"]>().returns.resolves.toEqualTypeOf<readonly DataEntry<Note>[]>();
   expectTypeOf<Ledger["entry"]>().returns.resolves.toEqualTypeOf<Entry<Note>>();
   expectTypeOf<Ledger["status"]>().returns.resolves.toEqualTypeOf<NodeStatus>();
+  expectTypeOf<Ledger["members"]>().returns.resolves.toEqualTypeOf<readonly Member[]>();
+  expectTypeOf<Ledger["invite"]>().returns.resolves.toEqualTypeOf<Invite>();
   expectTypeOf<Ledger["entries"]>().returns.toEqualTypeOf<AsyncGenerator<Entry<Note>, void, undefined>>();
   expectTypeOf<Subscription<Note>>().toExtend<AsyncIterable<Entry<Note>>>();
   expectTypeOf<EventMap<Note>["forkDetected"]>().toEqualTypeOf<Fork>();
   expectTypeOf<CairnError["code"]>().toExtend<string>();
   const narrow = (entry: Entry<Note>): void => {
-    if (entry.kind === "data") expectTypeOf(entry.data).toEqualTypeOf<Note>();
+    if (entry.kind === "data") expectTypeOf(entry.data).toEqualTypeOf<Note | null>();
+    if (entry.kind === "erase") expectTypeOf(entry.data).toEqualTypeOf<{ readonly entry: string } | null>();
+    if (entry.kind === "nickname") expectTypeOf(entry.data).toEqualTypeOf<string | null>();
+    if (entry.kind === "genesis") expectTypeOf(entry.data).toEqualTypeOf<{ readonly founder: string } | null>();
+    if (entry.kind === "invite") expectTypeOf(entry.data!.role).toEqualTypeOf<Role>();
+    if (entry.kind === "remove" && entry.data !== null && "closed" in entry.data)
+      expectTypeOf(entry.data.invite).toEqualTypeOf<string>();
+    if ("sealed" in entry) expectTypeOf(entry).toEqualTypeOf<SealedEntry>();
     if (entry.kind === "evidence") expectTypeOf(entry.data).toEqualTypeOf<Fork>();
   };
   expectTypeOf(narrow).parameters.toEqualTypeOf<[Entry<Note>]>();

@@ -5,10 +5,13 @@ import type { AddressInfo } from "node:net";
 
 import { Server, type Socket } from "socket.io";
 
-import type { Ack, DataEntry, EntryBatch, ServerEvents } from "../src/index.js";
+import type { Ack, DataEntry, EntryBatch, ErrorAnswer, LedgerInfo, Member, ServerEvents } from "../src/index.js";
 
 /** Entries of one batch and of one page. */
 const BATCH = 3;
+
+/** What is told of the ledger that is not the default one. */
+const FURTHER: LedgerInfo = { id: "further", name: "garden", open: false, node: "node-a", default: false };
 
 /** A ledger in memory behind a real Socket.IO server. */
 export class FakeNode {
@@ -19,8 +22,11 @@ export class FakeNode {
   refuses = false;
   /** What clients have to show; none: nothing. */
   token: string | undefined;
-  /** What the last one showed. */
+  /** What the last one that came in showed. */
   auth: unknown;
+  /** Changes of the group that were asked for, and the refusal that each of them gets. */
+  readonly changes: unknown[][] = [];
+  refusal: ErrorAnswer | undefined;
   id = "node-a";
   readonly #http: HttpServer;
   readonly #io: Server;
@@ -35,10 +41,15 @@ export class FakeNode {
   private constructor(http: HttpServer) {
     this.#http = http;
     this.#io = new Server(http);
+    const ledger = this.#io.of("/ledger/further");
+    ledger.on("connection", (socket) => {
+      socket.on("get_ledgers", (ack: Ack<Record<string, unknown>>) => ack({ ok: true, ledgers: [FURTHER] }));
+      this.#serve(socket);
+    });
     this.#io.use((_socket, next) => next(this.refuses ? new Error("no place for another client") : undefined));
     this.#io.use(({ handshake }, next) => {
-      this.auth = handshake.auth;
       const right = this.token === undefined || handshake.auth["token"] === this.token;
+      if (right) this.auth = handshake.auth;
       next(right ? undefined : new Error("unauthorized: no token came"));
     });
     this.#io.on("connection", (socket) => this.#serve(socket));
@@ -115,6 +126,14 @@ export class FakeNode {
     );
     socket.on("get_known_nodes", (ack: Ack<Record<string, unknown>>) => ack({ ok: true, nodes: [this.id] }));
     socket.on("get_status", (ack: Ack<Record<string, unknown>>) => ack({ ok: true, status: { node: this.id } }));
+    const me: Member = { node: this.id, name: "anna", role: "owner", joined: "", by: null, removed: false, me: true };
+    socket.on("get_members", (ack: Ack<Record<string, unknown>>) => ack({ ok: true, members: [me] }));
+    for (const event of ["create_invite", "remove_member", "set_nickname", "rename_ledger", "rekey", "erase_entry"])
+      socket.on(event, (...args: unknown[]) => {
+        const ack = args.pop() as Ack<Record<string, unknown>>;
+        this.changes.push([event, ...args]);
+        ack(this.refusal ?? { ok: true, block: "00", invite: { token: "hw_a-b" } });
+      });
     socket.on("get_entry", ({ id }: { id: string }, ack: Ack<Record<string, unknown>>) =>
       ack({ ok: true, entry: this.entries.find((entry) => entry.id === id)! }),
     );

@@ -8,8 +8,8 @@ use node::{
     store::{SqliteReader, SqliteStore},
 };
 use shared::{
-    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Key, Kind, LinkId, MemoryStore, NodeId, OrderKey, Page,
-    ReadStore, Record, Replica, Role, Store, Timestamp, VerifiedBlock,
+    BlockHash, Config, Effect, Entry, EntryId, Header, Input, Key, Keyring, Kind, LinkId, MemoryStore, NodeId,
+    OrderKey, Page, ReadStore, Record, Replica, Role, Store, Timestamp, VerifiedBlock,
     block::open_ledger,
     ledger::stored_evidence,
     view::{self, Cursor},
@@ -229,16 +229,19 @@ impl Truth {
         add("ledger".into(), shown(reader.ledger()));
         add("node".into(), shown(reader.node()));
         add("last_seq".into(), shown(reader.last_seq()));
-        add("newest".into(), shown(view::newest(&reader, 10_000, usize::MAX / 2)));
-        add("from the beginning".into(), shown(view::after(&reader, None, 300)));
+        add("newest".into(), shown(view::newest(&reader, 10_000, usize::MAX / 2, &Keyring::default())));
+        add("from the beginning".into(), shown(view::after(&reader, None, 300, &Keyring::default())));
         for id in self.entries.iter().step_by(97) {
-            add(format!("after {id}"), shown(view::after(&reader, Some(id), 40)));
-            add(format!("entry {id}"), shown(view::entry(&reader, id)));
+            add(format!("after {id}"), shown(view::after(&reader, Some(id), 40, &Keyring::default())));
+            add(format!("entry {id}"), shown(view::entry(&reader, id, &Keyring::default())));
             add(format!("cursor {id}"), shown(view::cursor_behind(&reader, id.author, id)));
         }
         for seq in (0..self.records.len() as u64 + 3).step_by(11) {
             let cursor = Cursor { node: id(ME), seq, entries: u32::MAX };
-            add(format!("arrived {seq}"), shown(view::arrived(&reader, cursor, 30, shared::limits::PAGE_BYTES)));
+            add(
+                format!("arrived {seq}"),
+                shown(view::arrived(&reader, cursor, 30, shared::limits::PAGE_BYTES, &Keyring::default())),
+            );
         }
         add("rows".into(), all(reader.arrived(0, ALL)));
         for author in 0..6 {
@@ -504,7 +507,7 @@ fn repair(world: &World, path: &Path, truth: &[(String, Answer)]) -> Result<(), 
     }
     // What does not hang on arrival is as it was.
     let reader = SqliteReader::open(path).map_err(|error| error.to_string())?;
-    let newest = shown(view::newest(&reader, 10_000, usize::MAX / 2));
+    let newest = shown(view::newest(&reader, 10_000, usize::MAX / 2, &Keyring::default()));
     let before = truth.iter().find(|(name, _)| name == "newest").map(|(_, answer)| answer.clone());
     if Some(newest) == before { Ok(()) } else { Err("the ledger reads differently".to_owned()) }
 }

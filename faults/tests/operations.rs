@@ -12,7 +12,7 @@ use faults::disk::{self, Failure};
 use node::{
     cli,
     data::DataDir,
-    host::{Event, Host, HostConfig},
+    host::{Event, Host},
     salvage::examine,
     store::SqliteStore,
 };
@@ -52,8 +52,7 @@ fn script(directory: &Path, foreign: &[Vec<u8>], seen: &mut Seen) -> Ended {
         Ok(opened) => opened,
         Err(error) => return failed(error.into()),
     };
-    let config = HostConfig { ledger: opened.ledger, name: opened.name, key: opened.key };
-    let (host, mut thread) = match Host::start(opened.store, config) {
+    let (host, mut thread) = match Host::start(opened) {
         Ok(started) => started,
         Err(error) => return failed(error.into()),
     };
@@ -109,7 +108,7 @@ fn foreign() -> Vec<Vec<u8>> {
 /// Every entry of the store, as the node shows it.
 fn stored(directory: &Path) -> Seen {
     let reader = DataDir::new(directory).reader().unwrap();
-    let entries = shared::view::after(&reader, None, 10_000).unwrap();
+    let entries = shared::view::after(&reader, None, 10_000, &shared::Keyring::default()).unwrap();
     entries.into_iter().map(|entry| (entry.id, entry.hash)).collect()
 }
 
@@ -151,7 +150,7 @@ fn an_operation_that_fails_is_the_last_thing_that_a_node_does() {
             for (id, hash) in &again {
                 assert_eq!(here.get(id), Some(hash), "{failure:?} at operation {n}: {id} is lost");
             }
-            let examined = examine(&DataDir::new(directory.path()).store(), None, |_, _, _| {}).unwrap();
+            let examined = examine(&DataDir::new(directory.path()).first().store(), None, |_, _, _| {}).unwrap();
             assert!(examined.is_clean(), "{failure:?} at operation {n}: {examined:?}");
         }
         assert!(failures > 50, "{failure:?}: only {failures} operations");

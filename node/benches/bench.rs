@@ -14,8 +14,8 @@ use std::{
 
 use node::{
     config::RelayUrl,
-    data::{DataDir, Opened},
-    host::{Host, HostConfig, HostThread, LinkCommand, LinkPort},
+    data::DataDir,
+    host::{Host, HostThread, LinkCommand, LinkPort},
     link::relay,
 };
 use shared::{Entry, Header, Key, Kind, Role, Timestamp, VerifiedBlock, block::open_ledger};
@@ -73,8 +73,7 @@ impl Place {
     }
 
     fn start(&self) -> (Host, HostThread) {
-        let Opened { store, key, name, ledger } = self.data().lock().unwrap().open(None).unwrap();
-        Host::start(store, HostConfig { ledger, name, key }).unwrap()
+        Host::start(self.data().lock().unwrap().open(None).unwrap()).unwrap()
     }
 
     fn path(&self) -> &Path {
@@ -199,7 +198,7 @@ async fn cold_sync(entries: u64, per_block: u64) {
     let (stop_relay, stopped) = watch::channel(false);
     let url: RelayUrl = format!("ws://{}", hub.address).parse().unwrap();
     let began = Instant::now();
-    let link = tokio::spawn(relay::run(host.clone(), url, stopped));
+    let link = tokio::spawn(relay::run(host.clone(), url, None, stopped));
     until_full(&host, entries).await;
     let what = format!("cold sync of {entries} entries, blocks of {per_block}, WebSocket");
     print(&what, per_second(entries, began.elapsed()), "entries/s");
@@ -248,7 +247,7 @@ fn large_ledger(runtime: &Runtime, entries: u64, per_block: u64) {
         print(&what, per_second(entries, began.elapsed()), "entries/s");
         stop(host, thread).await;
     });
-    let bytes = fs::metadata(place.data().store()).unwrap().len();
+    let bytes = fs::metadata(place.data().first().store()).unwrap().len();
     print(&format!("bytes stored for each entry, blocks of {per_block}"), bytes as f64 / entries as f64, "bytes");
 
     let began = Instant::now();

@@ -8,7 +8,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use shared::{Block, BlockError, BlockHash, LedgerId, VerifiedBlock, limits::BLOCK_BYTES};
+use shared::{Block, BlockError, BlockHash, LedgerId, VerifiedBlock, limits::ENCODED_BLOCK_BYTES};
 use thiserror::Error;
 
 const MAGIC: &str = "cairn-blocks";
@@ -43,7 +43,7 @@ pub enum FileError {
     #[error("the file ends within or after block {0}, its end mark is missing")]
     Truncated(u64),
     /// A length that no block has.
-    #[error("block {number} has {len} bytes, limit is {BLOCK_BYTES}")]
+    #[error("block {number} has {len} bytes, limit is {ENCODED_BLOCK_BYTES}")]
     Length {
         /// Which block, from 1.
         number: u64,
@@ -121,7 +121,7 @@ impl<W: Write> Writer<W> {
 }
 
 fn length(bytes: &[u8]) -> [u8; LENGTH_BYTES] {
-    // A block is never longer than BLOCK_BYTES.
+    // A block is never longer than ENCODED_BLOCK_BYTES.
     (bytes.len() as u32).to_be_bytes()
 }
 
@@ -173,7 +173,7 @@ impl<R: BufRead> Reader<R> {
             return Ok(None);
         }
         self.blocks += 1;
-        if len > BLOCK_BYTES {
+        if len > ENCODED_BLOCK_BYTES {
             return Err(FileError::Length { number: self.blocks, len });
         }
         let mut bytes = vec![0; len];
@@ -214,7 +214,7 @@ impl<R: BufRead> Reader<R> {
 /// Checks all of a block that can be checked without its parents.
 ///
 /// # Errors
-/// When it does not decode, is of another ledger, lacks a payload, or its signature is wrong.
+/// When it does not decode, is of another ledger, lacks a payload that nobody can erase, or its signature is wrong.
 pub fn check(bytes: &[u8], ledger: &LedgerId) -> Result<VerifiedBlock, BlockError> {
     check_unsigned(bytes, ledger)?.verify()
 }
@@ -222,15 +222,13 @@ pub fn check(bytes: &[u8], ledger: &LedgerId) -> Result<VerifiedBlock, BlockErro
 /// Checks what [`check`] does, but for the signature.
 ///
 /// # Errors
-/// When it does not decode, is of another ledger, or lacks a payload.
+/// When it does not decode, is of another ledger, or lacks a payload that nobody can erase.
 pub fn check_unsigned(bytes: &[u8], ledger: &LedgerId) -> Result<Block, BlockError> {
     let block = Block::decode(bytes)?;
     if block.header().ledger != *ledger {
         return Err(BlockError::WrongLedger { came: block.header().ledger, here: *ledger });
     }
-    if let Some(index) = block.first_erased() {
-        return Err(BlockError::Erased { index });
-    }
+    block.check_payloads()?;
     Ok(block)
 }
 
@@ -250,7 +248,7 @@ pub fn split_batch(mut batch: &[u8]) -> Result<Vec<Vec<u8>>, FileError> {
         let number = blocks.len() as u64 + 1;
         let (len, rest) = batch.split_first_chunk().ok_or(FileError::Truncated(number))?;
         let len = u32::from_be_bytes(*len) as usize;
-        if len == 0 || len > BLOCK_BYTES {
+        if len == 0 || len > ENCODED_BLOCK_BYTES {
             return Err(FileError::Length { number, len });
         }
         let (block, rest) = rest.split_at_checked(len).ok_or(FileError::Truncated(number))?;

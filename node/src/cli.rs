@@ -8,13 +8,25 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Layer, Settings};
+use crate::{
+    config::{Layer, Settings},
+    host::Status,
+    keys::Source,
+};
 
 mod access;
 mod append;
 mod failure;
+mod found;
+mod group;
+mod invite;
+mod join;
+mod key;
+mod ledgers;
 mod limits;
 mod log;
+mod members;
+mod names;
 mod progress;
 mod repair;
 mod serve;
@@ -22,6 +34,7 @@ mod status;
 mod token;
 mod transfer;
 mod verify;
+mod words;
 
 pub use failure::Failure;
 
@@ -45,13 +58,18 @@ struct Common {
     /// The data directory [environment: CAIRN_DATA] [default: cairn-data]
     #[arg(long, global = true, value_name = "DIRECTORY")]
     data: Option<PathBuf>,
-    /// The ledger's name [environment: CAIRN_LEDGER] [default: the one in the data directory, or commons]
-    #[arg(long, global = true, value_name = "NAME")]
+    /// The ledger, by its name or the first digits of its id [environment: CAIRN_LEDGER] [default: the one that `cairn
+    /// ledgers` marks]
+    #[arg(long, global = true, value_name = "LEDGER")]
     ledger: Option<String>,
     /// A TOML file with `relay`, `ledger`, `data`, `listen`, `allow_host` and `allow_origin` [default: cairn.toml in the
     /// data directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A file whose first line is the passphrase of the keys, for whoever is asked at no terminal [environment:
+    /// CAIRN_PASSPHRASE_FILE, or the passphrase itself in CAIRN_PASSPHRASE]
+    #[arg(long, global = true, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +96,28 @@ struct Serve {
 enum Command {
     /// Serve the ledger (this is what happens without a command)
     Serve(Serve),
+    /// Begin a ledger for a group, whose members alone read and write it
+    Init(found::Init),
+    /// Make a link by which somebody comes in
+    Invite(invite::Invite),
+    /// Come in by a link
+    Join(join::Join),
+    /// Print who belongs to the ledger
+    Members(members::Members),
+    /// Remove a member, who reads nothing that is written from then on
+    Remove(members::Remove),
+    /// Be no member any more
+    Leave(members::Leave),
+    /// Give the ledger another name
+    Rename(names::Rename),
+    /// Give yourself another name in the ledger
+    Nickname(names::Nickname),
+    /// Seal what is written from now on with a new key
+    Rekey(names::Rekey),
+    /// Have everybody drop what an entry says
+    Erase(names::Erase),
+    /// Print the ledgers of the data directory, or say which is the default one
+    Ledgers(ledgers::Show),
     /// Append an entry and print its id
     Append(append::Append),
     /// Print entries
@@ -86,6 +126,8 @@ enum Command {
     Status(status::Show),
     /// Show the token that clients on other machines need, or make another one
     Token(token::Show),
+    /// Seal the keys with a passphrase, back them up, and bring them back
+    Key(key::Key),
     /// Read the store again and check every block
     Verify(verify::Verify),
     /// Write all blocks to a file
@@ -120,7 +162,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => (serve, None),
         Some(Command::Serve(more)) => (serve.and(more), None),
         Some(_) if !serve.is_empty() => {
-            let message = "--relay, --listen, --allow-host and --allow-origin are for `cairn serve`";
+            let message = "--relay, --listen, --allow-host and --allow-origin before a command are for `cairn serve`";
             return Err(Failure::Usage(message.to_owned()));
         }
         Some(command) => (serve, Some(command)),
@@ -128,6 +170,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let given = |list: Vec<String>| (!list.is_empty()).then_some(list);
     let flags = Layer {
         relays: given(serve.relay),
+        relay_secret: None,
         ledger: common.ledger,
         data: common.data,
         listen: serve.listen,
@@ -136,12 +179,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
     };
     let environment = Layer::from_environment(|name| env::var(name).ok());
     let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
+    let settings = settings.with_passphrase(Source::resolve(common.passphrase_file.as_deref()));
     match command {
         None | Some(Command::Serve(_)) => serve::run(&settings),
+        Some(Command::Init(init)) => init.run(&settings),
+        Some(Command::Invite(invite)) => invite.run(&settings),
+        Some(Command::Join(join)) => join.run(&settings),
+        Some(Command::Members(members)) => members.run(&settings),
+        Some(Command::Remove(remove)) => remove.run(&settings),
+        Some(Command::Leave(leave)) => leave.run(&settings),
+        Some(Command::Rename(rename)) => rename.run(&settings),
+        Some(Command::Nickname(nickname)) => nickname.run(&settings),
+        Some(Command::Erase(erase)) => erase.run(&settings),
+        Some(Command::Rekey(rekey)) => rekey.run(&settings),
+        Some(Command::Ledgers(ledgers)) => ledgers.run(&settings),
         Some(Command::Append(append)) => append.run(&settings),
         Some(Command::Log(log)) => log.run(&settings),
         Some(Command::Status(status)) => status.run(&settings),
         Some(Command::Token(token)) => token.run(&settings),
+        Some(Command::Key(key)) => key.run(&settings),
         Some(Command::Verify(verify)) => verify.run(&settings),
         Some(Command::Export(export)) => export.run(&settings),
         Some(Command::Import(import)) => import.run(&settings),
@@ -160,5 +216,13 @@ impl Serve {
     fn is_empty(&self) -> bool {
         let Self { relay, listen, allow_host, allow_origin } = self;
         relay.is_empty() && listen.is_none() && allow_host.is_empty() && allow_origin.is_empty()
+    }
+}
+
+/// A ledger for people: its name where it has one, and its id.
+fn ledger_line(status: &Status) -> String {
+    match status.name.as_str() {
+        "" => format!("{} (its name is not known yet)", status.ledger),
+        name => format!("{name} ({})", status.ledger),
     }
 }

@@ -15,6 +15,8 @@ use thiserror::Error;
 use crate::{
     data::DataDir,
     http::names::{HostName, Origin},
+    keys::{Source, open_to_others},
+    link::{RelaySecret, UnusableSecret},
 };
 
 const DEFAULT_DATA: &str = "cairn-data";
@@ -68,6 +70,20 @@ pub enum ConfigError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The secret for relays is none.
+    #[error("relay_secret (CAIRN_RELAY_SECRET): {0}")]
+    RelaySecret(#[from] UnusableSecret),
+    /// The file holds a secret that others may read.
+    #[error(
+        "the configuration file {} holds `relay_secret` and has mode {mode:03o}, 600 is expected: others may know the secret",
+        path.display()
+    )]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Too many relays.
     #[error("{0} relays, limit is {RELAYS}")]
     Relays(usize),
@@ -90,9 +106,21 @@ pub enum ConfigError {
 pub struct RelayUrl(String);
 
 impl RelayUrl {
+    /// The page that a browser gets there.
+    pub fn page(&self) -> String {
+        let page = self.0.strip_prefix("ws").unwrap_or(&self.0);
+        format!("http{page}/")
+    }
+
     /// The address of a ledger's room.
     pub fn room(&self, ledger: &LedgerId) -> String {
         format!("{}/ledger/{ledger}", self.0)
+    }
+
+    /// Whether others can read what travels to it: without TLS, to another machine.
+    pub fn is_in_the_clear(&self) -> bool {
+        let host = self.0.strip_prefix("ws://").and_then(|rest| HostName::of(rest.split('/').next().unwrap_or(rest)));
+        self.0.starts_with("ws://") && host.is_none_or(|host| !host.is_loopback())
     }
 }
 
@@ -133,6 +161,8 @@ impl FromStr for RelayUrl {
 pub struct Layer {
     /// Relays, as written.
     pub relays: Option<Vec<String>>,
+    /// What is shown to relays, so that they make the ledger's room. There is no flag for it: others on this machine see those.
+    pub relay_secret: Option<RelaySecret>,
     /// Name of the ledger.
     pub ledger: Option<String>,
     /// The data directory.
@@ -153,6 +183,7 @@ impl Layer {
         let list = |name| set(name).map(split);
         Self {
             relays: list("CAIRN_RELAY"),
+            relay_secret: set("CAIRN_RELAY_SECRET").map(RelaySecret::new),
             ledger: set("CAIRN_LEDGER"),
             data: set("CAIRN_DATA").map(PathBuf::from),
             listen: set("CAIRN_LISTEN"),
@@ -164,6 +195,7 @@ impl Layer {
     fn or(self, next: Layer) -> Layer {
         Layer {
             relays: self.relays.or(next.relays),
+            relay_secret: self.relay_secret.or(next.relay_secret),
             ledger: self.ledger.or(next.ledger),
             data: self.data.or(next.data),
             listen: self.listen.or(next.listen),
@@ -178,6 +210,7 @@ impl Layer {
 #[serde(deny_unknown_fields)]
 struct File {
     relay: Option<OneOrMany>,
+    relay_secret: Option<RelaySecret>,
     ledger: Option<String>,
     data: Option<PathBuf>,
     listen: Option<String>,
@@ -205,6 +238,7 @@ impl From<File> for Layer {
     fn from(file: File) -> Self {
         Self {
             relays: file.relay.map(Into::into),
+            relay_secret: file.relay_secret,
             ledger: file.ledger,
             data: file.data,
             listen: file.listen,
@@ -223,12 +257,16 @@ pub struct Settings {
     pub ledger: Option<String>,
     /// Relays to link to.
     pub relays: Vec<RelayUrl>,
+    /// What is shown to them, and to none that an invite names.
+    pub relay_secret: Option<RelaySecret>,
     /// The address to listen on.
     pub listen: SocketAddr,
     /// Further hosts that requests may be for.
     pub hosts: Vec<HostName>,
     /// Pages of elsewhere that may use the node.
     pub origins: Vec<Origin>,
+    /// Where the passphrase of the keys comes from.
+    pub passphrase: Source,
 }
 
 impl Settings {
@@ -254,6 +292,7 @@ impl Settings {
         let all = upper.or(lower);
         let data = DataDir::new(data(&all));
         let relays = relays(all.relays.unwrap_or_default())?;
+        all.relay_secret.as_ref().map(RelaySecret::authorization).transpose()?;
         let ledger = all.ledger.map(check_name).transpose()?;
         let listen = match all.listen {
             Some(text) => text.parse().map_err(|_| ConfigError::Listen(excerpt(&text)))?,
@@ -261,7 +300,16 @@ impl Settings {
         };
         let hosts = parse(all.hosts, ConfigError::Host)?;
         let origins = parse(all.origins, ConfigError::Origin)?;
-        Ok(Self { data, ledger, relays, listen, hosts, origins })
+        Ok(Self {
+            data,
+            ledger,
+            relays,
+            relay_secret: all.relay_secret,
+            listen,
+            hosts,
+            origins,
+            passphrase: Source::Nothing,
+        })
     }
 }
 
@@ -270,6 +318,12 @@ impl Settings {
     /// on this machine which forwards to it.
     pub fn is_reached_from_elsewhere(&self) -> bool {
         !self.listen.ip().to_canonical().is_loopback() || self.hosts.iter().any(|host| !host.is_loopback())
+    }
+
+    /// The same with this passphrase for the keys.
+    #[must_use]
+    pub fn with_passphrase(self, source: Source) -> Self {
+        Self { data: self.data.with_passphrase(source.clone()), passphrase: source, ..self }
     }
 
     /// The same with these relays instead, where any are given.
@@ -297,7 +351,8 @@ fn parse<T: FromStr>(texts: Option<Vec<String>>, wrong: fn(String) -> ConfigErro
     texts.unwrap_or_default().iter().map(|text| text.parse().map_err(|_| wrong(excerpt(text)))).collect()
 }
 
-fn check_name(name: String) -> Result<String, ConfigError> {
+/// Checks the name of an open ledger.
+pub(crate) fn check_name(name: String) -> Result<String, ConfigError> {
     if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
         return Err(ConfigError::Ledger(excerpt(&name)));
     }
@@ -311,18 +366,31 @@ fn missing(path: &Path) -> ConfigError {
 /// Reads a configuration file; `None` if there is none.
 fn read_file(path: &Path) -> Result<Option<Layer>, ConfigError> {
     let failed = |error| ConfigError::Io { path: path.to_owned(), error };
-    match fs::metadata(path) {
+    let exposed = match fs::metadata(path) {
         Ok(metadata) if metadata.len() > FILE_BYTES => {
             return Err(ConfigError::TooLarge { path: path.to_owned(), len: metadata.len() });
         }
-        Ok(_) => {}
+        Ok(metadata) => open_to_others(&metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
-    }
+    };
     let text = fs::read_to_string(path).map_err(failed)?;
-    let wrong = |error: toml::de::Error| ConfigError::Toml { path: path.to_owned(), message: error.to_string() };
+    let wrong = |error: toml::de::Error| ConfigError::Toml { path: path.to_owned(), message: describe(&error, &text) };
     let file: File = toml::from_str(&text).map_err(wrong)?;
-    Ok(Some(file.into()))
+    match exposed.filter(|_| file.relay_secret.is_some()) {
+        Some(mode) => Err(ConfigError::Exposed { path: path.to_owned(), mode }),
+        None => Ok(Some(file.into())),
+    }
+}
+
+/// What is wrong with a file, with the line where it is, unless a secret may be on it.
+fn describe(error: &toml::de::Error, text: &str) -> String {
+    if !text.contains("relay_secret") {
+        return error.to_string();
+    }
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    format!("line {line} is not as TOML or this setting wants it (it is not shown, because a secret is in this file)")
 }
 
 /// At most 80 characters of what came from outside, so that an error stays short.
@@ -415,6 +483,53 @@ mod tests {
         let ledger = LedgerId::from_bytes([7; 32]);
         let relay: RelayUrl = "http://127.0.0.1:8787/".parse().unwrap();
         assert_eq!(relay.room(&ledger), format!("ws://127.0.0.1:8787/ledger/{ledger}"));
+    }
+
+    #[test]
+    fn the_secret_for_relays_is_taken_from_the_environment_or_a_file_of_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("c.toml");
+        let resolve = |environment: Layer| Settings::resolve(Layer::default(), environment, Some(&file));
+        let of_environment =
+            |secret: &str| Layer::from_environment(|name| (name == "CAIRN_RELAY_SECRET").then(|| secret.to_owned()));
+        crate::keys::write_private(&file, b"relay_secret = \"of-the-file\"").unwrap();
+        let settings = resolve(Layer::default()).unwrap();
+        assert_eq!(settings.relay_secret, Some(RelaySecret::new("of-the-file".into())));
+        let settings = resolve(of_environment("of-the-environment")).unwrap();
+        assert_eq!(settings.relay_secret, Some(RelaySecret::new("of-the-environment".into())));
+        let told = format!("{settings:?} {:?}", of_environment("of-the-environment"));
+        assert!(!told.contains("of-the-"), "{told}");
+        let error = resolve(of_environment("two words")).unwrap_err().to_string();
+        assert!(error.contains("a secret of 9 bytes") && !error.contains("two words"), "{error}");
+        for text in ["relay_secret = hidden", "relay_secret = 1234567", "relay_secret = \"x\"\nnew = \"hidden\""] {
+            crate::keys::write_private(&file, text.as_bytes()).unwrap();
+            let error = resolve(Layer::default()).unwrap_err().to_string();
+            assert!(error.contains("line ") && !error.contains("hidden") && !error.contains("1234567"), "{error}");
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            crate::keys::write_private(&file, b"relay_secret = \"x\"").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+            let error = resolve(Layer::default()).unwrap_err();
+            assert!(matches!(error, ConfigError::Exposed { mode: 0o640, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_tls_and_this_machine_hide_what_travels() {
+        for (relay, clear) in [
+            ("wss://relay.example", false),
+            ("https://10.0.0.1:8787", false),
+            ("ws://127.0.0.1:8787", false),
+            ("ws://[::1]:8787/x", false),
+            ("ws://localhost", false),
+            ("ws://relay.example/localhost", true),
+            ("http://10.0.0.1:8787", true),
+            ("ws://localhost.example", true),
+        ] {
+            assert_eq!(relay.parse::<RelayUrl>().unwrap().is_in_the_clear(), clear, "{relay}");
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! The control endpoint: how the commands of one data directory work through the node that serves it.
 //!
-//! Under `/control/` on the node's HTTP port, for whoever can read `control.json` in the data directory.
+//! Under `/control/` on the node's HTTP port, for whoever can read `control.json` in the data directory. What concerns a
+//! ledger is below `/control/<ledger id>/`.
 
 use std::{
     fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path,
     sync::Arc,
 };
 
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, Query, Request, State},
-    http::{StatusCode, header},
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Query, Request, State},
+    http::{StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -22,22 +23,24 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 use shared::{
-    AppendError,
-    effect::ImportReport,
-    limits,
+    AppendError, IdError, Timestamp,
+    effect::{ImportReport, Wish, WishError},
+    limits, members,
     view::{self, Cursor},
 };
 use tokio::{
     sync::{broadcast, watch},
     task::spawn_blocking,
 };
+use zeroize::Zeroizing;
 
 pub use crate::token::Token;
 use crate::{
     admission::{Admission, bearer},
     blocks::split_batch,
-    host::{Event, Host, ReadError, Stopped},
+    host::{Event, Host, InviteError, Offer, ReadError, Stopped},
     keys::write_private,
+    ledgers::Ledgers,
     token::TokenError,
 };
 
@@ -76,18 +79,18 @@ impl ControlFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, path: &Path) -> io::Result<()> {
-        write_private(path, &serde_json::to_vec(self)?)
+    pub fn save(&self, path: &path::Path) -> io::Result<()> {
+        write_private(path, &Zeroizing::new(serde_json::to_vec(self)?))
     }
 
     /// Reads the file; `None` if there is none.
     ///
     /// # Errors
     /// When it cannot be read, or is not such a file.
-    pub fn load(path: &Path) -> io::Result<Option<Self>> {
+    pub fn load(path: &path::Path) -> io::Result<Option<Self>> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.len() > FILE_BYTES => Err(io::ErrorKind::InvalidData.into()),
-            Ok(_) => Ok(Some(serde_json::from_slice(&fs::read(path)?)?)),
+            Ok(_) => Ok(Some(serde_json::from_slice(&Zeroizing::new(fs::read(path)?))?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -97,7 +100,7 @@ impl ControlFile {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn remove(path: &Path) -> io::Result<()> {
+    pub fn remove(path: &path::Path) -> io::Result<()> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -168,6 +171,21 @@ impl From<TokenError> for Refused {
     }
 }
 
+impl From<WishError> for Refused {
+    fn from(error: WishError) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error)
+    }
+}
+
+impl From<InviteError> for Refused {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::Wish(error) => error.into(),
+            error => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invite", error),
+        }
+    }
+}
+
 impl From<AppendError> for Refused {
     fn from(error: AppendError) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error.code(), error)
@@ -176,20 +194,175 @@ impl From<AppendError> for Refused {
 
 #[derive(Clone)]
 struct Control {
-    host: Host,
+    ledgers: Ledgers,
     shutdown: watch::Receiver<bool>,
 }
 
 /// The routes, all behind the token. Followers are let go when `shutdown` says true.
-pub fn router(host: Host, token: Token, shutdown: watch::Receiver<bool>) -> Router {
+pub fn router(ledgers: Ledgers, token: Token, shutdown: watch::Receiver<bool>) -> Router {
     let limit = |bytes: usize| DefaultBodyLimit::max(bytes);
     Router::new()
-        .route("/control/status", get(status))
-        .route("/control/append", post(append).layer(limit(limits::CLIENT_MESSAGE_BYTES)))
-        .route("/control/import", post(import).layer(limit(IMPORT_BYTES)))
-        .route("/control/follow", get(follow))
+        .route("/control/ledgers", get(list).post(serve))
+        .route("/control/{ledger}/status", get(status))
+        .route("/control/{ledger}/append", post(append).layer(limit(limits::CLIENT_MESSAGE_BYTES)))
+        .route("/control/{ledger}/import", post(import).layer(limit(IMPORT_BYTES)))
+        .route("/control/{ledger}/follow", get(follow))
+        .route("/control/{ledger}/keys", get(keys))
+        .route("/control/{ledger}/members", get(member_list))
+        .route("/control/{ledger}/wish", post(wish))
+        .route("/control/{ledger}/invite", get(invites).post(invite))
         .layer(middleware::from_fn_with_state(token, authorise))
-        .with_state(Control { host, shutdown })
+        .with_state(Control { ledgers, shutdown })
+}
+
+/// The ledger that a path names.
+struct Named {
+    host: Host,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl FromRequestParts<Control> for Named {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Control) -> Result<Self, Refused> {
+        let unknown = |what: String| Refused::new(StatusCode::NOT_FOUND, "no_such_ledger", what);
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, control).await.map_err(|error| unknown(error.body_text()))?;
+        let ledger = text.parse().map_err(|error: IdError| unknown(error.to_string()))?;
+        let host = control.ledgers.get(&ledger);
+        let host = host.ok_or_else(|| unknown(format!("the running node does not serve ledger {ledger}")))?;
+        Ok(Self { host, shutdown: control.shutdown.clone() })
+    }
+}
+
+async fn list(State(control): State<Control>) -> Result<Response, Refused> {
+    let hosts = control.ledgers.all();
+    let mut infos = Vec::new();
+    for (n, host) in hosts.iter().enumerate() {
+        infos.push(host.info(n == 0).await?);
+    }
+    Ok(Json(infos).into_response())
+}
+
+/// `{ledger}`: serve this one too, which is in the data directory now.
+async fn serve(State(control): State<Control>, Json(Served { ledger }): Json<Served>) -> Result<Response, Refused> {
+    let ledger = ledger.parse().map_err(|error: IdError| Refused::new(StatusCode::BAD_REQUEST, "malformed", error))?;
+    match control.ledgers.serve(ledger).await {
+        Ok(Some(host)) => Ok(Json(host.info(false).await?).into_response()),
+        Ok(None) => Err(Stopped.into()),
+        Err(error) => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "ledger", error)),
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Served {
+    ledger: String,
+}
+
+async fn member_list(ledger: Named) -> Result<Response, Refused> {
+    Ok(Json(ledger.host.members().await?).into_response())
+}
+
+/// What somebody wants of a ledger, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
+pub enum WishFor {
+    /// To remove a member; its own id: to leave.
+    Remove {
+        /// Whom.
+        member: String,
+    },
+    /// To let nobody in any more by an invite.
+    Close {
+        /// Its block.
+        invite: String,
+    },
+    /// Another name for this node.
+    Nickname {
+        /// Which.
+        name: String,
+    },
+    /// Another name for the ledger.
+    LedgerName {
+        /// Which.
+        name: String,
+    },
+    /// Another key to seal with.
+    Rekey,
+    /// To have everybody drop an entry's payload.
+    Erase {
+        /// Its id.
+        entry: String,
+    },
+}
+
+impl TryFrom<WishFor> for Wish {
+    type Error = IdError;
+
+    fn try_from(wish: WishFor) -> Result<Self, IdError> {
+        Ok(match wish {
+            WishFor::Remove { member } => Wish::Remove { member: member.parse()? },
+            WishFor::Close { invite } => Wish::Close { invite: invite.parse()? },
+            WishFor::Nickname { name } => Wish::Nickname { name },
+            WishFor::LedgerName { name } => Wish::LedgerName { name },
+            WishFor::Rekey => Wish::Rekey,
+            WishFor::Erase { entry } => Wish::Erase { entry: entry.parse()? },
+        })
+    }
+}
+
+/// `{wish, …}` → `{block}`, when it is durable.
+async fn wish(ledger: Named, Json(wish): Json<WishFor>) -> Result<Response, Refused> {
+    let wish = Wish::try_from(wish).map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "malformed", error))?;
+    let block = ledger.host.control(wish).await??;
+    Ok(Json(json!({ "block": block.to_string() })).into_response())
+}
+
+/// An invite that is wanted, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteFor {
+    /// `owner`, `admin`, `member` or `reader`.
+    pub role: String,
+    /// How many may come in.
+    pub uses: u32,
+    /// Until when, in µs since 1970; for ever without it.
+    pub expires: Option<u64>,
+    /// Where newcomers find the ledger.
+    pub relays: Vec<String>,
+}
+
+impl InviteFor {
+    /// What a host makes of it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn offer(&self) -> Result<Offer, String> {
+        let roles = [members::Role::Owner, members::Role::Admin, members::Role::Member, members::Role::Reader];
+        let role = roles.into_iter().find(|role| role.name() == self.role);
+        let role = role.ok_or_else(|| format!("a role of {:?}, expected owner, admin, member or reader", self.role))?;
+        let expires = match self.expires {
+            None => Timestamp::MAX,
+            Some(micros) => Timestamp::from_micros(micros).ok_or_else(|| format!("{micros} µs is no time"))?,
+        };
+        Ok(Offer { role, uses: self.uses, expires })
+    }
+}
+
+async fn invites(ledger: Named) -> Result<Response, Refused> {
+    Ok(Json(ledger.host.invites().await?).into_response())
+}
+
+/// [`InviteFor`] → the token.
+async fn invite(ledger: Named, Json(invite): Json<InviteFor>) -> Result<Response, Refused> {
+    let malformed = |what: String| Refused::new(StatusCode::BAD_REQUEST, "malformed", what);
+    let offer = invite.offer().map_err(malformed)?;
+    let token = ledger.host.invite(offer, invite.relays).await??;
+    Ok(Json(&*token.encode().map_err(InviteError::from)?).into_response())
+}
+
+/// The keys that open what is sealed, for whoever may read the node's directory anyway.
+async fn keys(ledger: Named) -> Response {
+    ledger.host.keys().encode().to_vec().into_response()
 }
 
 /// The route by which `cairn token --renew` has a node that serves make another token for its clients.
@@ -215,24 +388,24 @@ async fn authorise(State(token): State<Token>, request: Request, next: Next) -> 
     }
 }
 
-async fn status(State(control): State<Control>) -> Result<Response, Refused> {
-    Ok(Json(control.host.status().await?).into_response())
+async fn status(ledger: Named) -> Result<Response, Refused> {
+    Ok(Json(ledger.host.status().await?).into_response())
 }
 
 /// `[data, …]` → `[entry, …]`, when they are durable.
-async fn append(State(control): State<Control>, body: Bytes) -> Result<Response, Refused> {
+async fn append(ledger: Named, body: Bytes) -> Result<Response, Refused> {
     let wrong = |error| Refused::new(StatusCode::BAD_REQUEST, "malformed", format!("not a JSON array: {error}"));
     let data: Vec<&RawValue> = serde_json::from_slice(&body).map_err(wrong)?;
     let payloads = data.iter().map(|data| data.get().as_bytes().to_vec()).collect();
-    let entries = control.host.append(payloads).await?.await??;
+    let entries = ledger.host.append(payloads).await?.await??;
     Ok(Json(entries).into_response())
 }
 
 /// Blocks, each after its length → what became of them, when they are durable.
-async fn import(State(control): State<Control>, body: Bytes) -> Result<Response, Refused> {
+async fn import(ledger: Named, body: Bytes) -> Result<Response, Refused> {
     let wrong = |error| Refused::new(StatusCode::BAD_REQUEST, "malformed", error);
     let blocks = split_batch(&body).map_err(wrong)?;
-    Ok(Json(Imported::from(control.host.import(blocks).await?)).into_response())
+    Ok(Json(Imported::from(ledger.host.import(blocks).await?)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -250,10 +423,10 @@ pub struct Followed<E> {
 }
 
 /// [`Followed`] by lines: what lies behind an arrival number, and what comes, until either side ends it.
-async fn follow(State(control): State<Control>, Query(from): Query<FollowFrom>) -> Response {
-    let events = control.host.events();
-    let seq = from.after.min(control.host.last_seq());
-    let follower = Follower { control, events, seq, target: u64::MAX };
+async fn follow(ledger: Named, Query(from): Query<FollowFrom>) -> Response {
+    let events = ledger.host.events();
+    let seq = from.after.min(ledger.host.last_seq());
+    let follower = Follower { ledger, events, seq, target: u64::MAX };
     let lines = stream::unfold(follower, |mut follower| async {
         let line = follower.next().await?;
         Some((Ok::<_, io::Error>(line), follower))
@@ -262,7 +435,7 @@ async fn follow(State(control): State<Control>, Query(from): Query<FollowFrom>) 
 }
 
 struct Follower {
-    control: Control,
+    ledger: Named,
     events: broadcast::Receiver<Event>,
     /// What was told already.
     seq: u64,
@@ -274,7 +447,7 @@ impl Follower {
     /// One more line; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if self.seq < self.target.min(self.control.host.last_seq()) {
+            if self.seq < self.target.min(self.ledger.host.last_seq()) {
                 let entries = self.stored().await.ok()?;
                 if !entries.is_empty() {
                     return self.line(&entries);
@@ -283,7 +456,7 @@ impl Follower {
             self.target = self.seq;
             let event = tokio::select! {
                 event = self.events.recv() => event,
-                _ = self.control.shutdown.wait_for(|stop| *stop) => return None,
+                _ = self.ledger.shutdown.wait_for(|stop| *stop) => return None,
             };
             match event {
                 Ok(Event::Added { seq, entries }) if seq > self.seq => {
@@ -299,11 +472,11 @@ impl Follower {
 
     async fn stored(&mut self) -> Result<Vec<view::EntryView>, ReadError> {
         // All entries of the block with number `seq` were told.
-        let cursor = Cursor { node: self.control.host.node(), seq: self.seq, entries: u32::MAX };
+        let cursor = Cursor { node: self.ledger.host.node(), seq: self.seq, entries: u32::MAX };
         let page = self
-            .control
+            .ledger
             .host
-            .view(move |store| view::arrived(store, cursor, FOLLOW_ENTRIES, limits::PAGE_BYTES))
+            .view(move |store, keys| view::arrived(store, cursor, FOLLOW_ENTRIES, limits::PAGE_BYTES, keys))
             .await?;
         let Ok((entries, reached)) = page else { return Err(Stopped.into()) };
         self.seq = reached.seq;
@@ -320,23 +493,22 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{data::DataDir, host::HostConfig};
+    use crate::data::DataDir;
 
     #[tokio::test]
     async fn a_follower_that_lags_misses_nothing_and_repeats_nothing() {
         const BLOCKS: u64 = 300;
         let directory = tempfile::tempdir().unwrap();
         let opened = DataDir::new(directory.path()).lock().unwrap().open(None).unwrap();
-        let config = HostConfig { ledger: opened.ledger, name: opened.name, key: opened.key };
-        let (host, mut thread) = Host::start(opened.store, config).unwrap();
+        let (host, mut thread) = Host::start(opened).unwrap();
         let append = |n: u64| {
             let host = host.clone();
             async move { host.append(vec![n.to_string().into_bytes()]).await.unwrap().await.unwrap().unwrap() }
         };
         append(0).await;
         let (stop, shutdown) = watch::channel(false);
-        let control = Control { host: host.clone(), shutdown };
-        let mut follower = Follower { events: host.events(), control, seq: 0, target: u64::MAX };
+        let ledger = Named { host: host.clone(), shutdown };
+        let mut follower = Follower { events: host.events(), ledger, seq: 0, target: u64::MAX };
         let mut seen = Vec::new();
         // Each append is a turn and a block of its own, so the ring of events overflows while nobody reads it.
         for round in 0..3 {

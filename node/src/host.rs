@@ -17,8 +17,11 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, EntryId, Evidence, LedgerId, LinkId, NodeId, Role,
-    effect::ImportReport,
+    AppendError, BlockHash, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId, NodeId, Role, Timestamp, Token,
+    TokenError,
+    effect::{ImportReport, Wish, WishError},
+    limits::{TOKEN_RELAY_BYTES, TOKEN_RELAYS},
+    members,
     replica::{OpenError, ReplicaError},
     view::{EntryView, ViewError},
 };
@@ -26,15 +29,17 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 
 use crate::{
-    keys::{KeyError, NodeKeys},
+    data::Opened,
+    keys::KeyError,
+    ledgers::LedgerInfo,
     link::RelayBoard,
-    store::{SqliteReader, SqliteStore, StoreError},
+    store::{Beginning, SqliteReader, StoreError},
 };
 
 mod status;
 mod turn;
 
-pub use status::{Held, Lane, LinkInfo, Parked, Status, Tip, Totals};
+pub use status::{Held, InviteInfo, Lane, LinkInfo, MemberInfo, Parked, Status, Tip, Totals};
 use turn::{Command, Shared, Turns};
 
 /// KiB of commands that wait for the turn thread, in all. A command costs at least one.
@@ -48,15 +53,27 @@ const LINK_QUEUE: usize = 1024;
 /// Frames of one link that wait for the turn thread. A peer that sends more waits, and not everybody else behind it.
 const LINK_WAITING: usize = 64;
 
-/// What a host is made of.
-#[derive(Debug)]
-pub struct HostConfig {
-    /// Whose history the node holds.
-    pub ledger: LedgerId,
-    /// The ledger's name, for people.
-    pub name: String,
-    /// The node's keys.
-    pub key: NodeKeys,
+/// How a host begins.
+#[derive(Debug, Default)]
+pub struct Start {
+    /// How many relays the node dials: before it writes, it learns from them how far its own lane goes. Each first dial
+    /// that fails is told by [`Host::dial_failed`].
+    pub dials: u32,
+    /// Whether blocks of the store may be missing: the replica asks its links for them and does little else.
+    pub repairs: bool,
+    /// The key that came with the invite, for a node that joins.
+    pub epoch: Option<EpochKey>,
+}
+
+/// What an invite offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// What newcomers may do.
+    pub role: members::Role,
+    /// How many may come in.
+    pub uses: u32,
+    /// Until when; [`Timestamp::MAX`]: for ever.
+    pub expires: Timestamp,
 }
 
 /// Why a host cannot start, or why it stopped.
@@ -166,6 +183,15 @@ pub enum Event {
         /// The last entry before the change.
         from: Option<EntryId>,
     },
+    /// The payload of an entry was erased.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When.
+        at: Timestamp,
+    },
     /// An author signed two blocks of one height.
     ForkDetected(Arc<Evidence>),
     /// This node goes on with another key.
@@ -191,6 +217,8 @@ pub enum Event {
     },
     /// A linked node came or went.
     PeersChanged,
+    /// Somebody came in, was removed or is called otherwise, or what was sealed before can be read now.
+    MembersChanged,
 }
 
 /// What a link's socket is to do.
@@ -270,6 +298,35 @@ struct Queued {
     _link_place: Option<OwnedSemaphorePermit>,
 }
 
+/// The keys of the ledger, which the turn thread exchanges when they become more.
+#[derive(Debug, Clone, Default)]
+struct Keys(Arc<RwLock<Arc<Keyring>>>);
+
+impl Keys {
+    fn get(&self) -> Arc<Keyring> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, keys: &Keyring) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys.clone());
+    }
+}
+
+/// Why there is no invite.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// The ledger refuses it.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// No link can carry it.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// No random bytes.
+    #[error("the operating system gave no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
 /// Who writes in the store: this node, and behind it whom it was before, the latest first.
 #[derive(Debug, Default)]
 struct Identity(RwLock<Vec<NodeId>>);
@@ -291,12 +348,13 @@ impl Identity {
 struct Inner {
     identity: Arc<Identity>,
     ledger: LedgerId,
-    name: String,
+    beginning: Beginning,
     started: Instant,
     places: Arc<Semaphore>,
     queue: mpsc::UnboundedSender<Queued>,
     events: broadcast::Sender<Event>,
     last_seq: Arc<AtomicU64>,
+    keys: Keys,
     next_link: AtomicU64,
     path: PathBuf,
     readers: Mutex<Vec<SqliteReader>>,
@@ -344,54 +402,44 @@ impl Host {
     ///
     /// # Errors
     /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing.
-    pub fn start(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
-        Self::start_with(store, config, 0, false)
+    pub fn start(opened: Opened) -> Result<(Host, HostThread), HostError> {
+        Self::start_with(opened, Start::default())
     }
 
-    /// The same over a store of which blocks may be missing: the replica asks its links for them and does little else.
+    /// The same, with more to say of how it begins.
     ///
     /// # Errors
-    /// When the store cannot be read or holds another ledger.
-    pub fn start_repair(store: SqliteStore, config: HostConfig) -> Result<(Host, HostThread), HostError> {
-        Self::start_with(store, config, 0, true)
-    }
-
-    /// As [`Host::start`], but for a node that dials so many relays: before it writes, it learns from them how far its own
-    /// lane goes. Each first dial that fails is told by [`Host::dial_failed`].
-    ///
-    /// # Errors
-    /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing.
-    pub fn start_dialling(store: SqliteStore, config: HostConfig, dials: u32) -> Result<(Host, HostThread), HostError> {
-        Self::start_with(store, config, dials, false)
-    }
-
-    fn start_with(
-        store: SqliteStore,
-        config: HostConfig,
-        dials: u32,
-        repairs: bool,
-    ) -> Result<(Host, HostThread), HostError> {
+    /// When the store cannot be read or holds another ledger, or blocks of it are known to be missing and `start` does not
+    /// expect that.
+    pub fn start_with(opened: Opened, start: Start) -> Result<(Host, HostThread), HostError> {
+        let Opened { store, key, beginning, ledger } = opened;
         let path = store.path().to_owned();
         let (queue, commands) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
         let last_seq = Arc::new(AtomicU64::new(0));
-        let relays = RelayBoard::default();
-        let (ledger, name) = (config.ledger, config.name);
+        let (relays, keys) = (RelayBoard::default(), Keys::default());
         let identity = Arc::new(Identity::default());
-        let shared = Shared { events: events.clone(), last_seq: last_seq.clone(), identity: identity.clone() };
-        let turns = Turns::open(store, ledger, config.key, dials, shared)?;
+        let shared = Shared {
+            events: events.clone(),
+            last_seq: last_seq.clone(),
+            identity: identity.clone(),
+            keys: keys.clone(),
+        };
+        let repairs = start.repairs;
+        let turns = Turns::open(store, &beginning, key, start, shared)?;
         if turns.missing() > 0 && !repairs {
             return Err(HostError::Incomplete(turns.missing()));
         }
         let inner = Inner {
             identity,
             ledger,
-            name,
+            beginning,
             started: Instant::now(),
             places: Arc::new(Semaphore::new(QUEUE_KIB)),
             queue,
             events,
             last_seq,
+            keys,
             next_link: AtomicU64::new(1),
             path,
             readers: Mutex::new(Vec::new()),
@@ -421,9 +469,14 @@ impl Host {
         self.inner.ledger
     }
 
-    /// The ledger's name.
-    pub fn ledger_name(&self) -> &str {
-        &self.inner.name
+    /// What the ledger begins with.
+    pub fn beginning(&self) -> &Beginning {
+        &self.inner.beginning
+    }
+
+    /// The keys that open what is sealed in the ledger, as far as they are here.
+    pub fn keys(&self) -> Arc<Keyring> {
+        self.inner.keys.get()
     }
 
     /// The relays and how their links are.
@@ -467,6 +520,49 @@ impl Host {
         Pending(pending).await
     }
 
+    /// Changes who belongs to the ledger or what something is called. Resolves when it is durable.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn control(&self, wish: Wish) -> Result<Result<BlockHash, WishError>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Control { wish, reply }).await?;
+        Pending(pending).await
+    }
+
+    /// Writes an invite, and tells what a newcomer needs to come in by it. `relays` is where the newcomer finds the ledger;
+    /// those that have no place in a link are left out.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn invite(&self, offer: Offer, mut relays: Vec<String>) -> Result<Result<Token, InviteError>, Stopped> {
+        relays.retain(|relay| relay.len() <= TOKEN_RELAY_BYTES);
+        relays.truncate(TOKEN_RELAYS);
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Invite { offer, relays, reply }).await?;
+        Pending(pending).await
+    }
+
+    /// Everybody who came in. Nobody in an open ledger.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn members(&self) -> Result<Vec<MemberInfo>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Members { reply }).await?;
+        Pending(pending).await
+    }
+
+    /// The latest invites, closed ones too.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn invites(&self) -> Result<Vec<InviteInfo>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Invites { reply }).await?;
+        Pending(pending).await
+    }
+
     /// Runs `f` over one consistent view of the store, on a thread where it may take its time.
     ///
     /// # Errors
@@ -499,9 +595,11 @@ impl Host {
     /// When the store cannot be read, or the node is stopping.
     pub async fn view<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&SqliteReader) -> Result<T, ViewError<StoreError>> + Send + 'static,
+        f: impl FnOnce(&SqliteReader, &Keyring) -> Result<T, ViewError<StoreError>> + Send + 'static,
     ) -> Result<Result<T, ViewError<StoreError>>, ReadError> {
-        let result = self.read(f).await?;
+        let inner = self.inner.clone();
+        // What the view shows was stored before it was opened, and the keys to it were there then.
+        let result = self.read(move |store| f(store, &inner.keys.get())).await?;
         match &result {
             Err(ViewError::Store(error)) => self.check_damage(error),
             Err(error @ ViewError::Damaged { .. }) => self.found_damage(error.to_string()),
@@ -528,11 +626,19 @@ impl Host {
         let (reply, pending) = oneshot::channel();
         self.send(0, Command::Status { reply }).await?;
         let mut status = Pending(pending).await?;
-        status.name = self.inner.name.clone();
         status.former_nodes = self.inner.identity.read()[1..].iter().map(ToString::to_string).collect();
         status.uptime_seconds = self.inner.started.elapsed().as_secs();
         status.relays = self.inner.relays.snapshot();
         Ok(status)
+    }
+
+    /// What this ledger looks like among others.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn info(&self, default: bool) -> Result<LedgerInfo, Stopped> {
+        let Status { ledger, name, open, node, .. } = self.status().await?;
+        Ok(LedgerInfo { id: ledger, name, open, node, default })
     }
 
     /// Takes up a connection to another replica. The receiver says what to send, until it ends: then the link is over,

@@ -35,6 +35,7 @@ use tokio::{
 use crate::{
     admission::{Admission, Denied, Peer, bearer},
     host::{Host, ReadError, Stopped},
+    ledgers::Ledgers,
     metrics::Metrics,
     socketio::{self, Lines},
 };
@@ -80,7 +81,7 @@ pub async fn serve(
     control: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    serve_admitting(Arc::new(Admission::everybody()), listener, host, control, shutdown).await
+    serve_admitting(Arc::new(Admission::everybody()), listener, Ledgers::only(host), control, shutdown).await
 }
 
 /// Serves whom `admission` lets in until `shutdown` resolves, then closes all clients and ends when open requests have
@@ -91,14 +92,14 @@ pub async fn serve(
 pub async fn serve_admitting(
     admission: Arc<Admission>,
     listener: TcpListener,
-    host: Host,
+    ledgers: Ledgers,
     control: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let lines = Arc::new(Lines::default());
-    let (router, io) = router(admission, host, control, &lines, seed);
+    let (router, io) = router(admission, &ledgers, control, &lines, seed);
     let stop = watch::Sender::new(false);
     accept(listener, router, &stop, shutdown).await;
     stop.send_replace(true);
@@ -174,14 +175,14 @@ async fn stopping(stop: &mut watch::Receiver<bool>) {
 
 fn router(
     admission: Arc<Admission>,
-    host: Host,
+    ledgers: &Ledgers,
     control: Router,
     lines: &Arc<Lines>,
     seed: [u8; 32],
 ) -> (Router, SocketIo) {
     let metrics = Arc::new(Metrics::default());
-    let (layer, io) = socketio::layer(&admission, &host, &metrics, lines, seed);
-    let node = Node { admission: admission.clone(), host, metrics };
+    let (layer, io) = socketio::layer(&admission, ledgers, &metrics, lines, seed);
+    let node = Node { admission: admission.clone(), host: ledgers.default_host(), metrics };
     let router = Router::new()
         .route("/status.json", get(status))
         .route("/metrics", get(prometheus))
@@ -345,10 +346,11 @@ async fn status(State(node): State<Node>) -> Result<Response, HttpError> {
         newest: Vec<EntryView>,
     }
     let status = node.status().await?;
-    let newest = node.host.view(|store| view::newest(store, PAGE_ENTRIES, PAGE_BYTES)).await?.map_err(|error| {
-        tracing::error!("{error}");
-        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
-    })?;
+    let newest =
+        node.host.view(|store, keys| view::newest(store, PAGE_ENTRIES, PAGE_BYTES, keys)).await?.map_err(|error| {
+            tracing::error!("{error}");
+            HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
+        })?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(Answer { status, newest })).into_response())
 }
 

@@ -9,6 +9,7 @@ pub mod data;
 pub mod host;
 pub mod http;
 pub mod keys;
+pub mod ledgers;
 pub mod link;
 pub mod metrics;
 pub mod salvage;

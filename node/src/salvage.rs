@@ -7,12 +7,12 @@ use std::{
 
 use shared::{
     BlockHash, LedgerId, NodeId, Page, ReadStore, Record, Store, VerifiedBlock,
-    block::open_ledger,
     repair::{self, Scan, Wrong},
 };
 
 use crate::store::{
-    LEDGER_NAME, NODE_KEY, SqliteReader, SqliteStore, StoreError, remove_file, suffixed, sync_directory,
+    Beginning, GENESIS, LEDGER_NAME, NODE_KEY, SqliteReader, SqliteStore, StoreError, remove_file, suffixed,
+    sync_directory,
 };
 
 /// Rows of one read.
@@ -23,8 +23,8 @@ const KEPT: u32 = 1000;
 /// What was found.
 #[derive(Debug)]
 pub struct Examined {
-    /// The ledger's name.
-    pub name: String,
+    /// What the ledger begins with.
+    pub beginning: Beginning,
     /// Its id.
     pub ledger: LedgerId,
     /// The blocks.
@@ -83,11 +83,11 @@ pub fn examine(
         }
         None => SqliteReader::open_damaged(path)?,
     };
-    let stored = reader.metas().into_iter().find(|(key, _)| key == LEDGER_NAME);
-    let name = stored.and_then(|(_, value)| String::from_utf8(value).ok()).or(name.map(str::to_owned));
+    let metas = reader.metas();
+    let stored = |wanted: &str| metas.iter().find(|(key, _)| key == wanted).map(|(_, value)| value.clone());
     let unknown = || StoreError::Damaged("it does not say which ledger it holds; --ledger NAME says it".to_owned());
-    let name = name.ok_or_else(unknown)?;
-    let ledger = open_ledger(&name);
+    let beginning = Beginning::of(stored).or(name.map(Beginning::from)).ok_or_else(unknown)?;
+    let ledger = beginning.id();
     let scan = match repair::scan(&reader, &ledger, |record, block| good(&reader, record, block)) {
         Ok(scan) => scan,
         // Without its tables no row can even be asked for.
@@ -97,7 +97,7 @@ pub fn examine(
         }
         Err(error) => return Err(error),
     };
-    Ok(Examined { name, ledger, scan, problems })
+    Ok(Examined { beginning, ledger, scan, problems })
 }
 
 /// What is wrong with a row, in words.
@@ -126,7 +126,7 @@ pub fn salvage(
     for name in ["", "-wal", "-shm", "-mark"] {
         remove_file(&suffixed(&part, name))?;
     }
-    let mut store = SqliteStore::open(&part, &examined.name)?;
+    let mut store = SqliteStore::open(&part, examined.beginning.clone())?;
     let reader = SqliteReader::open_damaged(path)?;
     let mut seen = std::collections::BTreeSet::new();
     let mut seq = 0;
@@ -143,7 +143,7 @@ pub fn salvage(
         store.commit()?;
     }
     for (key, value) in reader.metas() {
-        if !repair::is_remade(&key) && key != LEDGER_NAME {
+        if !repair::is_remade(&key) && key != LEDGER_NAME && key != GENESIS {
             store.set_meta(&key, &value)?;
         }
     }

@@ -1,4 +1,5 @@
-//! Socket.IO: namespace `/` shows the ledger to clients and takes their entries, namespace `/p2p` brokers envelopes.
+//! Socket.IO: namespace `/` shows the default ledger to clients and takes their entries, `/ledger/<id>` any ledger, and
+//! `/p2p` brokers envelopes.
 //!
 //! socketioxide calls handlers inline and in order when they implement its traits themselves, as the ones here do.
 //! Closures would run in a task of their own for each event, and events of one client could overtake each other.
@@ -33,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::{
     admission::{Admission, Denied, Newcomer, Pass, Peer},
     host::Host,
+    ledgers::Ledgers,
     metrics::Metrics,
 };
 
@@ -60,7 +62,7 @@ const READ_BUFFER: usize = 1024;
 /// `seed`: random bytes, fresh at every start.
 pub(crate) fn layer(
     admission: &Arc<Admission>,
-    host: &Host,
+    ledgers: &Ledgers,
     metrics: &Arc<Metrics>,
     lines: &Arc<Lines>,
     seed: [u8; 32],
@@ -79,7 +81,8 @@ pub(crate) fn layer(
         .build_layer();
     let clients = Clients {
         admission: admission.clone(),
-        host: host.clone(),
+        ledgers: ledgers.clone(),
+        host: ledgers.default_host(),
         metrics: metrics.clone(),
         lines: lines.clone(),
         places: Arc::new(Semaphore::new(CLIENTS)),
@@ -87,7 +90,11 @@ pub(crate) fn layer(
         answers: Arc::new(Semaphore::new(LEDGER_ANSWERS_ENTRIES)),
     };
     io.ns("/", clients.clone());
-    io.ns("/p2p", Lobby::new(clients, seed));
+    io.ns("/p2p", Lobby::new(clients.clone(), seed));
+    let rooms = io.clone();
+    ledgers.at_each(move |host| {
+        rooms.ns(format!("/ledger/{}", host.ledger()), Clients { host: host.clone(), ..clients.clone() });
+    });
     (layer, io)
 }
 
@@ -108,6 +115,7 @@ pub fn check_event(text: &str) -> Result<(), ClientError> {
 #[derive(Debug, Clone)]
 struct Clients {
     admission: Arc<Admission>,
+    ledgers: Ledgers,
     host: Host,
     metrics: Arc<Metrics>,
     lines: Arc<Lines>,

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -9,8 +10,13 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags};
-use shared::{BlockHash, LedgerId, NodeId, OrderKey, Page, ReadStore, Record, Store, Summary, block::open_ledger};
+use shared::{
+    BlockHash, LedgerId, NodeId, OrderKey, Page, ReadStore, Record, Store, Summary, block::open_ledger,
+    members::Genesis, replica::META_EPOCHS,
+};
 use thiserror::Error;
+
+use crate::keys::private;
 
 mod mark;
 mod reading;
@@ -30,8 +36,16 @@ const JOURNAL_BYTES: i64 = 16 * 1024 * 1024;
 /// How long a statement waits for another connection's lock. Only opening and closing ever take one for long.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The node's own notes in `meta`. The replica's have no dot.
+/// The node's own notes in `meta`. The replica's have no dot. A store has either the name of an open ledger or the genesis
+/// of a members' one.
 pub(crate) const LEDGER_NAME: &str = "node.ledger";
+pub(crate) const GENESIS: &str = "node.genesis";
+/// The relays that came with the invite, or that the ledger began with: one a line.
+pub(crate) const RELAYS: &str = "node.relays";
+/// The first block of a node that has joined, for whoever has not heard of it.
+const JOIN: &str = "node.join";
+/// What a backup keeps of a store.
+pub(crate) const KEPT: [&str; 6] = [LEDGER_NAME, GENESIS, RELAYS, JOIN, META_EPOCHS[0], META_EPOCHS[1]];
 /// The nodes that were noted there before, one id behind the other.
 const FORMER_NODES: &str = "former nodes";
 pub(crate) const NODE_KEY: &str = "node.key";
@@ -73,12 +87,12 @@ pub enum StoreError {
     #[error("the store is damaged: {0}; `cairn verify --repair` mends it from other nodes")]
     Damaged(String),
     /// The store belongs to another ledger.
-    #[error("the store holds the ledger {came:?}, not {wanted:?}: use another data directory")]
+    #[error("the store holds the ledger {came}, not {wanted}: use another data directory")]
     Ledger {
-        /// Name of the store's ledger.
-        came: String,
-        /// Name of the wanted ledger.
-        wanted: String,
+        /// The store's ledger.
+        came: Beginning,
+        /// The wanted ledger.
+        wanted: Beginning,
     },
 }
 
@@ -100,6 +114,63 @@ fn is_corrupt(error: &rusqlite::Error) -> bool {
 
 type Result<T, E = StoreError> = std::result::Result<T, E>;
 
+/// What a ledger begins with, from which its id follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// An open ledger's name.
+    Open(String),
+    /// The genesis of a members' ledger. Its name is an entry of it.
+    Members(Genesis),
+}
+
+impl Beginning {
+    /// The ledger's id.
+    pub fn id(&self) -> LedgerId {
+        match self {
+            Self::Open(name) => open_ledger(name),
+            Self::Members(genesis) => genesis.ledger(),
+        }
+    }
+
+    /// The name, where it is what the ledger begins with.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Open(name) => Some(name),
+            Self::Members(_) => None,
+        }
+    }
+
+    /// What a store notes of it, of the values that it holds.
+    pub(crate) fn of(meta: impl Fn(&str) -> Option<Vec<u8>>) -> Option<Self> {
+        match meta(LEDGER_NAME) {
+            Some(name) => String::from_utf8(name).ok().map(Self::Open),
+            None => meta(GENESIS).and_then(|genesis| Genesis::decode(&genesis)).map(Self::Members),
+        }
+    }
+
+    fn note(&self) -> (&'static str, Vec<u8>) {
+        match self {
+            Self::Open(name) => (LEDGER_NAME, name.clone().into_bytes()),
+            Self::Members(genesis) => (GENESIS, genesis.encode()),
+        }
+    }
+}
+
+impl From<&str> for Beginning {
+    fn from(name: &str) -> Self {
+        Self::Open(name.to_owned())
+    }
+}
+
+impl fmt::Display for Beginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(name) => write!(f, "{name:?}"),
+            Self::Members(genesis) => write!(f, "{}", genesis.ledger()),
+        }
+    }
+}
+
 /// A read-only connection.
 #[derive(Debug)]
 pub struct SqliteReader {
@@ -118,6 +189,8 @@ pub struct SqliteStore {
     mark: Option<Mark>,
     /// About how long the write-ahead log is.
     log_bytes: u64,
+    /// The log, and what is in it of the pages as they were, has to go: something was replaced.
+    scrub: bool,
 }
 
 impl SqliteReader {
@@ -177,15 +250,31 @@ impl SqliteReader {
         Ok(result)
     }
 
-    /// The name of the ledger that the store holds, and its id.
+    /// What the ledger begins with that the store holds.
     ///
     /// # Errors
     /// When it cannot be read, or is missing.
-    pub fn ledger(&self) -> Result<(String, LedgerId)> {
-        let name = self.meta(LEDGER_NAME)?.and_then(|bytes| String::from_utf8(bytes).ok());
-        let name = name.ok_or_else(|| StoreError::Damaged("it does not say which ledger it holds".to_owned()))?;
-        let id = open_ledger(&name);
-        Ok((name, id))
+    pub fn ledger(&self) -> Result<Beginning> {
+        let (name, genesis) = (self.meta(LEDGER_NAME)?, self.meta(GENESIS)?);
+        let beginning = Beginning::of(|key| if key == LEDGER_NAME { name.clone() } else { genesis.clone() });
+        beginning.ok_or_else(|| StoreError::Damaged("it does not say which ledger it holds".to_owned()))
+    }
+
+    /// The relays that came with the ledger, as text.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn relays(&self) -> Result<Vec<String>> {
+        let text = String::from_utf8(self.meta(RELAYS)?.unwrap_or_default());
+        Ok(text.unwrap_or_default().lines().map(str::to_owned).collect())
+    }
+
+    /// This node's first block, which it made with an invite.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn join(&self) -> Result<Option<Vec<u8>>> {
+        self.meta(JOIN)
     }
 
     /// The node whose key writes in this store.
@@ -213,6 +302,16 @@ impl SqliteReader {
         } else {
             Err(rows::damaged("a former node's id has not 32 bytes"))
         }
+    }
+
+    /// About how many blocks this node's or another's lane has here: for notes, not for decisions.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn height(&self, author: &NodeId) -> Result<u64> {
+        let sql = "SELECT coalesce(max(height), 0) FROM blocks WHERE author = (SELECT id FROM authors WHERE key = ?1)";
+        let height: i64 = self.connection.query_row(sql, [author.as_bytes()], |row| row.get(0))?;
+        Ok(height.unsigned_abs())
     }
 
     /// Blocks and bytes in the file, whether they count or not.
@@ -250,11 +349,12 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file is damaged, of another program, of a newer version, or of another ledger; it is left as it was.
-    pub fn open(path: &Path, ledger: &str) -> Result<Self> {
+    pub fn open(path: &Path, ledger: impl Into<Beginning>) -> Result<Self> {
+        let ledger = ledger.into();
         // An earlier version that was killed while it made its store may have left an empty file.
         let empty = path.try_exists()? && path.metadata()?.len() == 0;
         if !path.try_exists()? || (empty && mark::noted(path)? == 0) {
-            Self::create(path, ledger)?;
+            Self::create(path, &ledger)?;
         }
         // Looking first without the right to write leaves a file alone that is not ours.
         match SqliteReader::open(path) {
@@ -267,8 +367,8 @@ impl SqliteStore {
         store.load_notes()?;
         store.mark = Some(Mark::open(path, store.notes.get_mut().anchor.commits)?);
         match store.reader.ledger()? {
-            (name, _) if name == ledger => Ok(store),
-            (name, _) => Err(StoreError::Ledger { came: name, wanted: ledger.to_owned() }),
+            came if came == ledger => Ok(store),
+            came => Err(StoreError::Ledger { came, wanted: ledger }),
         }
     }
 
@@ -291,14 +391,22 @@ impl SqliteStore {
             return Err(schema::no_log(&mode));
         }
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON;"
+            "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES}; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
         ))?;
         let reader = SqliteReader { connection, owner: true };
-        Ok(Self { reader, path: path.to_owned(), notes: RefCell::default(), writing: false, mark: None, log_bytes: 0 })
+        Ok(Self {
+            reader,
+            path: path.to_owned(),
+            notes: RefCell::default(),
+            writing: false,
+            mark: None,
+            log_bytes: 0,
+            scrub: false,
+        })
     }
 
     /// Makes a store under another name, so that a half-made one is never taken for a damaged one.
-    fn create(path: &Path, ledger: &str) -> Result<()> {
+    fn create(path: &Path, ledger: &Beginning) -> Result<()> {
         let new = suffixed(path, ".new");
         for suffix in ["", "-journal", "-wal", "-shm", "-mark"] {
             remove_file(&suffixed(&new, suffix))?;
@@ -307,10 +415,13 @@ impl SqliteStore {
         for suffix in ["-journal", "-wal", "-shm", "-mark"] {
             remove_file(&suffixed(path, suffix))?;
         }
+        // SQLite gives what it keeps beside the file the same permissions.
+        drop(private().write(true).create_new(true).open(&new)?);
         let mut store = Self::connect(&new)?;
         store.begin()?;
         schema::create(&store.reader.connection)?;
-        store.set_meta(LEDGER_NAME, ledger.as_bytes())?;
+        let (key, value) = ledger.note();
+        store.set_meta(key, &value)?;
         store.commit()?;
         store.checkpoint()?;
         store.reader.connection.close().map_err(|(_, error)| error)?;
@@ -342,6 +453,24 @@ impl SqliteStore {
             self.set_meta(FORMER_NODES, &[&former[..], old.as_bytes()].concat())?;
         }
         self.set_meta(NODE_KEY, node.as_bytes())?;
+        self.commit()
+    }
+
+    /// Notes, durably, the relays that belong to the ledger.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn set_relays(&mut self, relays: &[String]) -> Result<()> {
+        self.set_meta(RELAYS, relays.join("\n").as_bytes())?;
+        self.commit()
+    }
+
+    /// Notes, durably, this node's first block, made with an invite.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_join(&mut self, block: &[u8]) -> Result<()> {
+        self.set_meta(JOIN, block)?;
         self.commit()
     }
 
@@ -411,6 +540,7 @@ impl Store for SqliteStore {
     }
 
     fn replace(&mut self, seq: u64, block: Option<(&Summary, &[u8])>) -> Result<()> {
+        self.scrub = true;
         self.put(seq, block)
     }
 

@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::keys::{open_to_others, write_private};
 
@@ -66,10 +67,10 @@ pub enum TokenError {
     Random(#[from] getrandom::Error),
 }
 
-/// A secret of 32 random bytes as hexadecimal digits. It prints as nothing.
+/// A secret of 32 random bytes as hexadecimal digits. It prints as nothing and is overwritten when it is dropped.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Token(String);
+pub struct Token(Zeroizing<String>);
 
 impl Token {
     /// A new secret.
@@ -77,9 +78,9 @@ impl Token {
     /// # Errors
     /// When the operating system gives no random bytes.
     pub fn generate() -> Result<Self, getrandom::Error> {
-        let mut bytes = [0; BYTES];
-        getrandom::fill(&mut bytes)?;
-        Ok(Self(hex::encode(bytes)))
+        let mut bytes = Zeroizing::new([0; BYTES]);
+        getrandom::fill(&mut *bytes)?;
+        Ok(Self(Zeroizing::new(hex::encode(*bytes))))
     }
 
     /// Whether this is what came.
@@ -108,14 +109,15 @@ impl Token {
         if let Some(mode) = open_to_others(&file.metadata().map_err(failed)?) {
             return Err(TokenError::Permissions { path: path(), mode });
         }
-        let mut bytes = Vec::new();
+        // With room for all of it: bytes that a growing vector leaves behind would not be overwritten.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * FILE_BYTES as usize));
         file.take(FILE_BYTES).read_to_end(&mut bytes).map_err(failed)?;
         let malformed = || TokenError::Malformed { path: path() };
-        let text = String::from_utf8(bytes).map_err(|_| malformed())?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| malformed())?;
         let digits = text.strip_prefix(LABEL).ok_or_else(malformed)?.trim_end();
-        let mut secret = [0; BYTES];
-        hex::decode_to_slice(digits, &mut secret).map_err(|_| malformed())?;
-        Ok(Self(hex::encode(secret)))
+        let mut secret = Zeroizing::new([0; BYTES]);
+        hex::decode_to_slice(digits, &mut *secret).map_err(|_| malformed())?;
+        Ok(Self(Zeroizing::new(hex::encode(*secret))))
     }
 
     /// Makes a new token in a file that only its owner may read; what was there before counts no more.
@@ -124,7 +126,7 @@ impl Token {
     /// When the file cannot be written.
     pub fn make(path: &Path) -> Result<Self, TokenError> {
         let token = Self::generate()?;
-        let line = format!("{LABEL}{}\n", token.0);
+        let line = Zeroizing::new(format!("{LABEL}{}\n", token.reveal()));
         match write_private(path, line.as_bytes()) {
             Ok(()) => Ok(token),
             Err(error) => Err(TokenError::Io { path: path.to_owned(), error }),

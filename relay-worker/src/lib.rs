@@ -4,7 +4,9 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 #![deny(clippy::arithmetic_side_effects, clippy::string_slice)]
 
+mod admission;
 mod answer;
+mod landing;
 mod live;
 mod object;
 mod socket;
@@ -77,11 +79,20 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Route::WrongLedger(error) => answer::error(400, "wrong_ledger_id", &error),
         Route::Health | Route::Room(_) if request.method() != Method::Get => answer::method_not_allowed(),
         Route::Health => answer::health(),
+        Route::Room(RoomId::Lobby) if wants_page(&request) => landing::page(),
         Route::Room(_) if !asks_for_websocket(&request) => answer::upgrade_required(),
-        Route::Room(room) => {
-            env.durable_object(ROOMS)?.get_by_name(&room.to_string())?.fetch_with_request(request).await
-        }
+        Route::Room(room) => match admission::check(&request, &env, room) {
+            // What is refused here wakes no object.
+            Err(refusal) => refusal.response(),
+            Ok(_) => env.durable_object(ROOMS)?.get_by_name(&room.to_string())?.fetch_with_request(request).await,
+        },
     }
+}
+
+/// Whether this is a browser that shows pages.
+fn wants_page(request: &Request) -> bool {
+    let accepts = request.headers().get("Accept").ok().flatten();
+    !asks_for_websocket(request) && accepts.is_some_and(|accept| accept.contains("text/html"))
 }
 
 fn asks_for_websocket(request: &Request) -> bool {

@@ -8,7 +8,7 @@ use shared::{
     replica::OpenError,
     room::{Room, RoomEffect},
 };
-use worker::{State, WebSocket, console_log};
+use worker::{State, WebSocket, console_debug, console_log};
 
 use crate::{
     RoomId,
@@ -18,7 +18,7 @@ use crate::{
 
 /// The row of `meta` with the relay's secret key for this room.
 const KEY: &str = "relay/key";
-/// The row of `meta` with the room's ledger; empty in the lobby.
+/// The row of `meta` with the room's ledger.
 const LEDGER: &str = "relay/ledger";
 
 /// Why a room cannot go on. It is rebuilt from its rows at its next event.
@@ -76,19 +76,22 @@ pub(crate) struct Live {
     replica: Option<Replica<DurableObjectStore>>,
     sockets: BTreeMap<LinkId, Socket>,
     newest: LinkId,
+    /// Links that the text side closed: the replica has yet to hear of it.
+    gone: Vec<LinkId>,
 }
 
 impl Live {
     /// Takes up what rows and sockets hold. `asked`: the room of the request that woke the object, which makes the room
-    /// if it is new.
+    /// if it is new. `pace`: whether writers are held to one.
     pub(crate) fn restore(
         state: &State,
         asked: Option<RoomId>,
+        pace: bool,
         now: Timestamp,
         actions: &mut Vec<Action>,
     ) -> Result<Self, Failure> {
         let mut store = DurableObjectStore::open(state.storage().sql());
-        let (id, key) = identity(&mut store, asked)?;
+        let (id, key) = identity(state, &mut store, asked)?;
         let sockets: BTreeMap<LinkId, Socket> = socket::all(state)
             .into_iter()
             .filter_map(|websocket| Some((socket::link_of(state, &websocket)?, Socket::restore(websocket)?)))
@@ -103,7 +106,7 @@ impl Live {
         let replica = match id {
             RoomId::Lobby => None,
             RoomId::Ledger(ledger) => {
-                let config = Config::new(ledger, key, random()?);
+                let config = Config { pace, ..Config::new(ledger, key, random()?) };
                 Some(Replica::restore(config, store, &links, now, &mut effects)?)
             }
         };
@@ -113,7 +116,7 @@ impl Live {
         }
         let newest = sockets.keys().next_back().copied().unwrap_or(LinkId(0));
         console_log!("{id}: awake as {} with {} sockets, {} of them links", me.fmt_short(), sockets.len(), links.len());
-        let mut live = Self { room, replica, sockets, newest };
+        let mut live = Self { room, replica, sockets, newest, gone: Vec::new() };
         live.on_effects(effects, actions);
         Ok(live)
     }
@@ -136,14 +139,17 @@ impl Live {
 
     /// One turn.
     pub(crate) fn handle(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) -> Result<(), Failure> {
+        self.on_event(now, event, actions)?;
+        let gone = std::mem::take(&mut self.gone);
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.turn(now, gone.into_iter().map(|link| Input::LinkClosed { link }).collect(), actions)
+    }
+
+    fn on_event(&mut self, now: Timestamp, event: Event, actions: &mut Vec<Action>) -> Result<(), Failure> {
         match event {
-            Event::Opened { link, websocket } => {
-                self.sockets.insert(link, Socket::new(websocket));
-                let mut effects = Vec::new();
-                self.room.on_opened(link, &mut effects);
-                self.on_room_effects(effects, actions);
-                Ok(())
-            }
+            Event::Opened { link, websocket } => self.on_opened(now, link, websocket, actions),
             Event::Frame { link, bytes } => self.on_frame(now, link, bytes, actions),
             Event::Text { link, text } => self.on_text(now, link, &text, actions),
             Event::Closed { link } => {
@@ -155,6 +161,28 @@ impl Live {
             }
             Event::Wake => self.turn(now, vec![Input::Wake], actions),
         }
+    }
+
+    fn on_opened(
+        &mut self,
+        now: Timestamp,
+        link: LinkId,
+        websocket: WebSocket,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), Failure> {
+        let mut socket = Socket::new(websocket);
+        // Where nobody but members has a part there are no text clients: whoever comes is at the door, and has no time to be silent.
+        if self.replica.as_ref().is_some_and(|replica| replica.ledger().has_members()) {
+            (socket.linked, socket.text) = (true, false);
+            actions.push(Action::Keep(socket.clone()));
+            self.sockets.insert(link, socket);
+            return self.turn(now, vec![Input::LinkOpened { link, role: Role::Accepted }], actions);
+        }
+        self.sockets.insert(link, socket);
+        let mut effects = Vec::new();
+        self.room.on_opened(link, &mut effects);
+        self.on_room_effects(effects, actions);
+        Ok(())
     }
 
     fn on_frame(
@@ -240,8 +268,12 @@ impl Live {
                 }
                 Effect::Removed(removal) => {
                     let (lane, height) = removal.lane();
-                    console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short());
+                    match removal.closes() {
+                        Some(invite) => console_log!("invite {invite} was closed"),
+                        None => console_log!("{} was removed: its lane is frozen at {height}", lane.fmt_short()),
+                    }
                 }
+                Effect::Erased { entry, by, .. } => console_log!("{} erased the payload of {entry}", by.fmt_short()),
                 Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
                 Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),
@@ -250,6 +282,7 @@ impl Live {
                 Effect::Appended { .. }
                 | Effect::Imported { .. }
                 | Effect::Granted { .. }
+                | Effect::MembersChanged { .. }
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
                 | Effect::Succeeded { .. }
@@ -262,7 +295,10 @@ impl Live {
         for effect in effects {
             match effect {
                 RoomEffect::Send { link, text } => self.on_socket(link, actions, |ws| Action::Text(ws, text)),
-                RoomEffect::Close { link, reason } => self.close(link, reason, actions),
+                RoomEffect::Close { link, reason } => {
+                    self.gone.extend(self.sockets.get(&link).filter(|socket| socket.linked).map(|_| link));
+                    self.close(link, reason, actions);
+                }
                 RoomEffect::Remember { link, state } => {
                     if let Some(socket) = self.sockets.get_mut(&link) {
                         socket.room = state;
@@ -283,32 +319,43 @@ impl Live {
     fn close(&mut self, link: LinkId, reason: CloseReason, actions: &mut Vec<Action>) {
         self.room.on_closed(link);
         if let Some(socket) = self.sockets.remove(&link) {
-            console_log!("link {}: closed, {reason}", link.0);
+            // Of these a stranger can make thousands a second.
+            console_debug!("link {}: closed, {reason}", link.0);
             actions.push(Action::Close(socket.websocket, reason));
         }
     }
 }
 
-/// Which room this is and the relay's key in it; made and stored when the room is new.
-fn identity(store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(RoomId, Key), Failure> {
-    if !store.exists()? {
-        let room = asked.ok_or(Failure::NoRoom)?;
-        let key = random()?;
-        store.create()?;
-        store.set_meta(KEY, &key)?;
-        store.set_meta(LEDGER, if let RoomId::Ledger(ledger) = &room { ledger.as_bytes() } else { &[] })?;
-        return Ok((room, Key::from_secret(&key)));
+/// Which room this is and the relay's key in it; a ledger's is made and stored when the room is new. The lobby stores nothing:
+/// its key follows from the object's name, which is no secret, and nobody there believes a key.
+fn identity(state: &State, store: &mut DurableObjectStore, asked: Option<RoomId>) -> Result<(RoomId, Key), Failure> {
+    if store.exists()? {
+        let damaged = || StoreError::Damaged("meta");
+        let key: [u8; 32] = store.meta(KEY)?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
+        let here = match store.meta(LEDGER)?.as_deref() {
+            // A lobby of the first relays, which wrote this down.
+            Some([]) => RoomId::Lobby,
+            Some(bytes) => RoomId::Ledger(LedgerId::from_bytes(bytes.try_into().map_err(|_| damaged())?)),
+            None => return Err(damaged().into()),
+        };
+        return match asked {
+            Some(came) if came != here => Err(Failure::WrongRoom { here, came }),
+            _ => Ok((here, Key::from_secret(&key))),
+        };
     }
-    let damaged = || StoreError::Damaged("meta");
-    let key: [u8; 32] = store.meta(KEY)?.and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
-    let here = match store.meta(LEDGER)?.as_deref() {
-        Some([]) => RoomId::Lobby,
-        Some(bytes) => RoomId::Ledger(LedgerId::from_bytes(bytes.try_into().map_err(|_| damaged())?)),
-        None => return Err(damaged().into()),
-    };
     match asked {
-        Some(came) if came != here => Err(Failure::WrongRoom { here, came }),
-        _ => Ok((here, Key::from_secret(&key))),
+        Some(RoomId::Ledger(ledger)) => {
+            let key = random()?;
+            store.create()?;
+            store.set_meta(KEY, &key)?;
+            store.set_meta(LEDGER, ledger.as_bytes())?;
+            Ok((RoomId::Ledger(ledger), Key::from_secret(&key)))
+        }
+        // A ledger's room that wakes up has its tables.
+        Some(RoomId::Lobby) | None => {
+            let name: LedgerId = state.id().to_string().parse().map_err(|_| Failure::NoRoom)?;
+            Ok((RoomId::Lobby, Key::from_secret(name.as_bytes())))
+        }
     }
 }
 

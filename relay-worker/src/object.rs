@@ -10,19 +10,29 @@ use worker::{
 };
 
 use crate::{
-    RoomId, Route, answer,
+    RoomId, Route,
+    admission::{self, Admission, Refusal},
+    answer,
     live::{Action, Event, Failure, Live},
     socket,
+    store::DurableObjectStore,
 };
 
 /// The close code of RFC 6455 for a server that cannot go on, and that of an ordinary end.
 const INTERNAL_ERROR: u16 = 1011;
 const NORMAL: u16 = 1000;
 
+/// Connections of one room: the members', and those at its door.
+const CONNECTIONS: usize = limits::LINKS.saturating_add(limits::DOOR_LINKS);
+/// The variable that says whether writers are held to a pace, and its value where they are not.
+const PACE: &str = "PACE";
+const OFF: &str = "off";
+
 /// One room.
 #[durable_object]
 pub struct RoomObject {
     state: State,
+    env: Env,
     /// `None` before the first event and after a failure: the next event takes up what rows and sockets hold.
     live: RefCell<Option<Live>>,
     /// The alarm that is set, as far as this object knows since it woke up.
@@ -30,24 +40,34 @@ pub struct RoomObject {
 }
 
 impl DurableObject for RoomObject {
-    fn new(state: State, _env: Env) -> Self {
+    fn new(state: State, env: Env) -> Self {
         // The platform answers keepalives itself, without waking the object.
         let set = WebSocketRequestResponsePair::new("ping", "pong")
             .and_then(|pair| state.as_raw().set_websocket_auto_response(&pair));
         if let Err(error) = set {
             console_error!("no automatic answer to `ping`: {error:?}");
         }
-        Self { state, live: RefCell::new(None), alarm: Cell::new(None) }
+        Self { state, env, live: RefCell::new(None), alarm: Cell::new(None) }
     }
 
     async fn fetch(&self, request: Request) -> Result<Response> {
         let Route::Room(room) = Route::of(&request.path()) else {
             return answer::error(404, "not_found", "this object has rooms only");
         };
+        match admission::check(&request, &self.env, room) {
+            Err(refusal) => return refusal.response(),
+            // Nothing is written for somebody who only asks.
+            Ok(Admission { creates: false }) => match self.has(room) {
+                Ok(true) => {}
+                Ok(false) => return Refusal::not_made(&self.env).response(),
+                Err(failure) => return answer::error(500, "store", &failure.told()),
+            },
+            Ok(Admission { creates: true }) => {}
+        }
         let pair = WebSocketPair::new()?;
         let mut refused = None;
         let done = self.turn(Some(room), |live, now, actions| {
-            if live.connections() >= limits::LINKS {
+            if live.connections() >= CONNECTIONS {
                 refused = Some("full");
                 return Ok(());
             }
@@ -64,9 +84,7 @@ impl DurableObject for RoomObject {
         }
         self.set_alarm().await;
         match refused {
-            Some(code) => {
-                answer::error(503, code, &format!("no place here, {} connections are the limit", limits::LINKS))
-            }
+            Some(code) => answer::error(503, code, &format!("no place here, {CONNECTIONS} connections are the limit")),
             None => Response::from_websocket(pair.client),
         }
     }
@@ -104,6 +122,14 @@ impl DurableObject for RoomObject {
 }
 
 impl RoomObject {
+    /// Whether this room is here already.
+    fn has(&self, room: RoomId) -> std::result::Result<bool, Failure> {
+        if self.live.try_borrow().is_ok_and(|live| live.is_some()) || room == RoomId::Lobby {
+            return Ok(true);
+        }
+        Ok(DurableObjectStore::open(self.state.storage().sql()).exists()?)
+    }
+
     async fn on_socket(&self, websocket: &WebSocket, event: impl FnOnce(LinkId) -> Event) -> Result<()> {
         match socket::link_of(&self.state, websocket) {
             Some(link) => self.on_event(event(link)).await,
@@ -167,7 +193,8 @@ impl RoomObject {
     ) -> std::result::Result<RefMut<'_, Option<Live>>, Failure> {
         let mut live = self.live.try_borrow_mut().map_err(|_| Failure::Busy)?;
         if live.is_none() {
-            *live = Some(Live::restore(&self.state, asked, now, actions)?);
+            let pace = self.env.var(PACE).map_or(true, |pace| pace.to_string() != OFF);
+            *live = Some(Live::restore(&self.state, asked, pace, now, actions)?);
         }
         Ok(live)
     }

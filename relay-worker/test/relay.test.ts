@@ -105,6 +105,27 @@ describe("HTTP", () => {
     expect(JSON.parse(body)).toEqual({ code, error: expect.any(String) });
   });
 
+  test("a browser gets a page that may ask nobody for anything", async () => {
+    const response = await fetch(relay.http, { headers: { Accept: "text/html,application/xhtml+xml,*/*;q=0.8" } });
+    expect([response.status, response.headers.get("content-type")]).toEqual([200, expect.stringMatching(/^text\/html; ?charset=utf-8$/i)]);
+    const page = await response.text();
+    const nonce = /'nonce-([0-9a-f]{32})'/.exec(response.headers.get("content-security-policy")!)![1];
+    expect(response.headers.get("content-security-policy")).toBe(
+      `default-src 'none'; style-src 'nonce-${nonce}'; script-src 'nonce-${nonce}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
+    );
+    expect(response.headers.get("referrer-policy")).toBe("no-referrer");
+    expect(page.match(/<(script|style) nonce="[0-9a-f]+">/g)).toEqual([`<style nonce="${nonce}">`, `<script nonce="${nonce}">`]);
+    // Nothing of it is inline elsewhere, and nothing comes from anywhere.
+    expect(page).not.toMatch(/\s(style|on\w+|src|href)=|https?:|url\(|@import|innerHTML|NONCE/);
+    const again = await fetch(relay.http, { headers: { Accept: "text/html" } });
+    expect(again.headers.get("content-security-policy")).not.toContain(nonce);
+  });
+
+  test("a browser that asks for a ledger gets no page", async () => {
+    const { status } = await plain("GET", `/ledger/${"ab".repeat(32)}`, { Accept: "text/html" });
+    expect(status).toBe(426);
+  });
+
   test("an upgrade to a wrong ledger is refused too", async () => {
     const socket = new WebSocket(`${relay.url}/ledger/xyz`);
     const message = await new Promise<string>((resolve) => socket.once("error", (error) => resolve(error.message)));

@@ -3,7 +3,7 @@
 //! ```text
 //! block   = [header, [entry …], signature: bytes64]
 //! header  = [version=1, ledger: bytes32, author: bytes32, height, timestamp, [parents: bytes32 …]]
-//! entry   = [kind, nonce: bytes16, payload: bytes]   or, when erased, [kind, commitment: bytes32, payload length]
+//! entry   = [kind, nonce: bytes16, payload: bytes]   or, without its payload, [kind, commitment: bytes32, payload length]
 //! ```
 //!
 //! The encoding is canonical CBOR (RFC 8949 §4.2.1: definite lengths, shortest integers). What does not re-encode to
@@ -19,12 +19,14 @@ use thiserror::Error;
 use crate::{
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::{self, Key, KeyError},
-    limits::{BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, PAYLOAD_BYTES},
+    limits::{BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, ENCODED_BLOCK_BYTES, PAYLOAD_BYTES},
     order::OrderKey,
     time::Timestamp,
 };
 
 const VERSION: u64 = 1;
+/// An entry with a payload of so many bytes is as long as without it: commitment and length take the place of nonce and payload.
+const EVEN_BYTES: usize = 17;
 const LABEL_BLOCK: &[u8] = b"cairn/block/1";
 const LABEL_PAYLOAD: &[u8] = b"cairn/payload/1";
 const LABEL_SIGNATURE: &[u8] = b"cairn/signature/1";
@@ -83,9 +85,9 @@ pub enum BlockError {
         /// The replica's ledger.
         here: LedgerId,
     },
-    /// A payload is missing without an erase entry that allows it.
-    #[error("entry {index} has no payload")]
-    Erased {
+    /// A payload is missing that nobody can erase.
+    #[error("entry {index} has no payload, and one of its kind always has")]
+    NoPayload {
         /// Index of the entry.
         index: usize,
     },
@@ -123,6 +125,17 @@ impl Kind {
     pub const REMOVE: Kind = Kind(7);
     /// Hands the key of an epoch to members (see [`crate::seal`]).
     pub const REKEY: Kind = Kind(8);
+    /// What its author wants to be called (see [`crate::names`]).
+    pub const NICKNAME: Kind = Kind(9);
+    /// What the ledger is called.
+    pub const LEDGER_NAME: Kind = Kind(10);
+    /// Lets everybody drop the payload of an entry (see [`crate::erase`]).
+    pub const ERASE: Kind = Kind(11);
+
+    /// Whether entries of this kind can be erased: what people say, and not what the rules go by.
+    pub fn is_erasable(self) -> bool {
+        matches!(self, Self::DATA | Self::NICKNAME)
+    }
 
     /// The kind's name, if it has one.
     pub fn name(self) -> Option<&'static str> {
@@ -136,6 +149,9 @@ impl Kind {
             Self::JOIN => Some("join"),
             Self::REMOVE => Some("remove"),
             Self::REKEY => Some("rekey"),
+            Self::NICKNAME => Some("nickname"),
+            Self::LEDGER_NAME => Some("ledger_name"),
+            Self::ERASE => Some("erase"),
             _ => None,
         }
     }
@@ -233,7 +249,7 @@ impl Block {
     /// # Errors
     /// When the bytes are not canonical, break a limit, or name parents out of order.
     pub fn decode(bytes: &[u8]) -> Result<Block, BlockError> {
-        if bytes.len() > BLOCK_BYTES {
+        if bytes.len() > ENCODED_BLOCK_BYTES {
             return Err(BlockError::TooLarge { len: bytes.len() });
         }
         let mut decoder = Decoder::new(bytes);
@@ -244,6 +260,10 @@ impl Block {
         let block = Self::assemble(header, entries, signature);
         if block.bytes != bytes {
             return Err(BlockError::NotCanonical);
+        }
+        // What a block may be must not depend on how many of its payloads are there.
+        if block.full_len() > BLOCK_BYTES {
+            return Err(BlockError::TooLarge { len: block.full_len() });
         }
         if block.header.timestamp.micros() + block.entries.len() as u64 > Timestamp::MAX.micros() {
             return Err(BlockError::Time(block.header.timestamp.micros()));
@@ -341,15 +361,48 @@ impl Block {
         EntryId { author: self.header.author, height: self.header.height, index: index as u32 }
     }
 
-    /// Index of the first entry without its payload.
-    pub fn first_erased(&self) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.payload().is_none())
+    /// Its bytes with all payloads, whether they are there or not.
+    pub fn full_len(&self) -> usize {
+        let lacking = self.lacking().map(|index| self.entries[index].commitment().1 as usize);
+        let (count, payloads) = lacking.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+        self.bytes.len() + payloads - count * EVEN_BYTES
+    }
+
+    /// Indexes of the entries without their payloads.
+    pub fn lacking(&self) -> impl Iterator<Item = usize> {
+        let lacks = |(index, entry): (usize, &Entry)| entry.payload().is_none().then_some(index);
+        self.entries.iter().enumerate().filter_map(lacks)
+    }
+
+    /// Checks that every payload is there that nobody can erase.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn check_payloads(&self) -> Result<(), BlockError> {
+        match self.lacking().find(|index| !self.entries[*index].kind.is_erasable()) {
+            Some(index) => Err(BlockError::NoPayload { index }),
+            None => Ok(()),
+        }
     }
 
     /// The same block without its payloads; hash and signature stay.
     pub fn strip(&self) -> Block {
-        let entries = self.entries.iter().map(Entry::strip).collect();
+        self.strip_at(|_| true)
+    }
+
+    /// The same block without the payloads of the entries that are chosen by their indexes.
+    pub fn strip_at(&self, chosen: impl Fn(usize) -> bool) -> Block {
+        let strip = |(index, entry): (usize, &Entry)| if chosen(index) { entry.strip() } else { entry.clone() };
+        let entries = self.entries.iter().enumerate().map(strip).collect();
         Self::assemble(self.header.clone(), entries, self.signature)
+    }
+
+    /// The same block with the payloads that another form of it has, for the entries that are chosen by their indexes.
+    pub(crate) fn fill_from(&self, other: &Block, chosen: impl Fn(usize) -> bool) -> Block {
+        assert!(self.hash() == other.hash(), "payloads of another block");
+        let pairs = self.entries.iter().zip(&other.entries).enumerate();
+        let fill = |(index, (own, other)): (usize, (&Entry, &Entry))| if chosen(index) { other } else { own }.clone();
+        Self::assemble(self.header.clone(), pairs.map(fill).collect(), self.signature)
     }
 }
 
@@ -409,7 +462,7 @@ pub fn open_ledger(name: &str) -> LedgerId {
     LedgerId::of_all(*Block::open_genesis(name).hash().as_bytes())
 }
 
-type EncodeResult = Result<(), minicbor::encode::Error<Infallible>>;
+pub(crate) type EncodeResult = Result<(), minicbor::encode::Error<Infallible>>;
 
 /// Encoding into memory cannot fail; the loop says so to the compiler.
 pub(crate) fn infallible(result: EncodeResult) {

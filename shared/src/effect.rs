@@ -1,6 +1,6 @@
 //! What goes into a replica and what comes out: the closed lists of [`Input`] and [`Effect`].
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use thiserror::Error;
@@ -10,6 +10,7 @@ use crate::{
     evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
     members::{self, MemberError, Removal},
+    names::NameError,
     time::Timestamp,
 };
 
@@ -43,7 +44,8 @@ pub enum Input {
         /// Parents before children.
         blocks: Vec<Vec<u8>>,
     },
-    /// Somebody of this node wants to change who belongs to a members' ledger. Answered by [`Effect::Granted`].
+    /// Somebody of this node wants to change who belongs to a ledger, what they are called, or to erase. Answered by
+    /// [`Effect::Granted`].
     Control {
         /// Comes back in the answer.
         token: u64,
@@ -92,7 +94,7 @@ pub enum Input {
     Wake,
 }
 
-/// A change of who belongs to a members' ledger.
+/// A change of who belongs to a members' ledger, of what they are called, of the key that they share, or of what the ledger holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Begin the ledger; its id follows from the founder, which is this node, and from this salt.
@@ -121,6 +123,23 @@ pub enum Wish {
         /// Its block.
         invite: BlockHash,
     },
+    /// Call this node so, in an open ledger too.
+    Nickname {
+        /// See [`crate::names`].
+        name: String,
+    },
+    /// Call the ledger so.
+    LedgerName {
+        /// See [`crate::names`].
+        name: String,
+    },
+    /// Seal what is written from now on with a new key.
+    Rekey,
+    /// Let everybody drop an entry's payload. In an open ledger too, for what this node wrote.
+    Erase {
+        /// Which entry.
+        entry: EntryId,
+    },
 }
 
 /// Why a wish was not granted. Nothing was written.
@@ -145,12 +164,56 @@ pub enum WishError {
     /// The block is no invite.
     #[error("block {0} is no invite of this ledger")]
     NoInvite(BlockHash),
+    /// No such entry.
+    #[error("no entry {0} in this ledger")]
+    NoEntry(EntryId),
     /// It was so already.
     #[error("that was done before")]
     Done,
+    /// An open ledger keeps its name.
+    #[error("this ledger is open: its id follows from its name, so it keeps that")]
+    OpenName,
+    /// The key is, or was, that of an invite, of a member or of a frozen lane.
+    #[error("key {0} is of an invite or a node of this ledger already, an invite needs a fresh one")]
+    UsedKey(NodeId),
+    /// Epoch keys enough.
+    #[error("{len} keys of this ledger are here, a new one without need is made up to {limit}")]
+    Epochs {
+        /// Keys that are here.
+        len: usize,
+        /// With so many no further epoch begins on demand.
+        limit: usize,
+    },
+    /// The text is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// This node writes nothing here.
+    #[error(transparent)]
+    Barred(#[from] AppendError),
     /// The rules do not allow it.
     #[error(transparent)]
     Rule(#[from] MemberError),
+}
+
+impl WishError {
+    /// The stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Open | Self::OpenName => "open_ledger",
+            Self::NotYet => "not_yet",
+            Self::Begun => "begun",
+            Self::Stranger => "not_a_member",
+            Self::Unknown(_) => "unknown_member",
+            Self::NoInvite(_) => "unknown_invite",
+            Self::NoEntry(_) => "unknown_entry",
+            Self::Done => "done",
+            Self::UsedKey(_) => "used_key",
+            Self::Epochs { .. } => "too_many_keys",
+            Self::Name(_) => "wrong_name",
+            Self::Barred(error) => error.code(),
+            Self::Rule(_) => "not_allowed",
+        }
+    }
 }
 
 /// Something to do, once the turn is durable.
@@ -215,7 +278,18 @@ pub enum Effect {
     },
     /// A block is in the ledger. Comes before the [`Effect::Appended`] that it answers.
     Added(Added),
-    /// Entries landed between older ones, or some are void now: read again what follows `from`.
+    /// The payload of an entry was erased, here and wherever the erase comes to; or the erase that is shown for it is another
+    /// one now.
+    Erased {
+        /// Which entry.
+        entry: EntryId,
+        /// Who erased it.
+        by: NodeId,
+        /// When, by the erase's own word.
+        at: Timestamp,
+    },
+    /// Entries landed between older ones, some are void now, or a payload came that was withheld: read again what follows
+    /// `from`.
     OrderChanged {
         /// The last entry before the change; `None`: the ledger's beginning.
         from: Option<EntryId>,
@@ -224,6 +298,14 @@ pub enum Effect {
     ForkDetected(Arc<Evidence>),
     /// A member was removed, or an invite closed. The lane is frozen there.
     Removed(Arc<Removal>),
+    /// Somebody came in, was removed or got another name, or this node got a key or may write what it could not. At most once
+    /// in a turn, after what caused it.
+    MembersChanged {
+        /// Whether this node writes here, once its own lane is here and nothing is under repair.
+        writes: bool,
+        /// Whether this node got an epoch key, so that entries which were closed before may open now.
+        keys: bool,
+    },
     /// This node's own lane is forked, and it goes on with its successor's key: note the new node, then put the successor's
     /// key in the place of the old one. All links are closed and are to be dialled again. Comes again at each start until
     /// that is done.
@@ -329,6 +411,12 @@ pub enum AppendError {
         /// How many are still to come.
         blocks: usize,
     },
+    /// This node's key was restored without what it has signed.
+    #[error(
+        "this node's key was restored from a backup: until a peer has told what the key has signed before, this node \
+         only reads"
+    )]
+    Restored,
     /// This node's own lane is frozen.
     #[error("this node's lane is frozen at height {height}: two blocks of that height carry its signature")]
     Frozen {
@@ -358,6 +446,7 @@ impl AppendError {
             Self::Busy { .. } => "busy",
             Self::ReadOnly => "read_only",
             Self::Repairing { .. } => "repairing",
+            Self::Restored => "restored",
             Self::Frozen { .. } => "lane_frozen",
             Self::NoKey => "no_key",
             Self::Removed => "removed",
@@ -398,6 +487,8 @@ pub enum CloseReason {
     Succeeded,
     /// Nobody has a part in this ledger but its members.
     NotAMember,
+    /// The peer sends more frames than this side takes.
+    TooFast,
 }
 
 impl CloseReason {
@@ -418,6 +509,7 @@ impl CloseReason {
             Self::Unread => 4010,
             Self::Succeeded => 4011,
             Self::NotAMember => 4012,
+            Self::TooFast => 4013,
         }
     }
 }
@@ -440,6 +532,7 @@ impl fmt::Display for CloseReason {
             Self::Unread => "too much was sent since your last frame, dial again to resume",
             Self::Succeeded => "this node goes on with a new key and dials again",
             Self::NotAMember => "this ledger is its members' own, and this node is none",
+            Self::TooFast => "more frames came than this side takes, dial again later",
         })
     }
 }

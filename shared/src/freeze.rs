@@ -18,7 +18,7 @@ use alloc::{
 use crate::{
     block::{Block, Header},
     id::{BlockHash, NodeId},
-    members::{Control, Members},
+    members::{Control, Members, closed},
 };
 
 /// Lane → lowest frozen height.
@@ -34,7 +34,7 @@ pub(crate) struct Candidate {
     pub(crate) parents: Vec<BlockHash>,
     /// The freezes that the block itself records.
     pub(crate) records: Vec<(NodeId, u64)>,
-    /// For a join the key of its invite, and whether it needs a voucher for that invite's sake.
+    /// For a join what stands for its invite among the frozen lanes, and whether it needs a voucher for that invite's sake.
     pub(crate) invite: Option<(NodeId, bool)>,
 }
 
@@ -44,23 +44,18 @@ impl Candidate {
         Self { hash: block.hash(), author: *author, height: *height, parents: parents.clone(), records, invite: None }
     }
 
-    /// Adds what follows from who belongs; nothing in an open ledger.
+    /// Adds what follows from what it names, and from who belongs.
     pub(crate) fn among(mut self, block: &Block, members: &Members, frozen: &Freezes) -> Self {
-        if members.is_empty() {
-            return self;
-        }
-        if let Ok(Some(control)) = Control::of(block) {
-            self.parents.extend(control.names());
-        }
+        self.parents.extend(Control::named(block));
         let by = members.get(&self.hash).and_then(|member| Some((member, member.by?)));
-        self.invite = by.map(|(member, by)| (by.key, members.needs_voucher(member, frozen)));
+        self.invite = by.map(|(member, by)| (closed(&by.invite), members.needs_voucher(member, frozen)));
         self
     }
 
     /// Whether a freeze that is known covers it.
     fn is_covered(&self, known: &Freezes) -> bool {
         known.get(&self.author).is_some_and(|height| self.height >= *height)
-            || self.invite.is_some_and(|(key, _)| known.contains_key(&key))
+            || self.invite.is_some_and(|(closed, _)| known.contains_key(&closed))
     }
 }
 

@@ -1,6 +1,7 @@
 //! One ledger's lanes, tips, freezes and totals: what a replica keeps in memory, bounded by the number of authors.
 
 mod checkpoint;
+mod latest;
 
 use alloc::{
     boxed::Box,
@@ -13,12 +14,14 @@ use alloc::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub(crate) use self::latest::At;
+use self::latest::Latest;
 use crate::{
     block::{Block, VerifiedBlock},
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
-    members::{Control, Member, MemberError, Members, Newcomer, Removal},
+    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed},
     order::OrderKey,
     proofs::{Proof, Proofs},
     repair::has_holes,
@@ -85,10 +88,12 @@ pub(crate) struct Ledger {
     tips: BTreeMap<BlockHash, Summary>,
     frozen: BTreeMap<NodeId, Freeze>,
     members: Members,
+    latest: Latest,
     last: Option<OrderKey>,
     last_seq: u64,
     totals: Totals,
     unsaved: u64,
+    rebuilt: bool,
 }
 
 impl Ledger {
@@ -99,10 +104,12 @@ impl Ledger {
             tips: BTreeMap::new(),
             frozen: BTreeMap::new(),
             members: Members::default(),
+            latest: Latest::default(),
             last: None,
             last_seq: 0,
             totals: Totals::default(),
             unsaved: 0,
+            rebuilt: false,
         };
         match store.meta(META_LEDGER).map_err(OpenError::Store)? {
             None => store.set_meta(META_LEDGER, id.as_bytes()).map_err(OpenError::Store)?,
@@ -122,6 +129,7 @@ impl Ledger {
                 if ledger.last_seq > COUNT {
                     return Err(OpenError::Damaged("its last arrival number"));
                 }
+                ledger.rebuilt = true;
                 ledger.rebuild(store)
             }
             Err(_) => {
@@ -143,6 +151,7 @@ impl Ledger {
     pub(crate) fn rebuild<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
         self.lanes.clear();
         self.tips.clear();
+        self.latest = Latest::default();
         self.last = None;
         self.totals = Totals::default();
         self.frozen.values_mut().for_each(|freeze| (freeze.recorded, freeze.told) = (false, Timestamp::MAX));
@@ -158,7 +167,7 @@ impl Ledger {
                 if self.last.is_some_and(|last| record.summary.key() <= last) {
                     return Err(ReplicaError::Damaged(record.summary.hash));
                 }
-                self.note(&record.summary, &block.header().parents, record.bytes.len());
+                self.note(&record.summary, &block);
                 // The list of frozen lanes may be among what was lost.
                 for proof in proofs.carried(&block) {
                     if self.is_news(&proof) {
@@ -233,12 +242,11 @@ impl Ledger {
             }
             for record in &page {
                 let (summary, block) = (&record.summary, checked(record)?);
-                let parents = &block.header().parents;
                 // Exchanged pages give the rows in another order, or hide some: a tip that is none would stay.
-                if summary.seq <= self.last_seq || !self.follows_own(store, summary, parents)? {
+                if summary.seq <= self.last_seq || !self.follows_own(store, summary, &block.header().parents)? {
                     return Err(ReplicaError::Damaged(summary.hash));
                 }
-                self.note(summary, parents, record.bytes.len());
+                self.note(summary, &block);
             }
         }
     }
@@ -254,7 +262,8 @@ impl Ledger {
     }
 
     /// What a new block changes in memory.
-    fn note(&mut self, summary: &Summary, parents: &[BlockHash], bytes: usize) {
+    fn note(&mut self, summary: &Summary, block: &Block) {
+        let parents = &block.header().parents;
         for parent in parents {
             self.tips.remove(parent);
         }
@@ -268,8 +277,9 @@ impl Ledger {
         self.last_seq = self.last_seq.max(summary.seq);
         self.totals.blocks += 1;
         self.totals.entries += u64::from(summary.entries);
-        self.totals.bytes += bytes as u64;
+        self.totals.bytes += block.full_len() as u64;
         self.unsaved += 1 + u64::from(summary.entries) / 16;
+        self.latest.note(block, |invite| self.frozen.contains_key(&closed(invite)));
     }
 
     /// What can be done with a block that is not in the ledger.
@@ -287,13 +297,9 @@ impl Ledger {
                 None => missing.push(*hash),
             }
         }
-        if self.id.has_members()
-            && let Ok(Some(control)) = Control::of(block)
-        {
-            for hash in control.names() {
-                if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
-                    missing.push(hash);
-                }
+        for hash in Control::named(block) {
+            if self.summary(store, &hash)?.is_none() && !missing.contains(&hash) {
+                missing.push(hash);
             }
         }
         if !missing.is_empty() {
@@ -321,14 +327,15 @@ impl Ledger {
         Ok(Standing::Ready { previous: self.latest(&parents), newcomer })
     }
 
-    /// The rules of who belongs, for a block all of whose parents are here. Returns the newcomer of a first block.
+    /// The rules of who belongs and who erases, for a block all of whose parents are here. Returns the newcomer of a first
+    /// block.
     pub(crate) fn check_member<E>(
         &self,
         members: &Members,
         block: &Block,
         named: impl Fn(&BlockHash) -> Result<Option<Block>, E>,
     ) -> Result<Newcomer, E> {
-        if self.id.has_members() { members.check(&self.id, block, named) } else { Ok(Ok(None)) }
+        members.check(&self.id, block, named)
     }
 
     /// The proof that a removal makes with what it rests on; `None` for a block that is none, or that breaks a rule.
@@ -400,7 +407,7 @@ impl Ledger {
         let last = self.last.filter(|_| late && mutant!(ArrivalOrder));
         let summary = last.map_or(summary, |last| Summary { timestamp: last.timestamp.plus(1), ..summary });
         store.append(&summary, block.bytes())?;
-        self.note(&summary, &header.parents, block.bytes().len());
+        self.note(&summary, block);
         newcomer.into_iter().for_each(|member| self.members.insert(*member));
         for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
             self.note_carrier(store, *record, header.timestamp)?;
@@ -488,6 +495,11 @@ impl Ledger {
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
         self.unsaved = 0;
         store.set_meta(META_CHECKPOINT, &self.encode_checkpoint())
+    }
+
+    /// Whether what is in memory was made anew at the start, after a repair.
+    pub(crate) fn was_rebuilt(&self) -> bool {
+        self.rebuilt
     }
 
     pub(crate) fn unsaved(&self) -> bool {

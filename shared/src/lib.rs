@@ -11,6 +11,7 @@ pub mod mutants;
 
 pub mod block;
 pub mod effect;
+pub mod erase;
 pub mod evidence;
 mod freeze;
 pub mod id;
@@ -18,7 +19,9 @@ pub mod key;
 pub mod ledger;
 pub mod limits;
 pub mod members;
+pub mod names;
 pub mod order;
+mod pace;
 mod park;
 mod proofs;
 mod random;

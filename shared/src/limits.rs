@@ -8,6 +8,8 @@ pub const PAYLOAD_BYTES: usize = 64 * 1024;
 pub const BLOCK_ENTRIES: usize = 256;
 /// Bytes of one encoded block.
 pub const BLOCK_BYTES: usize = 256 * 1024;
+/// Bytes of one encoded block that lacks payloads: a short one is shorter than its commitment.
+pub const ENCODED_BLOCK_BYTES: usize = BLOCK_BYTES + 17 * BLOCK_ENTRIES;
 /// Parents of one block.
 pub const BLOCK_PARENTS: usize = 16;
 /// Bytes of one frame of a link.
@@ -30,6 +32,13 @@ pub const WANTED_PER_FRAME: usize = 64;
 pub const WANTED_PER_LINK: usize = 1024;
 /// Damaged or missing blocks that a replica asks its links for until they come.
 pub const REPAIR_BLOCKS: usize = 16_384;
+/// Blocks with payloads that are missing though nobody erased them, of which a replica knows by heart; further ones it finds
+/// again in its store.
+pub const WITHHELD_BLOCKS: usize = 16_384;
+/// Links that are asked for missing payloads at once.
+pub const WITHHELD_LINKS: usize = 8;
+/// Lanes of which an erase of one and the same entry is remembered.
+pub const ERASES_PER_ENTRY: usize = 16;
 /// Bytes of zone blocks without a voucher, kept in case one comes.
 pub const ZONE_BYTES: usize = 16 * 1024 * 1024;
 /// Blocks, or entries / 16, between two checkpoints of what a replica keeps in memory.
@@ -67,8 +76,35 @@ pub const TOKEN_CHARS: usize = 4096;
 pub const EPOCHS: usize = 16_384;
 /// Previous keys that one rekey hands on: as many as a block has parents.
 pub const PREVIOUS_EPOCHS: usize = 16;
-/// Replica links of one relay object or hub.
+/// Epoch keys that a node holds when it begins no further epoch just because somebody wants one: the rest is for removals.
+pub const REKEYS: usize = EPOCHS - AUTHORS;
+/// Bytes of the name of a member or of a ledger.
+pub const NAME_BYTES: usize = 64;
+/// Bytes of the JSON string of a name, each of whose characters may be written as `\u0061`.
+pub const NAME_JSON_BYTES: usize = 6 * NAME_BYTES + 2;
+/// Invites that a replica can list; of more the oldest are left out, those first that are closed.
+pub const INVITES: usize = 1024;
+/// Links of one relay object or hub whose peers belong.
 pub const LINKS: usize = 5_000;
+/// Links of one hub whose peers have yet to show that they belong; one more closes one of them. With so many, a newcomer
+/// whose proof takes 100 ms comes in through 5,000 strangers a second three times out of five, and in ten tries surely.
+pub const DOOR_LINKS: usize = 1_024;
+/// Bytes of a frame of a peer that has not proved its key. A greeting has under 200.
+pub const GREETING_BYTES: usize = 1024;
+/// Bytes with blocks that a hub with a pace takes from one peer at once: half of a million short entries.
+pub const PEER_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes with blocks that it takes from one peer in a second after that: a window, because credit goes out once a second.
+pub const PEER_BYTES_PER_SECOND: u64 = LINK_WINDOW_BYTES;
+/// Frames that it takes from one peer at once.
+pub const PEER_FRAMES: u64 = 4_096;
+/// Frames that it takes from one peer in a second after that. A Durable Object takes about 3,500 from all.
+pub const PEER_FRAMES_PER_SECOND: u64 = 100;
+/// Blocks of one author that it takes at once: what a first sync brings.
+pub const AUTHOR_BLOCKS: u64 = 16_384;
+/// Authors whose debt outlives a sleep: the deepest.
+pub const AUTHORS_IN_DEBT: usize = 256;
+/// Blocks between two notes of who is in debt. Each note is a row, and so many blocks of one author a sleep may forget.
+pub const DEBT_BLOCKS: u64 = 16;
 /// Faults (frames that do not parse) that a text client may make before it is closed.
 pub const TEXT_FAULTS: u32 = 16;
 /// Bytes of one text frame.
@@ -93,6 +129,8 @@ pub const APPEND_ENTRIES: usize = 10_000;
 pub const TURN_ENTRIES: usize = 16_384;
 /// Bytes of payloads waiting for the end of a turn.
 pub const TURN_BYTES: usize = 8 * 1024 * 1024;
+/// Wishes of a node's owner waiting until it is known what the node has written; one more is refused.
+pub const WISHES: usize = 64;
 /// Socket.IO clients of one node.
 pub const CLIENTS: usize = 18_000;
 /// Bytes of one Socket.IO message. A larger one is answered with an error.
@@ -150,6 +188,15 @@ pub const OWN_TIPS: usize = 16;
 pub const OWN_WAITS: u32 = 8;
 /// µs in which a member begins an epoch, or gives its key to who came in, if the one who removed or invited does not.
 pub const REKEY_WITHIN: u64 = 20 * SECOND;
+/// µs between two requests for missing payloads.
+pub const WITHHELD_EVERY: u64 = 2 * SECOND;
+/// µs for each block of one author that a hub with a pace takes after [`AUTHOR_BLOCKS`]. Rows written are what a free account
+/// has least of, 100,000 a day: a block costs four and its credit one, so in the long run one author takes less than half.
+pub const AUTHOR_BLOCK_EVERY: u64 = 10 * SECOND;
+/// µs between two times that credit is given back late, at least.
+pub const CREDIT_EVERY: u64 = SECOND;
+/// µs between two signs to a peer that its credit is late and not forgotten. It gives up after [`STALL_TIMEOUT`].
+pub const CREDIT_SIGN: u64 = 15 * SECOND;
 /// µs between two comparisons of heads that a full parking place made necessary.
 pub const RESYNC_EVERY: u64 = SECOND;
 /// µs of the first wait before a link is dialled again.
@@ -169,13 +216,23 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("parked blocks per link", PARKED_LINK_BYTES as u64, "bytes"),
     ("parked blocks in all", PARKED_BYTES as u64, "bytes"),
     ("blocks under repair", REPAIR_BLOCKS as u64, "blocks"),
+    ("blocks with withheld payloads", WITHHELD_BLOCKS as u64, "blocks"),
     ("void blocks in case of a voucher", ZONE_BYTES as u64, "bytes"),
     ("known authors", AUTHORS as u64, "authors"),
     ("members between one and the founder", INVITE_DEPTH as u64, "members"),
     ("epoch keys of one ledger", EPOCHS as u64, "keys"),
     ("invite token", TOKEN_CHARS as u64, "characters"),
     ("relays in an invite token", TOKEN_RELAYS as u64, "relays"),
+    ("name of a member or a ledger", NAME_BYTES as u64, "bytes"),
+    ("invites in the list", INVITES as u64, "invites"),
     ("links per hub", LINKS as u64, "links"),
+    ("links at a hub's door", DOOR_LINKS as u64, "links"),
+    ("frame before a proof", GREETING_BYTES as u64, "bytes"),
+    ("of one peer at a relay, at once", PEER_BYTES, "bytes"),
+    ("of one peer at a relay, then", PEER_BYTES_PER_SECOND, "bytes/s"),
+    ("of one peer at a relay, at once", PEER_FRAMES, "frames"),
+    ("of one peer at a relay, then", PEER_FRAMES_PER_SECOND, "frames/s"),
+    ("of one author at a relay, at once", AUTHOR_BLOCKS, "blocks"),
     ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
     ("ids of a text client", TEXT_IDS as u64, "ids"),
     ("id in a text frame", TEXT_ID_BYTES as u64, "bytes"),
@@ -201,6 +258,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("dead after a ping", PING_TIMEOUT, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
+    ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),
     ("own lane first", OWN_LANE, "µs"),
     ("own lane first, while it comes in", OWN_LANE_MOST, "µs"),
     ("clock window", CLOCK_WINDOW, "µs"),

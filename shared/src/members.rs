@@ -10,30 +10,37 @@
 //!
 //! `join`, `invite` and `rests` name blocks by their hashes. A control entry stands alone in its block. A removal freezes the
 //! member's lane above `height`, the height that stays; with the key of an invite for the member it closes that invite, and
-//! `rests` is the invite's block. Both are freezes as a fork makes them (see `freeze`), with a proof of their own.
+//! `rests` is the invite's block. Both are freezes as a fork makes them (see `freeze`), with a proof of their own. What is
+//! frozen of an invite is not the lane of its key, which whoever invites says and which may be that of any node, but
+//!
+//! ```text
+//! closed = SHA-256("cairn/closed/1" ‖ the invite's block)        in the place of a lane, from height 1 on
+//! ```
 
 mod list;
 mod removal;
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 use minicbor::{Decoder, Encoder};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-pub(crate) use self::list::{By, Member, Members, Newcomer};
+pub(crate) use self::list::{By, Member, Members, Newcomer, is_closed};
 pub use self::removal::{Removal, RemovalError};
 use crate::{
     block::{Block, Entry, Header, Kind, VerifiedBlock, infallible},
+    erase::Erase,
     id::{BlockHash, LedgerId, NodeId},
     key::Key,
     limits::INVITE_DEPTH,
     time::Timestamp,
 };
 
-const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 1;
 const LABEL_GENESIS: &[u8] = b"cairn/genesis/1";
 const LABEL_JOIN: &[u8] = b"cairn/join/1";
+const LABEL_CLOSED: &[u8] = b"cairn/closed/1";
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +58,16 @@ pub enum Role {
 impl Role {
     fn from_number(number: u64) -> Option<Self> {
         [Self::Owner, Self::Admin, Self::Member, Self::Reader].into_iter().find(|role| *role as u64 == number)
+    }
+
+    /// Its name: `owner`, `admin`, `member` or `reader`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Reader => "reader",
+        }
     }
 
     fn may_invite(self, role: Role) -> bool {
@@ -189,6 +206,40 @@ pub struct MemberStatus {
     pub by: Option<NodeId>,
     /// Its lane is frozen, because it was removed or forked it: blocks up to this height count without more ado.
     pub stays: Option<u64>,
+    /// What it wants to be called, where that can be read here.
+    pub name: Option<String>,
+}
+
+/// How a node stands in a members' ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What it may do; `None` before it is in.
+    pub role: Option<Role>,
+    /// Its lane is frozen: it was removed, has left, or forked it.
+    pub removed: bool,
+    /// How many belong.
+    pub members: usize,
+}
+
+/// An invite, for lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteStatus {
+    /// Its block.
+    pub block: BlockHash,
+    /// Public half of its key.
+    pub key: NodeId,
+    /// Who invites.
+    pub by: NodeId,
+    /// What a newcomer may do.
+    pub role: Role,
+    /// How many may come in by it.
+    pub uses: u32,
+    /// How many have.
+    pub used: u32,
+    /// Joins are earlier than this; [`Timestamp::MAX`]: at any time.
+    pub expires: Timestamp,
+    /// Nobody comes in by it any more, whatever the time: it was closed or is used up, or whoever wrote it was removed before.
+    pub closed: bool,
 }
 
 /// Removes a member, or closes an invite.
@@ -205,9 +256,12 @@ pub struct Remove {
 }
 
 impl Remove {
-    /// The lane that it freezes, and the height from which on it is frozen.
+    /// The lane that it freezes, or what stands for the invite that it closes, and the height from which on it is frozen.
     pub fn freeze(&self) -> (NodeId, u64) {
-        (self.member, self.height.saturating_add(1))
+        match self.height {
+            0 => (closed(&self.rests), 1),
+            height => (self.member, height.saturating_add(1)),
+        }
     }
 
     /// Canonical CBOR.
@@ -229,22 +283,27 @@ impl Remove {
     }
 }
 
-/// What a block says about who belongs.
+/// What a block says that the rules go by: about who belongs, or what is erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
     Genesis(Genesis),
     Invite(Invite),
     Join(Join),
     Remove(Remove),
+    Erase(Erase),
 }
 
 impl Control {
-    /// The control entry of a block; `None` if it has none.
+    /// The control entry of a block; `None` if it has none. In an open ledger only an erase is one.
     ///
     /// # Errors
     /// When it has one that is malformed, or not alone in its block.
     pub(crate) fn of(block: &Block) -> Result<Option<Self>, MemberError> {
-        let is_control = |kind| matches!(kind, Kind::GENESIS | Kind::INVITE | Kind::JOIN | Kind::REMOVE);
+        let has_members = block.header().ledger.has_members();
+        let is_control = |kind| match kind {
+            Kind::GENESIS | Kind::INVITE | Kind::JOIN | Kind::REMOVE => has_members,
+            kind => kind == Kind::ERASE,
+        };
         if !block.entries().iter().any(|entry| is_control(entry.kind)) {
             return Ok(None);
         }
@@ -254,6 +313,7 @@ impl Control {
             Kind::GENESIS => Genesis::decode(payload).map(Self::Genesis),
             Kind::INVITE => Invite::decode(payload).map(Self::Invite),
             Kind::JOIN => Join::decode(payload).map(Self::Join),
+            Kind::ERASE => Erase::decode(payload).map(Self::Erase),
             _ => Remove::decode(payload).map(Self::Remove),
         };
         control.map(Some).ok_or(MemberError::Malformed)
@@ -266,7 +326,16 @@ impl Control {
             Self::Invite(invite) => alloc::vec![invite.join],
             Self::Join(join) => alloc::vec![join.invite],
             Self::Remove(remove) => alloc::vec![remove.join, remove.rests],
+            Self::Erase(erase) => {
+                let power = erase.power.map(|power| [power.join, power.rests]);
+                [erase.block].into_iter().chain(power.into_iter().flatten()).collect()
+            }
         }
+    }
+
+    /// The blocks that a block names beside its parents. None, if it breaks a rule: that is found when it is checked.
+    pub(crate) fn named(block: &Block) -> Vec<BlockHash> {
+        Self::of(block).ok().flatten().map_or_else(Vec::new, |control| control.names())
     }
 }
 
@@ -307,16 +376,28 @@ pub enum MemberError {
     /// The author's role is too low.
     #[error("the author's role does not allow this")]
     NotAllowed,
+    /// Erasing what another one wrote.
+    #[error("an entry is erased by its author, or by an owner or admin who could remove the author")]
+    NotTheirs,
+    /// Erasing what the rules go by.
+    #[error("only data and nicknames can be erased, not an entry of kind {}", .0.0)]
+    NotErasable(Kind),
     /// Members between this one and the founder.
     #[error("more than {INVITE_DEPTH} members stand between a newcomer and the founder")]
     TooDeep,
+}
+
+/// What stands for an invite among the lanes that are frozen: no node has this id, and no other invite.
+pub(crate) fn closed(invite: &BlockHash) -> NodeId {
+    let digest = Sha256::new().chain_update(LABEL_CLOSED).chain_update(invite.as_bytes());
+    NodeId::from_bytes(digest.finalize().into())
 }
 
 pub(crate) fn join_message(ledger: &LedgerId, invite: &BlockHash, newcomer: &NodeId) -> Vec<u8> {
     [LABEL_JOIN, ledger.as_bytes(), invite.as_bytes(), newcomer.as_bytes()].concat()
 }
 
-fn encode(
+pub(crate) fn encode(
     write: impl FnOnce(&mut Encoder<&mut Vec<u8>>) -> Result<(), minicbor::encode::Error<core::convert::Infallible>>,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -328,10 +409,10 @@ fn begin(d: &mut Decoder<'_>, len: u64) -> Option<()> {
     (d.array().ok()?? == len && d.u64().ok()? == VERSION).then_some(())
 }
 
-fn node(d: &mut Decoder<'_>) -> Option<NodeId> {
+pub(crate) fn node(d: &mut Decoder<'_>) -> Option<NodeId> {
     Some(NodeId::from_bytes(d.bytes().ok()?.try_into().ok()?))
 }
 
-fn block(d: &mut Decoder<'_>) -> Option<BlockHash> {
+pub(crate) fn block(d: &mut Decoder<'_>) -> Option<BlockHash> {
     Some(BlockHash::from_bytes(d.bytes().ok()?.try_into().ok()?))
 }

@@ -12,6 +12,7 @@ use crate::{
     effect::LinkId,
     id::{BlockHash, NodeId},
     limits::{PARKED_BYTES, PARKED_LINK_BYTES, ZONE_BYTES},
+    members::Control,
     time::Timestamp,
 };
 
@@ -47,7 +48,7 @@ pub(crate) struct Full;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     blocks: BTreeMap<BlockHash, Parked>,
-    /// Parent → blocks here that rest on it.
+    /// Parent, or block that is named → blocks here that rest on it.
     children: BTreeMap<BlockHash, BTreeSet<BlockHash>>,
     heights: BTreeMap<(NodeId, u64), BTreeSet<BlockHash>>,
     times: BTreeSet<(Timestamp, BlockHash)>,
@@ -110,8 +111,8 @@ impl Pool {
             (_, None) => self.bytes += size,
         }
         let (hash, header) = (parked.block.hash(), parked.block.header());
-        for parent in &header.parents {
-            self.children.entry(*parent).or_default().insert(hash);
+        for parent in rests_on(&parked.block) {
+            self.children.entry(parent).or_default().insert(hash);
         }
         self.heights.entry((header.author, header.height)).or_default().insert(hash);
         if wait == Wait::Time {
@@ -124,8 +125,8 @@ impl Pool {
     pub(crate) fn remove(&mut self, hash: &BlockHash) -> Option<Parked> {
         let parked = self.blocks.remove(hash)?;
         let header = parked.block.header();
-        for parent in &header.parents {
-            remove_from(&mut self.children, parent, hash);
+        for parent in rests_on(&parked.block) {
+            remove_from(&mut self.children, &parent, hash);
         }
         remove_from(&mut self.heights, &(header.author, header.height), hash);
         self.times.remove(&(header.timestamp, *hash));
@@ -191,6 +192,10 @@ impl Pool {
         }
         blocks
     }
+}
+
+fn rests_on(block: &Block) -> BTreeSet<BlockHash> {
+    block.header().parents.iter().copied().chain(Control::named(block)).collect()
 }
 
 fn remove_from<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<BlockHash>>, key: &K, hash: &BlockHash) {

@@ -19,7 +19,7 @@ use crate::{
 pub enum Proof {
     /// Its author signed two blocks of one height.
     Fork(Arc<Evidence>),
-    /// Its author was removed; or, for the key of an invite, the invite was closed.
+    /// Its author was removed; or, for what stands for an invite, the invite was closed.
     Removal(Arc<Removal>),
 }
 

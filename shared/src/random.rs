@@ -1,21 +1,22 @@
 //! Numbers that nobody can guess, from a seed that the driver gives.
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 /// SHA-256 over a label, the seed and a counter.
 pub(crate) struct Random {
-    seed: [u8; 32],
+    seed: Zeroizing<[u8; 32]>,
     counter: u64,
 }
 
 impl Random {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
+    pub(crate) fn new(seed: Zeroizing<[u8; 32]>) -> Self {
         Self { seed, counter: 0 }
     }
 
     pub(crate) fn bytes32(&mut self) -> [u8; 32] {
         self.counter += 1;
-        let digest = Sha256::new().chain_update(b"cairn/random/1").chain_update(self.seed);
+        let digest = Sha256::new().chain_update(b"cairn/random/1").chain_update(*self.seed);
         digest.chain_update(self.counter.to_be_bytes()).finalize().into()
     }
 

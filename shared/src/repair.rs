@@ -134,10 +134,8 @@ fn check(bytes: &[u8], ledger: &LedgerId) -> Result<VerifiedBlock, BlockError> {
     if came != *ledger {
         return Err(BlockError::WrongLedger { came, here: *ledger });
     }
-    match block.first_erased() {
-        Some(index) => Err(BlockError::Erased { index }),
-        None => block.verify(),
-    }
+    block.check_payloads()?;
+    block.verify()
 }
 
 /// Puts right what can be put right from the rows themselves and takes out what cannot, so that the store opens again and

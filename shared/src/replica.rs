@@ -5,12 +5,17 @@
 
 mod accept;
 mod control;
+mod door;
 mod epochs;
+mod erase;
 mod exchange;
 mod handshake;
 #[cfg(feature = "sim")]
 mod inspect;
+mod invites;
 mod mending;
+mod names;
+mod news;
 mod own;
 mod serve;
 
@@ -22,11 +27,13 @@ use alloc::{
 };
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-use self::{epochs::Epochs, own::Own};
+use self::{epochs::Epochs, erase::Withheld, news::News, own::Own};
+pub use self::{epochs::META_EPOCHS, own::note_restored};
 use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
-    effect::{Added, AppendError, Effect, Input, LinkId},
+    effect::{Added, AppendError, Effect, Input, LinkId, Wish},
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::Key,
     ledger::Ledger,
@@ -36,6 +43,7 @@ use crate::{
     },
     members::Member,
     order::OrderKey,
+    pace::Pace,
     park::Pool,
     proofs::Proofs,
     random::Random,
@@ -58,7 +66,7 @@ pub struct Config {
     /// The node's key.
     pub key: Key,
     /// Random bytes, fresh at every start: nonces and challenges follow from them.
-    pub seed: [u8; 32],
+    pub seed: Zeroizing<[u8; 32]>,
     /// Whether the node writes. A relay does not.
     pub writes: bool,
     /// How many relays the driver dials at the start. Until their peers have told what they have of this node's lane, or
@@ -73,12 +81,16 @@ pub struct Config {
     pub join: Option<Vec<u8>>,
     /// The epoch key that came with the invite.
     pub epoch: Option<EpochKey>,
+    /// Whether credit is given back no faster than a peer and an author may write ([`crate::limits::AUTHOR_BLOCKS`] and those
+    /// near it). For a relay, whose rows are few and everybody's; nothing is dropped, what is too fast comes later.
+    pub pace: bool,
 }
 
 impl Config {
     /// A replica that does not write, and has nothing to go on with.
     pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
-        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None }
+        let seed = Zeroizing::new(seed);
+        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None, pace: false }
     }
 }
 
@@ -152,6 +164,8 @@ enum Timer {
     Pong(LinkId),
     /// The peer must have given credit.
     Stall(LinkId),
+    /// Credit that was held back is due to the peer, or a sign that it is not forgotten.
+    Credit(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
     /// Many blocks that wait for a voucher may be gone through again.
@@ -162,6 +176,8 @@ enum Timer {
     OwnLaneMost,
     /// Others have had the time to begin an epoch, or to give its key to who came in.
     Rekey,
+    /// Missing payloads may be asked for.
+    Withheld,
 }
 
 /// Blocks at hand, by lane.
@@ -181,6 +197,12 @@ impl Recent {
         self.blocks.insert((summary.author, summary.height, summary.hash), record);
     }
 
+    fn remove(&mut self, summary: &Summary) {
+        if let Some(record) = self.blocks.remove(&(summary.author, summary.height, summary.hash)) {
+            self.bytes -= record.bytes.len();
+        }
+    }
+
     fn clear(&mut self) {
         self.blocks.clear();
         self.bytes = 0;
@@ -196,14 +218,18 @@ pub struct Replica<S: Store> {
     pool: Pool,
     proofs: Proofs,
     links: BTreeMap<LinkId, Link>,
+    /// Those of the links whose peers have yet to show that they belong, in no order.
+    door: Vec<LinkId>,
+    pace: Pace,
     timers: Timers<Timer>,
     random: Random,
     recent: Recent,
     /// Appends that become blocks at the end of the turn.
+    wishes: Vec<(u64, Wish)>,
     waiting: Vec<(u64, Vec<Vec<u8>>)>,
     waiting_entries: usize,
     waiting_bytes: usize,
-    /// The earliest block of this turn that landed between older ones.
+    /// The earliest block that landed between older ones in this turn, or of which there is more or less now.
     reordered: Option<OrderKey>,
     /// A block came that may vouch for waiting zone blocks.
     vouchers: bool,
@@ -215,6 +241,8 @@ pub struct Replica<S: Store> {
     repaired: bool,
     own: Own,
     epochs: Epochs,
+    news: News,
+    withheld: Withheld,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -238,15 +266,18 @@ impl<S: Store> Replica<S> {
         let me = config.key.node();
         let mut replica = Self {
             store,
-            random: Random::new(config.seed),
+            random: Random::new(config.seed.clone()),
             config,
             me,
             ledger,
             pool: Pool::default(),
             proofs: Proofs::new(ledger_id),
             links: BTreeMap::new(),
+            door: Vec::new(),
+            pace: Pace::default(),
             timers: Timers::new(now),
             recent: Recent::default(),
+            wishes: Vec::new(),
             waiting: Vec::new(),
             waiting_entries: 0,
             waiting_bytes: 0,
@@ -257,9 +288,13 @@ impl<S: Store> Replica<S> {
             repaired: false,
             own: Own::default(),
             epochs: Epochs::default(),
+            news: News::default(),
+            withheld: Withheld::default(),
             now,
         };
         replica.load_keys()?;
+        replica.load_withheld()?;
+        replica.load_debts(now).map_err(OpenError::Store)?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -273,6 +308,7 @@ impl<S: Store> Replica<S> {
             replica.restore_link(*id, state, effects);
             replica.request_repairs(*id);
         }
+        replica.note_writes();
         Ok(replica)
     }
 
@@ -315,6 +351,7 @@ impl<S: Store> Replica<S> {
         self.finish_repairs()?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
+        self.grant_waiting(effects)?;
         self.close_used_up(effects)?;
         self.renew_epoch(effects)?;
         self.record_freezes(effects)?;
@@ -331,7 +368,10 @@ impl<S: Store> Replica<S> {
             });
             effects.push(Effect::OrderChanged { from });
         }
+        self.save_withheld()?;
+        self.tell_news(effects);
         self.serve_links(effects)?;
+        self.note_debts()?;
         if mutant!(CommitBeforeSeal) {
             return Ok(());
         }
@@ -488,7 +528,7 @@ impl<S: Store> Replica<S> {
 
     /// Makes blocks of what waits: as few as the limits allow.
     fn seal(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        if self.own.waits && self.ledger.frozen_at(&self.me).is_none() {
+        if self.waits_for_own_lane() {
             return Ok(());
         }
         let waiting = core::mem::take(&mut self.waiting);
@@ -580,6 +620,7 @@ impl<S: Store> Replica<S> {
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
         let records = self.proofs.recorded(&block);
+        self.news.members |= newcomer.is_some() || names::has_name(&block);
         if let Some(by) = newcomer.as_ref().and_then(|member| member.by) {
             self.epochs.stale = true;
             if by.inviter == self.me {
@@ -593,8 +634,7 @@ impl<S: Store> Replica<S> {
             self.ledger.note_removals(&mut self.store, &removals, block.header().timestamp)?;
         }
         if late && !mutant!(LateUntold) {
-            let key = block.key();
-            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+            self.note_reordered(block.key());
         }
         let summary = Summary { seq, ..crate::ledger::summarise(&block) };
         if !self.links.is_empty() {
@@ -604,10 +644,16 @@ impl<S: Store> Replica<S> {
             }
         }
         self.take_keys(&block)?;
+        self.note_lacking(&block, seq)?;
         if summary.author == self.me && (source.is_some() || self.own.waits) {
             self.on_own_block(&summary.hash);
         }
-        effects.push(Effect::Added(Added { seq, block, previous }));
-        Ok(())
+        effects.push(Effect::Added(Added { seq, block: block.clone(), previous }));
+        self.take_erase(&block, effects)
+    }
+
+    /// What is shown from here on in ledger order is not what it was.
+    fn note_reordered(&mut self, key: OrderKey) {
+        self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
     }
 }

@@ -41,6 +41,7 @@ use crate::{
         TEXT_UNREAD_BYTES,
     },
     replica::Replica,
+    seal::Keyring,
     store::Store,
     view::{self, ViewError},
 };
@@ -337,7 +338,7 @@ impl Room {
             return;
         }
         let me = self.me.to_string();
-        for entry in view::views(&added.block, &added.previous) {
+        for entry in view::views(&added.block, &added.previous, &Keyring::default()) {
             let text = self.envelope("EntryAnnounce", &me, "", &entry);
             let clients: Vec<LinkId> = self.clients.keys().copied().collect();
             clients.into_iter().for_each(|link| self.send(link, text.clone(), effects));
@@ -509,7 +510,7 @@ fn entry<S: Store>(envelope: &Envelope<'_>, replica: &Replica<S>) -> Result<Box<
     let kind = "EntryRequest";
     let EntryQuery { entry_id } = envelope.payload(kind)?;
     let id = entry_id.parse().map_err(|error| wrong_id(kind, &error))?;
-    Ok(raw(&view::entry(replica.store(), &id)?))
+    Ok(raw(&view::entry(replica.store(), &id, &Keyring::default())?))
 }
 
 /// The page that a `LedgerSyncRequest` asks for.
@@ -518,7 +519,7 @@ fn page<S: Store>(envelope: &Envelope<'_>, replica: &Replica<S>) -> Result<Box<R
     let SyncQuery { after, limit } = envelope.payload(kind)?;
     let after: Option<EntryId> = after.map(|id| id.parse()).transpose().map_err(|error| wrong_id(kind, &error))?;
     let limit = limit.unwrap_or(TEXT_PAGE_ENTRIES).clamp(1, TEXT_PAGE_ENTRIES);
-    Ok(raw(&view::after(replica.store(), after.as_ref(), limit)?))
+    Ok(raw(&view::after(replica.store(), after.as_ref(), limit, &Keyring::default())?))
 }
 
 fn wrong_id(kind: &'static str, error: &IdError) -> TextError {

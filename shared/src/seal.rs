@@ -31,6 +31,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::{
+    block::{Block, Header},
     id::{LedgerId, NodeId},
     key::KeyError,
     limits::PAYLOAD_BYTES,
@@ -196,6 +197,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Of entry `index` of a block.
+    pub fn of(block: &Block, index: usize) -> Self {
+        let Header { ledger, author, height, .. } = *block.header();
+        Self { ledger, author, height, index: index as u32 }
+    }
+
     /// Every field has a fixed length, so no two places give the same bytes.
     fn associated(&self) -> Vec<u8> {
         let parts: [&[u8]; 5] = [

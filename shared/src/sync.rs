@@ -8,14 +8,15 @@ use alloc::{
 use crate::{
     effect::Role,
     id::{BlockHash, NodeId},
-    limits::{LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
+    limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
     store::Summary,
     time::Timestamp,
+    wire::Lack,
 };
 
 /// Bytes of what must outlive hibernation.
-const STATE_BYTES: usize = 99;
+const STATE_BYTES: usize = 107;
 
 /// How far a link has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +46,11 @@ impl Window {
 
     pub(crate) fn has_room(&self) -> bool {
         self.frames < LINK_WINDOW_FRAMES && self.bytes < LINK_WINDOW_BYTES
+    }
+
+    /// Whether this is more than a peer sends that keeps to its credit: a frame goes out whenever there is room.
+    pub(crate) fn is_beyond_credit(&self) -> bool {
+        self.frames > LINK_WINDOW_FRAMES || self.bytes >= LINK_WINDOW_BYTES + FRAME_BYTES as u64
     }
 
     pub(crate) fn give_back(&mut self, frames: u64, bytes: u64) {
@@ -101,6 +107,8 @@ pub(crate) struct OwnClaims {
     pub(crate) tips: BTreeMap<BlockHash, u64>,
     /// It says that the lane is frozen; the proof is still to come.
     pub(crate) proof: bool,
+    /// It has blocks of the lane.
+    pub(crate) has: bool,
     /// The heads have been compared.
     pub(crate) known: bool,
     /// This dial does not have to be waited for any more.
@@ -148,10 +156,22 @@ pub(crate) struct Link {
     pub(crate) answers: VecDeque<BlockHash>,
     /// Blocks that we asked for.
     pub(crate) wanted: BTreeSet<BlockHash>,
+    /// Blocks of which the peer lacks payloads, and asked for.
+    pub(crate) lacked: VecDeque<Lack>,
+    /// Arrival number up to which the peer was asked for missing payloads.
+    pub(crate) asked: u64,
     /// What is on its way without credit given back.
     pub(crate) in_flight: Window,
     /// What came in this turn, to be credited at its end.
     pub(crate) taken: Window,
+    /// What is credited later, and when, by the clock that only goes forward.
+    pub(crate) owed: VecDeque<(Timestamp, Window)>,
+    /// When what is taken now may be credited.
+    pub(crate) due: Timestamp,
+    /// Frames that were sent to the peer and may be answered.
+    pub(crate) answerable: u64,
+    /// Something was done at the door in this turn.
+    pub(crate) stirred: bool,
     /// What became durable in this turn, to be told at its end.
     pub(crate) have: BTreeMap<NodeId, u64>,
     /// Frames of envelopes without need of credit, to be sent at the end of the turn.
@@ -189,8 +209,14 @@ impl Link {
             proofs: BTreeSet::new(),
             answers: VecDeque::new(),
             wanted: BTreeSet::new(),
+            lacked: VecDeque::new(),
+            asked: 0,
             in_flight: Window::default(),
             taken: Window::default(),
+            owed: VecDeque::new(),
+            due: Timestamp::default(),
+            answerable: 0,
+            stirred: true,
             have: BTreeMap::new(),
             control: Vec::new(),
             frame_closed: false,
@@ -211,9 +237,16 @@ impl Link {
         }
     }
 
+    /// What the peer has no credit back for.
+    pub(crate) fn unpaid(&self) -> Window {
+        let add =
+            |sum: Window, part: &Window| Window { frames: sum.frames + part.frames, bytes: sum.bytes + part.bytes };
+        self.owed.iter().map(|(_, part)| part).fold(self.taken, add)
+    }
+
     /// Whether blocks wait for this link.
     pub(crate) fn owes(&self) -> bool {
-        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty()
+        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty() || !self.lacked.is_empty()
     }
 
     /// The peer has a lane up to a height.
@@ -234,7 +267,7 @@ impl Link {
 
     /// What must outlive hibernation, at most 200 bytes. `parked`: blocks of this link wait in memory, which does not outlive it.
     ///
-    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge.
+    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge, frames and bytes of credit owed.
     pub(crate) fn save(&self, parked: bool) -> [u8; STATE_BYTES] {
         let zero = [0; 32];
         let (phase, peer, challenge) = match &self.phase {
@@ -250,7 +283,11 @@ impl Link {
         state[..3].copy_from_slice(&[role, phase, u8::from(settled)]);
         state[3..35].copy_from_slice(&self.nonce);
         state[35..67].copy_from_slice(peer);
-        state[67..].copy_from_slice(challenge);
+        state[67..99].copy_from_slice(challenge);
+        // Both are below 2^20.
+        let Window { frames, bytes } = self.unpaid();
+        state[99..103].copy_from_slice(&(frames as u32).to_be_bytes());
+        state[103..].copy_from_slice(&(bytes as u32).to_be_bytes());
         state
     }
 
@@ -259,17 +296,22 @@ impl Link {
         let (fixed, rest) = state.split_first_chunk::<3>()?;
         let (nonce, rest) = rest.split_first_chunk::<32>()?;
         let (peer, rest) = rest.split_first_chunk::<32>()?;
-        let challenge: [u8; 32] = rest.try_into().ok()?;
+        let (challenge, rest) = rest.split_first_chunk::<32>()?;
+        let (frames, bytes) = rest.split_first_chunk::<4>()?;
+        let bytes: [u8; 4] = bytes.try_into().ok()?;
         let [role, phase, settled] = *fixed;
         let mut link = Self::new(if role == 0 { Role::Dialled } else { Role::Accepted }, *nonce);
         let peer = NodeId::from_bytes(*peer);
         link.phase = match phase {
             0 => Phase::Greeting,
-            1 => Phase::Proving { peer, challenge },
+            1 => Phase::Proving { peer, challenge: *challenge },
             2 => Phase::Ready { peer },
             3 => Phase::Joining { peer },
             _ => return None,
         };
+        // It is given back with the next turn.
+        let (frames, bytes) = (u32::from_be_bytes(*frames).into(), u32::from_be_bytes(bytes).into());
+        link.taken = Window { frames, bytes };
         link.remembered = state.to_vec();
         Some((link, settled == 1))
     }
@@ -312,8 +354,10 @@ mod tests {
         ] {
             let mut link = Link::new(Role::Accepted, [5; 32]);
             link.phase = phase.clone();
+            link.owed.extend([1, 2].map(|frames| (Timestamp::MAX, Window { frames, bytes: 1 << 18 })));
             let (loaded, settled) = Link::load(&link.save(false)).unwrap();
             assert_eq!((loaded.phase, loaded.nonce, loaded.role, settled), (phase, [5; 32], Role::Accepted, false));
+            assert_eq!((loaded.taken.frames, loaded.taken.bytes), (3, 1 << 19));
         }
         assert!(Link::load(&[]).is_none());
     }

@@ -93,11 +93,11 @@ impl From<minicbor::decode::Error> for TokenError {
 /// What a newcomer needs to join a ledger. Whoever has it can join and read, so it prints neither of its secrets.
 #[derive(Clone)]
 pub struct Token {
-    /// The ledger's genesis, as it came.
+    /// The payload of the ledger's genesis, as it came.
     pub genesis: Vec<u8>,
     /// The block that holds the invite.
     pub invite: BlockHash,
-    /// When the invite ends.
+    /// The end of that block: no join is earlier.
     pub end: Timestamp,
     /// The secret half of the invite's key.
     pub secret: Zeroizing<[u8; 32]>,

@@ -1,5 +1,7 @@
 //! The JSON view of entries, and pages of them. JSON is only ever a view: what is hashed and signed is CBOR.
 
+mod data;
+
 use alloc::{
     borrow::ToOwned,
     boxed::Box,
@@ -10,18 +12,19 @@ use alloc::{
 use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
+use self::data::Data;
 use crate::{
-    block::{Block, BlockError, Entry, Header, Kind},
-    evidence::Evidence,
+    block::{Block, BlockError},
+    erase::Erasures,
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
     ledger::summarise,
     limits::PAGE_BYTES,
     order::OrderKey,
+    seal::Keyring,
     store::{Page, ReadStore, Record, Summary},
-    succession::Succession,
 };
 
 /// One entry as JSON.
@@ -31,7 +34,8 @@ pub struct EntryView {
     pub id: String,
     /// Block time + index, RFC 3339 with six digits.
     pub timestamp: String,
-    /// The payload, where it is JSON; for evidence and successions what they prove; otherwise `null`.
+    /// The payload, where it is JSON; in a members' ledger what was sealed in it; for entries of the protocol what they say;
+    /// otherwise `null`.
     pub data: Box<RawValue>,
     /// The entry before it in its block; for a first entry the latest parent in ledger order, or the genesis.
     pub previous_hash: String,
@@ -45,21 +49,41 @@ pub struct EntryView {
     pub height: u64,
     /// Index in its block.
     pub index: u32,
-    /// `data`, `evidence`, `voucher`, `succession`, or the number of a kind without a name.
+    /// The name of its kind (see [`crate::Kind::name`]), or the number of one without a name.
     pub kind: String,
     /// Hashes of the block's parents.
     pub parents: Vec<String>,
-    /// The payload in hexadecimal digits, where `data` does not say all of it.
+    /// The payload in hexadecimal digits, where `data` does not say all of it: as it is stored, or what was sealed in it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload_hex: Option<String>,
+    /// The payload stays closed here, and `payload_hex` is its sealed bytes.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub sealed: bool,
+    /// Who erased the payload, and when.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub erased: Option<ErasedView>,
+    /// The payload is missing, and nobody is known to have erased it.
+    #[serde(skip_serializing_if = "core::ops::Not::not", default)]
+    pub withheld: bool,
+}
+
+/// An erase as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErasedView {
+    /// Who erased.
+    pub by: String,
+    /// When, RFC 3339 with six digits.
+    pub at: String,
+    /// Id of the erase entry.
+    pub entry: String,
 }
 
 impl EntryView {
     /// The view of entry `index` of a block; `previous` is the block's latest parent.
-    fn new(block: &Block, index: usize, previous: &BlockHash) -> Self {
+    fn new(block: &Block, index: usize, previous: &BlockHash, keys: &Keyring) -> Self {
         let (header, entry, hashes) = (block.header(), &block.entries()[index], block.entry_hashes());
         let last = index + 1 == hashes.len();
-        let (data, payload_hex) = data_view(header, entry);
+        let Data { data, payload_hex, sealed } = Data::new(block, index, keys);
         Self {
             id: block.entry_id(index).to_string(),
             timestamp: header.timestamp.plus(index as u64).to_string(),
@@ -73,42 +97,17 @@ impl EntryView {
             kind: entry.kind.name().map_or_else(|| entry.kind.0.to_string(), ToOwned::to_owned),
             parents: header.parents.iter().map(ToString::to_string).collect(),
             payload_hex,
+            sealed,
+            erased: None,
+            withheld: entry.payload().is_none(),
         }
     }
 }
 
-fn data_view(header: &Header, entry: &Entry) -> (Box<RawValue>, Option<String>) {
-    let null = || RawValue::NULL.to_owned();
-    let Some(payload) = entry.payload() else { return (null(), None) };
-    let raw = || (!payload.is_empty()).then(|| hex::encode(payload));
-    match entry.kind {
-        Kind::EVIDENCE => match Evidence::decode(payload) {
-            Ok(evidence) => {
-                let (author, height) = evidence.lane();
-                let blocks = evidence.blocks().each_ref().map(|block| block.hash().to_string());
-                let data = json!({ "author": author.to_string(), "height": height, "blocks": blocks });
-                (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
-            }
-            Err(_) => (null(), raw()),
-        },
-        Kind::SUCCESSION => match Succession::decode(payload) {
-            Ok(succession) if succession.verify(&header.ledger, &header.author).is_ok() => {
-                let data =
-                    json!({ "node": succession.old.to_string(), "signature": hex::encode(succession.signature) });
-                (RawValue::from_string(data.to_string()).unwrap_or_else(|_| null()), raw())
-            }
-            _ => (null(), raw()),
-        },
-        _ => match core::str::from_utf8(payload).ok().and_then(|text| RawValue::from_string(text.to_owned()).ok()) {
-            Some(data) => (data, None),
-            None => (null(), raw()),
-        },
-    }
-}
-
-/// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]).
-pub fn views(block: &Block, previous: &BlockHash) -> Vec<EntryView> {
-    (0..block.entries().len()).map(|index| EntryView::new(block, index, previous)).collect()
+/// The views of all entries of a block; `previous` is its latest parent (see [`latest_parent`]). What is sealed with one of
+/// the keys is shown as it was before. Who erased a payload that is missing only a store can tell.
+pub fn views(block: &Block, previous: &BlockHash, keys: &Keyring) -> Vec<EntryView> {
+    (0..block.entries().len()).map(|index| EntryView::new(block, index, previous, keys)).collect()
 }
 
 /// The latest parent of a block in ledger order; the genesis where it has no parent.
@@ -176,14 +175,33 @@ pub fn decode_record<E>(record: &Record) -> Result<Block, ViewError<E>> {
     Ok(block)
 }
 
-fn record_views<S: ReadStore>(store: &S, record: &Record) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+fn record_views<S: ReadStore>(
+    store: &S,
+    record: &Record,
+    keys: &Keyring,
+) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let block = decode_record(record)?;
     let previous = latest_parent(store, &block)?;
-    Ok(views(&block, &previous))
+    let mut views = views(&block, &previous, keys);
+    if block.lacking().next().is_some() {
+        let hash = record.summary.hash;
+        let error = BlockError::Malformed("what is noted of its erased entries makes no sense");
+        let erasures = Erasures::of(store, &hash).map_err(ViewError::Store)?;
+        let erasures = erasures.ok_or(ViewError::Damaged { hash, error })?;
+        for (index, view) in views.iter_mut().enumerate().filter(|(_, view)| view.withheld) {
+            view.erased = erasures.first(index).map(|erasure| ErasedView {
+                by: erasure.by.to_string(),
+                at: erasure.key.timestamp.to_string(),
+                entry: erasure.entry().to_string(),
+            });
+            view.withheld = view.erased.is_none();
+        }
+    }
+    Ok(views)
 }
 
 /// The record of the block that holds an entry; of a forked lane the first in ledger order.
-fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
+pub(crate) fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
     let page = Page { blocks: 16, bytes: PAGE_BYTES };
     let records = store.lane(&id.author, id.height, page).map_err(ViewError::Store)?;
     records
@@ -197,9 +215,9 @@ fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Er
 ///
 /// # Errors
 /// When it is not here, or the store fails.
-pub fn entry<S: ReadStore>(store: &S, id: &EntryId) -> Result<EntryView, ViewError<S::Error>> {
+pub fn entry<S: ReadStore>(store: &S, id: &EntryId, keys: &Keyring) -> Result<EntryView, ViewError<S::Error>> {
     let record = find(store, id)?;
-    record_views(store, &record)?.into_iter().nth(id.index as usize).ok_or(ViewError::Unknown(*id))
+    record_views(store, &record, keys)?.into_iter().nth(id.index as usize).ok_or(ViewError::Unknown(*id))
 }
 
 /// Entries in ledger order that follow `after` (`None`: from the beginning), at most `limit`, and at most about
@@ -211,6 +229,7 @@ pub fn after<S: ReadStore>(
     store: &S,
     after: Option<&EntryId>,
     limit: usize,
+    keys: &Keyring,
 ) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let mut entries = Vec::new();
     let mut key = None;
@@ -219,7 +238,7 @@ pub fn after<S: ReadStore>(
         let record = find(store, id)?;
         key = Some(record.summary.key());
         bytes = record.bytes.len();
-        entries.extend(record_views(store, &record)?.into_iter().skip(id.index as usize + 1).take(limit));
+        entries.extend(record_views(store, &record, keys)?.into_iter().skip(id.index as usize + 1).take(limit));
     }
     while entries.len() < limit && (bytes < PAGE_BYTES || entries.is_empty()) {
         let page = Page { blocks: (limit - entries.len()).min(256), bytes: PAGE_BYTES.saturating_sub(bytes) };
@@ -229,7 +248,7 @@ pub fn after<S: ReadStore>(
         for record in &records {
             bytes += record.bytes.len();
             let room = limit - entries.len();
-            entries.extend(record_views(store, record)?.into_iter().take(room));
+            entries.extend(record_views(store, record, keys)?.into_iter().take(room));
         }
     }
     Ok(entries)
@@ -239,7 +258,12 @@ pub fn after<S: ReadStore>(
 ///
 /// # Errors
 /// When the store fails.
-pub fn newest<S: ReadStore>(store: &S, limit: usize, bytes: usize) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+pub fn newest<S: ReadStore>(
+    store: &S,
+    limit: usize,
+    bytes: usize,
+    keys: &Keyring,
+) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let mut blocks: Vec<Vec<EntryView>> = Vec::new();
     let (mut count, mut size, mut key) = (0, 0, None);
     while count < limit && size < bytes {
@@ -248,7 +272,7 @@ pub fn newest<S: ReadStore>(store: &S, limit: usize, bytes: usize) -> Result<Vec
         let Some(last) = records.last() else { break };
         key = Some(last.summary.key());
         for record in &records {
-            let views = record_views(store, record)?;
+            let views = record_views(store, record, keys)?;
             count += views.len();
             size += record.bytes.len();
             blocks.push(views);
@@ -307,11 +331,12 @@ pub fn arrived<S: ReadStore>(
     cursor: Cursor,
     limit: usize,
     bytes: usize,
+    keys: &Keyring,
 ) -> Result<(Vec<EntryView>, Cursor), ViewError<S::Error>> {
     let mut entries = Vec::new();
     let mut reached = cursor;
     let mut take = |entries: &mut Vec<EntryView>, record: &Record, skip: usize| {
-        entries.extend(record_views(store, record)?.into_iter().skip(skip));
+        entries.extend(record_views(store, record, keys)?.into_iter().skip(skip));
         reached = Cursor { seq: record.summary.seq, entries: record.summary.entries, ..cursor };
         Ok(entries.len() >= limit)
     };

@@ -15,7 +15,9 @@ use thiserror::Error;
 use crate::{
     block::infallible,
     id::{BlockHash, LedgerId, NodeId},
-    limits::{ANSWER_BLOCKS, AUTHORS, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS, WANTED_PER_FRAME},
+    limits::{
+        ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS, WANTED_PER_FRAME,
+    },
 };
 
 /// The version of the link protocol.
@@ -83,6 +85,33 @@ pub struct Head {
     pub tips: Vec<(u64, BlockHash)>,
     /// The lowest forked height; 0: the lane is not frozen.
     pub frozen: u64,
+}
+
+/// Entries of one block whose payloads are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lack {
+    /// The block.
+    pub block: BlockHash,
+    /// Bit i % 8 of byte i / 8 stands for entry i.
+    entries: [u8; BLOCK_ENTRIES / 8],
+}
+
+impl Lack {
+    /// These entries of a block.
+    pub fn new(block: BlockHash, indexes: impl IntoIterator<Item = usize>) -> Self {
+        let mut entries = [0; BLOCK_ENTRIES / 8];
+        for index in indexes {
+            if let Some(byte) = entries.get_mut(index / 8) {
+                *byte |= 1 << (index % 8);
+            }
+        }
+        Self { block, entries }
+    }
+
+    /// Whether the payload of this entry is missing.
+    pub fn contains(&self, index: usize) -> bool {
+        self.entries.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
+    }
 }
 
 /// What one replica says to another.
@@ -155,6 +184,12 @@ pub enum Message {
         /// Its encoding.
         proof: Vec<u8>,
     },
+    /// "Send me these blocks, if you have payloads of them that I lack." Answered by [`Message::EntryResponse`] with these
+    /// blocks alone, or not at all.
+    PayloadRequest {
+        /// What is missing.
+        lacks: Vec<Lack>,
+    },
     /// How the speaker came into a members' ledger: its join, and before it as much of what that rests on as the peer may
     /// lack (see [`crate::members`]). The dialling side says it right after its proof.
     Membership {
@@ -178,6 +213,7 @@ impl Message {
             Self::Credit { .. } => 10,
             Self::Evidence { .. } => 11,
             Self::Membership { .. } => 12,
+            Self::PayloadRequest { .. } => 13,
         }
     }
 
@@ -294,6 +330,10 @@ fn encode_payload<W: Write<Error = Infallible>>(
         }
         Message::Credit { frames, bytes } => encoder.array(2)?.u64(*frames)?.u64(*bytes)?.ok(),
         Message::Evidence { proof } => encoder.array(1)?.bytes(proof)?.ok(),
+        Message::PayloadRequest { lacks } => {
+            encoder.array(1)?.array(lacks.len() as u64)?;
+            lacks.iter().try_for_each(|lack| encoder.array(2)?.bytes(lack.block.as_bytes())?.bytes(&lack.entries)?.ok())
+        }
         Message::Membership { blocks } => {
             encoder.array(1)?.array(blocks.len() as u64)?;
             blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
@@ -321,7 +361,7 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
     let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
     let wanted = match number {
         1 => 4,
-        2..=4 | 7..=9 | 11 | 12 => 1,
+        2..=4 | 7..=9 | 11..=13 => 1,
         5 | 6 | 10 => 2,
         other => return Err(WireError::UnknownType(other)),
     };
@@ -355,7 +395,13 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         },
         10 => Message::Credit { frames: decoder.u64()?, bytes: decoder.u64()? },
         11 => Message::Evidence { proof: decoder.bytes()?.to_vec() },
-        _ => Message::Membership { blocks: list(decoder, MEMBERSHIP_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
+        12 => Message::Membership { blocks: list(decoder, MEMBERSHIP_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
+        _ => Message::PayloadRequest {
+            lacks: list(decoder, WANTED_PER_FRAME, |d| {
+                expect_array(d, 2)?;
+                Ok(Lack { block: BlockHash::from_bytes(fixed(d)?), entries: fixed(d)? })
+            })?,
+        },
     })
 }
 

@@ -4,60 +4,18 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Net, at, key, node_id};
+use common::{
+    Net, at,
+    group::{HUB, SALT, block, bring_in, group, head, invite, join, ledger, wish},
+    key, node_id,
+};
 use shared::{
-    BlockHash, Entry, Header, Input, Kind, LedgerId, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp,
-    VerifiedBlock,
+    BlockHash, EntryId, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp, VerifiedBlock,
     effect::{Wish, WishError},
+    erase::{Erase, Power},
     members::{Genesis, Invite, Join, MemberError, Remove, Role},
     seal::Place,
 };
-
-const SALT: [u8; 16] = [5; 16];
-const HUB: usize = 3;
-
-fn ledger() -> LedgerId {
-    Genesis { founder: node_id(1), salt: SALT }.ledger()
-}
-
-/// A founder, two who may come in, and a hub that does not write.
-fn group() -> Net {
-    let mut net = Net::of(Some(ledger()), &[true, true, true, false]);
-    wish(&mut net, 0, Wish::Found { salt: SALT }).unwrap();
-    net.link(0, HUB);
-    net.settle();
-    net
-}
-
-fn wish(net: &mut Net, node: usize, wish: Wish) -> Result<BlockHash, WishError> {
-    net.now += 1_000;
-    net.turn(node, vec![Input::Control { token: 0, wish }]);
-    net.nodes[node].granted.pop().unwrap()
-}
-
-/// An invite whose secret is key `secret`.
-fn invite(net: &mut Net, node: usize, secret: u8, role: Role, uses: u32) -> BlockHash {
-    wish(net, node, Wish::Invite { key: node_id(secret), role, uses, expires: Timestamp::MAX }).unwrap()
-}
-
-/// The first block of a newcomer, which holds the secret of an invite.
-fn join(newcomer: u8, secret: u8, invite: BlockHash, micros: u64) -> VerifiedBlock {
-    let join = Join::sign(&key(secret), &ledger(), invite, &node_id(newcomer));
-    join.block(ledger(), &key(newcomer), at(micros), at(micros), [newcomer; 16])
-}
-
-/// Node `node` comes in.
-fn bring_in(net: &mut Net, by: usize, node: usize, role: Role) {
-    let secret = 99 + net.nodes[node].number;
-    let invite = invite(net, by, secret, role, 1);
-    net.settle();
-    let first = join(net.nodes[node].number, secret, invite, net.now);
-    net.nodes[node].join = Some(first.bytes().to_vec());
-    net.nodes[node].epoch = net.replica(by).keys().current().cloned();
-    net.restart(node, MemoryStore::default());
-    net.link(node, HUB);
-    net.settle();
-}
 
 /// What a node can read, in alphabetical order; what it cannot is "?".
 fn read(net: &Net, node: usize, reader: usize) -> Vec<String> {
@@ -67,7 +25,8 @@ fn read(net: &Net, node: usize, reader: usize) -> Vec<String> {
         let Header { ledger, author, height, .. } = *block.header();
         for (i, entry) in block.entries().iter().enumerate().filter(|(_, entry)| entry.kind == Kind::DATA) {
             let place = Place { ledger, author, height, index: i as u32 };
-            let text = keys.open(&place, entry.payload().unwrap());
+            let Some(payload) = entry.payload() else { continue };
+            let text = keys.open(&place, payload);
             texts.push(text.map_or_else(|_| "?".to_owned(), |text| String::from_utf8(text).unwrap()));
         }
     }
@@ -79,19 +38,9 @@ fn cut(net: &mut Net, node: usize) {
     net.cut(*net.ends.keys().find(|end| end.node == node).unwrap());
 }
 
-/// A block made outside any replica.
-fn block(author: u8, height: u64, micros: u64, parents: &[BlockHash], kind: Kind, payload: &[u8]) -> VerifiedBlock {
-    let (ledger, author, timestamp, key) = (ledger(), node_id(author), at(micros), key(author));
-    let header = Header { ledger, author, height, timestamp, parents: parents.to_vec() };
-    VerifiedBlock::sign(header, vec![Entry::new(kind, [7; 16], payload.to_vec())], &key)
-}
-
-fn head(net: &Net, node: usize, author: u8) -> BlockHash {
-    net.replica(node).heads()[&node_id(author)].last().unwrap().1
-}
-
 fn members(net: &Net, node: usize) -> BTreeSet<NodeId> {
-    net.replica(node).members().iter().filter(|member| member.stays.is_none()).map(|member| member.node).collect()
+    let members = net.replica(node).members().unwrap();
+    members.iter().filter(|member| member.stays.is_none()).map(|member| member.node).collect()
 }
 
 fn nodes(numbers: &[u8]) -> BTreeSet<NodeId> {
@@ -124,13 +73,13 @@ fn a_restart_knows_who_belongs() {
     bring_in(&mut net, 1, 2, Role::Member);
     wish(&mut net, 1, Wish::Remove { member: node_id(3) }).unwrap();
     net.settle();
-    let before = net.replica(HUB).members();
+    let before = net.replica(HUB).members().unwrap();
     for checkpoint in [false, true] {
         if checkpoint {
             net.nodes[HUB].replica.as_mut().unwrap().checkpoint().unwrap();
         }
         net.hibernate(HUB);
-        assert_eq!(net.replica(HUB).members(), before);
+        assert_eq!(net.replica(HUB).members().unwrap(), before);
     }
     assert_eq!(members(&net, HUB), nodes(&[1, 2]));
 }
@@ -312,6 +261,34 @@ fn of_two_who_race_for_one_invite_the_same_one_comes_in_everywhere() {
 }
 
 #[test]
+fn who_closes_an_invite_freezes_the_lane_of_nobody() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let join = head(&net, HUB, 2);
+    // Whoever invites says what the key is: here the founder's own, and another member's.
+    for (step, victim) in [1, 3].into_iter().enumerate() {
+        let own = head(&net, HUB, 2);
+        let (height, time) = (2 + 2 * step as u64, net.now + 10);
+        let invite = Invite { join, key: node_id(victim), role: Role::Member, uses: 1, expires: Timestamp::MAX };
+        let invite = block(2, height, time, &[own], Kind::INVITE, &invite.encode());
+        let remove = Remove { join, member: node_id(victim), rests: invite.hash(), height: 0 };
+        let close = block(2, height + 1, time + 1, &[invite.hash()], Kind::REMOVE, &remove.encode());
+        net.inject(HUB, &invite);
+        net.inject(HUB, &close);
+        net.settle();
+    }
+    assert_eq!(members(&net, HUB), nodes(&[1, 2, 3]));
+    for node in [0, 2] {
+        net.append(node, "still here");
+        assert!(net.nodes[node].appended.pop().unwrap().is_ok());
+    }
+    net.settle();
+    net.assert_same(&[0, 2, HUB]);
+    assert_eq!(read(&net, HUB, 0).len(), 2);
+}
+
+#[test]
 fn who_says_to_have_joined_earlier_evicts_nobody_on_whom_others_rest() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Member);
@@ -321,7 +298,7 @@ fn who_says_to_have_joined_earlier_evicts_nobody_on_whom_others_rest() {
     net.settle();
     // The founder has closed the invite with its next block, which rests on the join.
     let before = net.order(HUB);
-    assert_eq!(net.replica(HUB).frozen()[&node_id(100)], 1);
+    assert_eq!(net.replica(HUB).frozen().len(), 2);
     for node in [0, 1, HUB] {
         net.inject(node, &join(9, 100, invite, net.now + 2_000));
         net.inject(node, &join(10, 100, invite, net.now));
@@ -482,6 +459,35 @@ fn an_invite_that_was_used_up_opens_no_door() {
 }
 
 #[test]
+fn who_comes_too_late_by_a_link_for_one_hears_nothing_more() {
+    for (order, inviter_is_there) in [([1, 2], true), ([2, 1], true), ([1, 2], false), ([2, 1], false)] {
+        let mut net = group();
+        let invite = invite(&mut net, 0, 100, Role::Member, 1);
+        net.settle();
+        if !inviter_is_there {
+            cut(&mut net, 0);
+        }
+        for node in order {
+            let first = join(node as u8 + 1, 100, invite, net.now);
+            net.nodes[node].join = Some(first.bytes().to_vec());
+            net.restart(node, MemoryStore::default());
+            net.link(node, HUB);
+        }
+        net.settle();
+        if !inviter_is_there {
+            net.link(0, HUB);
+            net.settle();
+        }
+        net.append(0, "for members");
+        net.settle();
+        let (inside, outside) = if members(&net, HUB) == nodes(&[1, 2]) { (1, 2) } else { (2, 1) };
+        assert_eq!(members(&net, HUB), nodes(&[1, inside as u8 + 1]));
+        let reads = |node: usize| net.order(node).contains(net.order(HUB).last().unwrap());
+        assert_eq!((reads(inside), reads(outside)), (true, false), "{order:?} {inviter_is_there}");
+    }
+}
+
+#[test]
 fn a_hub_that_lost_everything_gets_it_back_from_any_member() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);
@@ -573,6 +579,161 @@ fn an_admin_renews_the_key_if_the_one_who_removed_does_not() {
     net.settle();
     assert_eq!(read(&net, HUB, 1), ["\"safe\""]);
     assert_eq!(read(&net, HUB, 2), ["?"]);
+}
+
+fn erase(net: &mut Net, node: usize, entry: EntryId) -> Result<BlockHash, WishError> {
+    wish(net, node, Wish::Erase { entry })
+}
+
+fn erased(net: &Net, node: usize, entry: &EntryId) -> (bool, bool) {
+    let view = shared::view::entry(net.replica(node).store(), entry, net.replica(node).keys()).unwrap();
+    assert!(view.erased.is_none() || view.payload_hex.is_none());
+    (view.erased.is_some(), view.withheld)
+}
+
+/// What `node` writes, and the id of that.
+fn say(net: &mut Net, node: usize, text: &str) -> EntryId {
+    net.append(node, text);
+    net.nodes[node].appended.pop().unwrap().unwrap()[0]
+}
+
+#[test]
+fn who_may_remove_somebody_erases_what_it_wrote_and_nobody_else_does() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let by_founder = say(&mut net, 0, "founder");
+    net.settle();
+    let by_admin = say(&mut net, 1, "admin");
+    net.settle();
+    let by_member = say(&mut net, 2, "member");
+    let own = say(&mut net, 2, "own");
+    net.settle();
+    let not_theirs = Err(WishError::Rule(MemberError::NotTheirs));
+    assert_eq!(erase(&mut net, 2, by_admin), not_theirs);
+    assert_eq!(erase(&mut net, 1, by_founder), not_theirs);
+    let join = EntryId { author: node_id(3), height: 1, index: 0 };
+    assert_eq!(erase(&mut net, 0, join), Err(WishError::Rule(MemberError::NotErasable(Kind::JOIN))));
+    erase(&mut net, 2, own).unwrap();
+    erase(&mut net, 1, by_member).unwrap();
+    erase(&mut net, 0, by_admin).unwrap();
+    net.settle();
+    net.assert_equal();
+    for node in 0..4 {
+        let all = [by_founder, by_admin, by_member, own].map(|entry| erased(&net, node, &entry));
+        assert_eq!(all, [(false, false), (true, false), (true, false), (true, false)], "{node}");
+    }
+    assert_eq!(net.nodes[HUB].erased[1].1, node_id(2));
+}
+
+#[test]
+fn an_erased_nickname_is_nobodys_name_any_more() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    wish(&mut net, 1, Wish::Nickname { name: "Ada".to_owned() }).unwrap();
+    net.settle();
+    let name = |net: &Net, node: usize| net.replica(node).nickname(&node_id(2)).unwrap();
+    assert_eq!([0, 1].map(|node| name(&net, node)), [Some("Ada".to_owned()), Some("Ada".to_owned())]);
+    let entry = EntryId { author: node_id(2), height: net.replica(1).height(&node_id(2)), index: 0 };
+    let told = net.nodes[0].changed.len();
+    erase(&mut net, 1, entry).unwrap();
+    net.settle();
+    for node in [0, 1, HUB] {
+        assert_eq!((erased(&net, node, &entry), name(&net, node)), ((true, false), None));
+    }
+    assert_eq!(net.nodes[0].changed.len(), told + 1, "who shows names hears of it");
+}
+
+#[test]
+fn an_admin_erases_nothing_of_those_whom_others_brought_in() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 0, 2, Role::Member);
+    let entry = say(&mut net, 2, "member");
+    net.settle();
+    assert_eq!(erase(&mut net, 1, entry), Err(WishError::Rule(MemberError::NotTheirs)));
+    // Nor with the words of somebody else about itself.
+    let target = net
+        .verified(HUB)
+        .into_iter()
+        .find(|block| block.header().author == entry.author && block.header().height == entry.height)
+        .unwrap();
+    let (own, founder) = (head(&net, HUB, 2), net.replica(HUB).heads()[&node_id(1)][0].1);
+    for (join, rests) in [(own, own), (own, founder), (target.hash(), own)] {
+        let power = Some(Power { join, rests });
+        let payload = Erase { block: target.hash(), entry, power }.encode();
+        let height = net.replica(HUB).height(&node_id(2)) + 1;
+        let lie = block(2, height, net.now + 5_000_000, &[own], Kind::ERASE, &payload);
+        net.inject(HUB, &lie);
+        assert_eq!(net.nodes[HUB].imported.last().unwrap().refused, 1);
+    }
+    assert_eq!(erased(&net, HUB, &entry), (false, false));
+}
+
+#[test]
+fn one_who_was_removed_erases_nothing_of_others_with_whose_help_ever() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let theirs = say(&mut net, 2, "theirs");
+    net.settle();
+    let own = say(&mut net, 1, "own");
+    net.settle();
+    // It is removed by the founder, with whom it has no link, and goes on as if it had not heard of that.
+    cut(&mut net, 1);
+    let revenge = erase(&mut net, 1, theirs).unwrap();
+    let forgotten = erase(&mut net, 1, own).unwrap();
+    let mut theirs_blocks = net.verified(1);
+    theirs_blocks.retain(|block| [revenge, forgotten].contains(&block.hash()));
+    // Another one of its kind has seen that before it heard of the removal, and says so.
+    cut(&mut net, 2);
+    theirs_blocks.iter().for_each(|block| net.inject(2, block));
+    assert_eq!(erased(&net, 2, &theirs), (true, false));
+    let voucher = say(&mut net, 2, "I have seen it");
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    net.settle();
+    net.link(2, HUB);
+    net.settle();
+    // Its blocks are there, because somebody vouches for them; but what others wrote stays, and comes back.
+    net.assert_same(&[0, 2, HUB]);
+    assert!(net.order(HUB).contains(&revenge) && net.order(HUB).contains(&forgotten));
+    assert!(net.replica(HUB).height(&node_id(3)) >= voucher.height);
+    for node in [0, 2, HUB] {
+        assert_eq!(erased(&net, node, &theirs), (false, false), "{node}");
+        assert_eq!(erased(&net, node, &own), (true, false), "{node}");
+    }
+    assert!(read(&net, 2, 2).contains(&"\"theirs\"".to_owned()));
+}
+
+#[test]
+fn an_erase_waits_for_the_block_that_it_names() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    bring_in(&mut net, 1, 2, Role::Member);
+    let before: Vec<Vec<u8>> = net.verified(HUB).iter().map(|block| block.bytes().to_vec()).collect();
+    let entry = say(&mut net, 2, "word");
+    net.settle();
+    let target = net
+        .verified(HUB)
+        .into_iter()
+        .find(|b| b.header().author == node_id(3) && b.header().height == entry.height)
+        .unwrap();
+    // An erase that does not rest on what it erases, but for naming it.
+    let (head, height) = net.replica(HUB).heads()[&node_id(2)].last().map(|(height, hash)| (*hash, *height)).unwrap();
+    let first = |n: u8| {
+        net.verified(HUB).into_iter().find(|b| b.header().author == node_id(n) && b.header().height == 1).unwrap()
+    };
+    let power = Some(Power { join: first(2).hash(), rests: first(3).hash() });
+    let payload = Erase { block: target.hash(), entry, power }.encode();
+    let erase = block(2, height + 1, target.end().micros(), &[head], Kind::ERASE, &payload);
+    let mut other = Net::of(Some(ledger()), &[false]);
+    other.now = net.now;
+    other.turn(0, vec![Input::Import { token: 0, blocks: before }]);
+    other.inject(0, &erase);
+    assert_eq!(other.replica(0).parked().0, 1);
+    other.inject(0, &target);
+    assert_eq!(other.replica(0).parked().0, 0);
+    assert_eq!(erased(&other, 0, &entry), (true, false));
 }
 
 #[test]
@@ -894,7 +1055,7 @@ fn war(seed: u64) {
         note_seen(&net, &mut seen);
         let node = random.below(3);
         made.extend(net.verified(node).into_iter().filter(|block| !made.contains(block)).collect::<Vec<_>>());
-        match random.below(12) {
+        match random.below(14) {
             0 | 1 => net.append(node, "word"),
             2 => {
                 let key = node_id(secret);
@@ -958,6 +1119,11 @@ fn war(seed: u64) {
                     net.inject([node, HUB][random.below(2)], &block);
                 }
             }
+            10 | 11 => {
+                // Somebody erases what it may, or tries to.
+                let entries: Vec<EntryId> = made.iter().map(|block| block.entry_id(0)).collect();
+                let _ = wish(&mut net, node, Wish::Erase { entry: entries[random.below(entries.len())] });
+            }
             _ => (0..random.below(20)).for_each(|_| _ = net.step(random.below(9))),
         }
     }
@@ -982,8 +1148,18 @@ fn war(seed: u64) {
     other.now = net.now;
     other.turn(0, vec![Input::Import { token: 0, blocks }]);
     assert_eq!(other.order(0), net.order(HUB));
-    let names = |replica: &Replica<MemoryStore>| replica.members().iter().map(|member| member.node).collect::<Vec<_>>();
+    let names = |replica: &Replica<MemoryStore>| {
+        replica.members().unwrap().iter().map(|member| member.node).collect::<Vec<_>>()
+    };
     assert_eq!(names(other.replica(0)), names(net.replica(HUB)));
+    // What is erased is so for everybody, and nothing is missing that anybody has.
+    for entry in net.verified(HUB).iter().map(|block| block.entry_id(0)) {
+        let at_hub = erased(&net, HUB, &entry).0;
+        assert_eq!(erased(&other, 0, &entry).0, at_hub, "{entry}");
+        for node in here.iter().filter(|_| here.contains(&0)) {
+            assert_eq!(erased(&net, *node, &entry).0, at_hub, "{entry} at {node}");
+        }
+    }
 }
 
 /// Blocks by node, with their authors.
@@ -1001,7 +1177,7 @@ fn note_seen(net: &Net, seen: &mut Seen) {
 /// does not count: because it was removed, or one by whom it came in.
 fn check_seen(net: &Net, here: &[usize], seen: &Seen) {
     let frozen = net.replica(HUB).frozen();
-    let listed = net.replica(HUB).members();
+    let listed = net.replica(HUB).members().unwrap();
     let inviter = |node: NodeId| listed.iter().find(|member| member.node == node).and_then(|member| member.by);
     let is_sound = |node: NodeId| {
         let mut chain = std::iter::successors(Some(node), |node| inviter(*node));

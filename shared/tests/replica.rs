@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Net, at, block, ledger, node_id};
-use shared::{Input, LinkId, MemoryStore, ReadStore, Role, limits};
+use shared::{Entry, Input, Kind, LinkId, MemoryStore, ReadStore, Role, VerifiedBlock, limits};
 
 /// Two writers and a hub that does not write, in a star.
 fn star(writers: usize) -> Net {
@@ -146,7 +146,9 @@ fn refused_blocks_leave_no_trace() {
     *flipped.last_mut().unwrap() ^= 1;
     let not_own = block(8, 2, net.now + 10, &[good.hash()], &[b"1"]);
     let too_early = block(8, 1, net.now + 1, &[good.hash()], &[b"1"]);
-    let stripped = block(8, 1, net.now, &[], &[b"1"]).strip();
+    let stripped = Entry::new(Kind::EVIDENCE, [7; 16], b"1".to_vec());
+    let header = block(8, 1, net.now, &[], &[b"1"]).header().clone();
+    let stripped = VerifiedBlock::sign(header, vec![stripped], &common::key(8)).strip();
     for bytes in
         [&flipped[..], not_own.bytes(), too_early.bytes(), stripped.bytes(), b"", &[0xff; 40], &good.bytes()[1..]]
     {

@@ -1,4 +1,4 @@
-//! The golden vectors of sealed payloads and invite tokens.
+//! The golden vectors of sealed payloads, names, closed invites and invite tokens.
 
 mod common;
 
@@ -7,12 +7,17 @@ use std::collections::BTreeSet;
 use common::{at, key, node_id};
 use serde_json::Value;
 use shared::{
-    BlockHash, EpochKey, Keyring, NodeId, Place, Rekey, Token, TokenError, block::open_ledger, key::Ephemeral, seal,
+    BlockHash, EpochKey, Keyring, NodeId, Place, Rekey, Token, TokenError, block::open_ledger, key::Ephemeral,
+    members::Remove, seal,
 };
 use zeroize::Zeroizing;
 
 fn seal_vectors() -> Value {
     serde_json::from_str(include_str!("../vectors/seal.json")).unwrap()
+}
+
+fn names_vectors() -> Value {
+    serde_json::from_str(include_str!("../vectors/names.json")).unwrap()
 }
 
 fn token_vectors() -> Value {
@@ -46,6 +51,27 @@ fn a_payload_is_sealed_and_opened() {
     let made = seal::seal(&new, &place, [0x11; 16], plaintext);
     assert_eq!(hex::encode(&made), hex::encode(bytes(&sealed["bytes"])));
     assert_eq!(seal::open(&new, &place, &made).unwrap(), plaintext);
+}
+
+#[test]
+fn a_nickname_is_a_sealed_json_string() {
+    let (vectors, new) = (names_vectors(), epoch_key(&seal_vectors()["epoch"]));
+    let vector = &vectors["nickname"];
+    let place = Place { ledger: open_ledger("commons"), author: node_id(1), height: 8, index: 0 };
+    let plaintext = text(&vector["plaintext"]);
+    assert_eq!(serde_json::to_string(text(&vector["name"])).unwrap(), plaintext);
+    let made = seal::seal(&new, &place, [0x11; 16], plaintext.as_bytes());
+    assert_eq!(hex::encode(made), hex::encode(bytes(&vector["bytes"])));
+}
+
+#[test]
+fn a_closed_invite_has_a_lane_of_its_own() {
+    let vectors = names_vectors();
+    let (vector, join) = (&vectors["closed"], BlockHash::from_bytes([1; 32]));
+    let rests: BlockHash = text(&vector["invite"]).parse().unwrap();
+    let close = Remove { join, member: node_id(1), rests, height: 0 };
+    assert_eq!(close.freeze(), (text(&vector["lane"]).parse().unwrap(), 1));
+    assert_eq!(Remove { height: 1, ..close }.freeze(), (node_id(1), 2));
 }
 
 #[test]
@@ -117,8 +143,10 @@ fn a_newer_token_is_told_from_a_damaged_one() {
 #[test]
 fn the_description_shows_the_same_bytes() {
     let page = include_str!("../../docs/PROTOCOL.md");
-    let (seal, token) = (seal_vectors(), token_vectors());
-    for fields in [&seal["sealed"]["bytes"], &seal["rekey"]["bytes"], &token["token"]["bytes"]] {
+    let (seal, names, token) = (seal_vectors(), names_vectors(), token_vectors());
+    for fields in
+        [&names["nickname"]["bytes"], &seal["sealed"]["bytes"], &seal["rekey"]["bytes"], &token["token"]["bytes"]]
+    {
         for field in fields.as_array().unwrap() {
             assert!(page.contains(text(&field[0])), "docs/PROTOCOL.md lacks {field}");
         }
@@ -130,6 +158,7 @@ fn the_description_shows_the_same_bytes() {
         &seal["agreement"]["agreed"],
         &seal["rekey"]["wrapping_key"],
         &seal["rekey"]["previous_wrapping_key"],
+        &names["closed"]["lane"],
         &token["token"]["link"],
     ];
     for value in whole {

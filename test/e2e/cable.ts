@@ -8,28 +8,33 @@ export interface Target {
   readonly port: number;
 }
 
+/** Hears what goes through a cable: called for each connection, for what takes the bytes of either direction. */
+export type Tap = () => { readonly up: (chunk: Buffer) => void; readonly down: (chunk: Buffer) => void };
+
 /** A cable between whoever dials its port and a server. */
 export class Cable {
   /** The port to dial instead of the server's. */
   readonly port: number;
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #tap: Tap | undefined;
   #target: Target;
   #plugged = true;
 
   /** Lays a cable to a server. */
-  static async to(target: Target): Promise<Cable> {
+  static async to(target: Target, tap?: Tap): Promise<Cable> {
     const server = createServer();
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(0, "127.0.0.1", resolve);
     });
-    return new Cable(server, target);
+    return new Cable(server, target, tap);
   }
 
-  private constructor(server: Server, target: Target) {
+  private constructor(server: Server, target: Target, tap: Tap | undefined) {
     this.#server = server;
     this.#target = target;
+    this.#tap = tap;
     this.port = (server.address() as AddressInfo).port;
     server.on("connection", (socket) => this.#join(socket));
   }
@@ -58,6 +63,11 @@ export class Cable {
       return;
     }
     const far = connect(this.#target);
+    const heard = this.#tap?.();
+    if (heard !== undefined) {
+      near.on("data", heard.up);
+      far.on("data", heard.down);
+    }
     for (const [socket, other] of [
       [near, far],
       [far, near],

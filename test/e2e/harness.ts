@@ -12,6 +12,7 @@ import { io, type ManagerOptions, type Socket, type SocketOptions } from "socket
 import { environment } from "../../scripts/environment.mjs";
 import { relayCommand } from "../../scripts/relay-dev.mjs";
 import { Cable, type Target } from "./cable.js";
+import type { Canary } from "./canary.js";
 import { Process } from "./process.js";
 import { TextClient } from "./text.js";
 
@@ -35,6 +36,20 @@ export interface NodeOptions {
   readonly args?: readonly string[];
   /** Further environment. */
   readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What became of a command. */
+export interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a relay is started with. */
+export interface RelayOptions {
+  readonly port?: number;
+  readonly state?: string;
+  readonly vars?: Record<string, string>;
 }
 
 /** A running node. */
@@ -99,13 +114,28 @@ export class Relay {
 
 /** Everything that one test starts; all of it ends with `close`. */
 export class World {
+  /** What watches for what nobody outside may read, if anything does. */
+  readonly canary: Canary | undefined;
   readonly #directory: Promise<string>;
   readonly #processes: Process[] = [];
   readonly #closers: (() => void | Promise<void>)[] = [];
+  /** The ledger of nodes that name none; none: what a node begins with. */
+  #ledger: string | undefined;
   #count = 0;
 
-  constructor() {
+  constructor(canary?: Canary) {
+    this.canary = canary;
     this.#directory = mkdtemp(join(tmpdir(), "cairn-test-"));
+  }
+
+  /** A text for every payload: where it is watched, it is found. */
+  get mark(): string {
+    return this.canary?.mark ?? "unmarked";
+  }
+
+  /** The nodes that follow have another ledger than those before. */
+  anotherGroup(): void {
+    this.#ledger = `ledger ${++this.#count}`;
   }
 
   /** A new empty directory. */
@@ -115,29 +145,58 @@ export class World {
     return path;
   }
 
+  /** Where a data directory may be made. */
+  async newData(name: string): Promise<string> {
+    return join(await this.directory(name), "data");
+  }
+
   /** Starts a node and waits until it listens. */
   async node(options: NodeOptions = {}): Promise<NodeProcess> {
-    const data = options.data ?? join(await this.directory("node"), "data");
+    const data = options.data ?? (await this.newData("node"));
     const args = ["--listen", options.listen ?? "127.0.0.1:0", "--data", data];
-    if (options.relay !== undefined) args.push("--relay", options.relay);
-    if (options.ledger !== undefined) args.push("--ledger", options.ledger);
-    const process = this.run("node", nodeBinary(), [...args, ...(options.args ?? [])], options.env);
+    if (options.relay !== undefined) args.push("--relay", await this.tapped(options.relay));
+    const ledger = options.ledger ?? (options.data === undefined ? this.#ledger : undefined);
+    if (ledger !== undefined) args.push("--ledger", ledger);
+    // What a node does is worth a look where nothing of what it reads may be in the log.
+    const env = { ...(this.canary !== undefined && { RUST_LOG: "node=trace,info" }), ...options.env };
+    const process = this.run("node", nodeBinary(), [...args, ...(options.args ?? [])], env);
+    this.canary?.listensTo(process, "stderr");
     const [, url] = await process.line(/listening on (http:\/\/\S+)$/);
     return new NodeProcess(process, data, url!);
   }
 
   /**
    * Starts a relay and waits until it is healthy. `state` of an earlier one brings its ledgers back, `port` its address.
+   * Everybody may make ledgers on it, unless `vars` says otherwise.
    */
-  async relay(options: { readonly port?: number; readonly state?: string } = {}): Promise<Relay> {
+  async relay(options: RelayOptions = {}): Promise<Relay> {
     const directory = await this.directory("relay");
     const state = options.state ?? join(directory, "state");
-    const { command, args, env, cwd } = relayCommand({ directory, state, ip: "127.0.0.1", port: options.port ?? 0 });
+    const { port: wanted = 0, vars = { CREATION: "free" } } = options;
+    const { command, args, env, cwd } = relayCommand({ directory, state, ip: "127.0.0.1", port: wanted, vars });
     const process = this.run("relay", command, args, env, cwd);
+    this.canary?.listensTo(process, "stdout", "stderr");
+    this.canary?.keepsAnEyeOn(directory);
     const [, port] = await process.line(/Ready on http:\/\/127\.0\.0\.1:(\d+)/, 2 * PATIENCE);
     const relay = new Relay(process, Number(port), state);
     await until(async () => (await fetch(`${relay.http}/healthz`)).ok, "the relay is healthy");
     return relay;
+  }
+
+  /** Runs a command of the node to its end. */
+  async tries(...args: readonly string[]): Promise<Ran> {
+    const process = this.run("cairn", nodeBinary(), args);
+    const said = { stdout: "", stderr: "" };
+    process.listen((line, stream) => (said[stream] += `${line}\n`));
+    const { code } = await process.exited;
+    return { code, ...said };
+  }
+
+  /** Runs a command of the node that does what it should; what it prints. */
+  async cairn(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.tries(...args);
+    if (code !== 0) throw new Error(`cairn ${args[0]} ended with ${code}: ${stderr}`);
+    return stdout;
   }
 
   /** Starts any process that ends with the world. */
@@ -151,6 +210,14 @@ export class World {
     const process = new Process({ name: `${name} ${++this.#count}`, command, args, env: environment(env), cwd });
     this.#processes.push(process);
     return process;
+  }
+
+  /** The URL of a relay by a way on which all is heard that is to be watched. */
+  async tapped(relay: string): Promise<string> {
+    if (this.canary === undefined) return relay;
+    const cable = await Cable.to(target(relay), this.canary.tap);
+    this.#closers.push(() => cable.close());
+    return cableUrl(cable, relay);
   }
 
   /** Lays a cable to a node or a relay; `cableUrl` names its near end. */

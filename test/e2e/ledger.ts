@@ -1,11 +1,7 @@
 /** What the tests ask of nodes and relays about the ledger. */
 
-import { connect, type Client, type Entry, type NodeStatus } from "../../client/src/index.js";
+import { connect, type Client, type DataEntry, type Entry, type NodeStatus } from "../../client/src/index.js";
 import { until, type NodeProcess, type Relay, type World } from "./harness.js";
-import type { TextClient } from "./text.js";
-
-/** Entries asked of a relay at once. */
-const RELAY_PAGE = 500;
 
 /** Whatever tells how a node is. */
 type Watched = Pick<Client, "status">;
@@ -17,24 +13,36 @@ export function client<T = unknown>(world: World, node: { readonly url: string }
   return connected;
 }
 
+/** What was appended to a ledger, in its order. */
+export async function content<T>(from: Pick<Client<T>, "entries">): Promise<DataEntry<T>[]> {
+  return (await ledger(from)).filter((entry): entry is DataEntry<T> => entry.kind === "data" && !("sealed" in entry));
+}
+
 /** The whole ledger of a node, in its order. */
-export async function ledger<T>(from: Client<T>): Promise<Entry<T>[]> {
+export async function ledger<T>(from: Pick<Client<T>, "entries">): Promise<Entry<T>[]> {
   const entries: Entry<T>[] = [];
   for await (const entry of from.entries()) entries.push(entry);
   return entries;
 }
 
-/** Waits until the node has a link whose peer has proved its key. */
+/** Waits until the node has a link whose peer has proved its key, and is in where there are members. */
 export async function linked(node: Watched): Promise<void> {
-  await until(async () => (await node.status()).links.some((link) => link.node !== null), "the node is linked");
+  const is = ({ open, role, links }: NodeStatus): boolean =>
+    (open || role !== null) && links.some((link) => link.node !== null);
+  await until(async () => is(await node.status()), "the node is linked");
 }
 
-/** Waits until all nodes hold the same blocks, with so many entries. */
-export async function converged(nodes: readonly Watched[], entries: number, timeout?: number): Promise<void> {
+/** Waits until all nodes hold the same blocks, in which so much was appended. */
+export async function converged(
+  nodes: readonly (Watched & Pick<Client, "entries">)[],
+  entries: number,
+  timeout?: number,
+): Promise<void> {
   let last: readonly NodeStatus[] = [];
   const check = async (): Promise<boolean> => {
     last = await Promise.all(nodes.map((node) => node.status()));
-    return last.every(({ digest, totals }) => digest === last[0]!.digest && totals.entries === entries);
+    const same = last.every(({ digest, totals }) => digest === last[0]!.digest && totals.entries >= entries);
+    return same && (await content(nodes[0]!)).length === entries;
   };
   await until(check, `all nodes hold ${entries} entries`, timeout).catch((error: unknown) => {
     const have = last.map(({ digest, totals }) => `${totals.entries} entries, digest ${digest.slice(0, 8)}`);
@@ -42,23 +50,14 @@ export async function converged(nodes: readonly Watched[], entries: number, time
   });
 }
 
-/** The whole ledger as a relay has it, in its order. */
-export async function relayLedger(text: TextClient): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  for (;;) {
-    text.send("LedgerSyncRequest", { after: entries.at(-1)?.id ?? null, limit: RELAY_PAGE });
-    const { payload } = await text.take<readonly Entry[]>("LedgerSyncResponse");
-    if (payload.length === 0) return entries;
-    entries.push(...payload);
+/** Waits until a relay has everything that these nodes wrote. */
+export async function held(nodes: readonly Watched[]): Promise<void> {
+  for (const node of nodes) {
+    await until(async () => {
+      const { held, heads, node: id } = await node.status();
+      return held.nodes > 0 && held.height === heads.find(({ author }) => author === id)?.height;
+    }, "a relay holds all that the node wrote");
   }
-}
-
-/** Waits until a relay holds so many entries; gives them. */
-export async function relayHolds(world: World, relay: Relay, ledgerId: string, entries: number): Promise<Entry[]> {
-  const text = await world.text(relay, ledgerId);
-  let held: Entry[] = [];
-  await until(async () => (held = await relayLedger(text)).length >= entries, `the relay holds ${entries} entries`);
-  return held;
 }
 
 /** Starts nodes at one relay and waits until all are linked; a client for each. */
@@ -67,8 +66,14 @@ export async function group<T = unknown>(
   relay: Relay,
   count: number,
 ): Promise<{ readonly nodes: NodeProcess[]; readonly clients: Client<T>[] }> {
-  const nodes = await Promise.all(Array.from({ length: count }, () => world.node({ relay: relay.url })));
+  const start = (count: number) =>
+    Promise.all(Array.from({ length: count }, () => world.node({ relay: relay.url })));
+  const nodes = await start(1);
   const clients = nodes.map((node) => client<T>(world, node));
+  // In a group the others are let in by what the first one wrote.
+  await linked(clients[0]!);
+  nodes.push(...(await start(count - 1)));
+  clients.push(...nodes.slice(1).map((node) => client<T>(world, node)));
   await Promise.all(clients.map((each) => linked(each)));
   return { nodes, clients };
 }

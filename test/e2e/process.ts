@@ -7,6 +7,9 @@ import { createInterface } from "node:readline";
 /** Lines of output that are kept of one process. */
 const KEPT_LINES = 2000;
 
+/** Where a process said something. */
+export type Stream = "stdout" | "stderr";
+
 /** How a process ended. */
 export interface Exit {
   readonly code: number | null;
@@ -37,7 +40,7 @@ export class Process {
   readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
-  readonly #events = new EventEmitter<{ line: [string]; exit: [Exit] }>();
+  readonly #events = new EventEmitter<{ line: [string, Stream]; exit: [Exit] }>();
   #exit: Exit | undefined;
 
   constructor(options: ProcessOptions) {
@@ -59,11 +62,12 @@ export class Process {
     };
     this.#child.once("close", (code, signal) => end({ code, signal }));
     this.#child.once("error", (error) => {
-      this.#keep(`cannot run ${options.command}: ${error.message}`);
+      this.#keep(`cannot run ${options.command}: ${error.message}`, "stderr");
       end({ code: null, signal: null });
     });
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      if (stream !== null) createInterface({ input: stream }).on("line", (line) => this.#keep(line));
+    for (const name of ["stdout", "stderr"] as const) {
+      const stream = this.#child[name];
+      if (stream !== null) createInterface({ input: stream }).on("line", (line) => this.#keep(line, name));
     }
   }
 
@@ -80,6 +84,11 @@ export class Process {
   /** The last lines of its output, standard error included. */
   get output(): string {
     return this.#lines.join("\n");
+  }
+
+  /** Calls a listener with every line from now on: with all of them, if it is called where the process was started. */
+  listen(listener: (line: string, stream: Stream) => void): void {
+    this.#events.on("line", listener);
   }
 
   /** Waits for a line that matches, those already printed included. Rejects when the process ends before. */
@@ -143,9 +152,9 @@ export class Process {
     return this.exited;
   }
 
-  #keep(line: string): void {
+  #keep(line: string, stream: Stream): void {
     this.#lines.push(line);
     if (this.#lines.length > KEPT_LINES) this.#lines.shift();
-    this.#events.emit("line", line);
+    this.#events.emit("line", line, stream);
   }
 }

@@ -1,6 +1,6 @@
 //! The rules of the `shared` crate for JavaScript: the same code that node and relay run, compiled to wasm.
 
-use shared::{BlockHash, view, wire::decode_frame};
+use shared::{BlockHash, Keyring, view, wire::decode_frame};
 use wasm_bindgen::prelude::*;
 
 /// The id of the open ledger with this name, in hexadecimal digits.
@@ -18,7 +18,7 @@ pub fn open_ledger(name: &str) -> String {
 pub fn verify_block(bytes: &[u8], previous: &str) -> Result<String, JsError> {
     let previous: BlockHash = previous.parse()?;
     let block = shared::Block::decode(bytes)?.verify()?;
-    Ok(serde_json::to_string(&view::views(&block, &previous))?)
+    Ok(serde_json::to_string(&view::views(&block, &previous, &Keyring::default()))?)
 }
 
 /// The hash of an encoded block, in hexadecimal digits. Its signature is not checked.

@@ -231,7 +231,7 @@ fn crash(cycles: usize, seed: u64) -> Result<bool, Failed> {
     wrong += check(&data.reader()?, &mut seq, &acked, &mut all)?;
     let lost = acked.entries.keys().filter(|id| !all.contains_key(id)).count();
     let shown_lost = here.keys().filter(|id| !all.contains_key(id)).count();
-    let clean = examine(&data.store(), None, |_, _, _| {})?.is_clean();
+    let clean = examine(&data.first().store(), None, |_, _, _| {})?.is_clean();
     let twice = acked.twice + wrong;
     let well = lost == 0 && shown_lost == 0 && twice == 0 && clean;
     starts.sort_unstable();

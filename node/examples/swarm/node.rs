@@ -52,6 +52,8 @@ impl Node {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(directory.path().join("data"))
             .args(arguments)
+            // Its memory and files are counted.
+            .env("CAIRN_TRACEABLE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr};
 
-use shared::{AppendError, BlockHash, view::ViewError};
+use shared::{AppendError, BlockHash, effect::WishError, view::ViewError};
 use thiserror::Error;
 use tokio::task::JoinError;
 
@@ -11,7 +11,9 @@ use crate::{
     config::ConfigError,
     control::client::ControlError,
     data::DataError,
-    host::{HostError, Stopped},
+    host::{HostError, InviteError, Stopped},
+    keys::{KeyError, PassphraseError, SealedError, backup::BackupError},
+    ledgers::LedgerError,
     store::StoreError,
     token::TokenError,
 };
@@ -20,16 +22,17 @@ use crate::{
 pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   `verify` found something wrong that it did not or could not repair, or the ledger refused what was given
+  1   `verify` found something wrong that it did not or could not repair, or the ledger, or the group, refused what was given
   2   the command line, the environment or the configuration file is wrong
   65  a file or the store is damaged (`verify --repair` mends it), of another ledger, or of a newer version
-  66  there is no ledger, or no client token, in the data directory
+  66  there is no ledger, not this one, or no client token, in the data directory
   69  the node that serves the data directory does not answer
   70  a bug
   71  the address to listen on cannot be had
   73  another process uses the data directory
   74  reading or writing failed; nothing was said that is not durable
-  77  the key file or the token file cannot be used as it is";
+  77  the key file or the token file cannot be used as it is
+  78  the keys, or a backup of them, are sealed, and no passphrase or a wrong one was given";
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -47,6 +50,9 @@ pub enum Failure {
     /// The data directory cannot be used.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A backup of the keys cannot be used.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The clients' token cannot be used.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -75,6 +81,21 @@ pub enum Failure {
     /// The ledger refuses an entry.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// What somebody wants of a group cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// The ledger does not allow it.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// There is no invite.
+    #[error(transparent)]
+    Invite(#[from] InviteError),
+    /// A link is no invite.
+    #[error(transparent)]
+    Link(#[from] shared::TokenError),
+    /// A ledger is not served.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// A file of blocks is wrong.
     #[error(transparent)]
     File(#[from] FileError),
@@ -126,8 +147,13 @@ impl Failure {
     /// The exit code; `cairn --help` lists them.
     pub fn code(&self) -> u8 {
         match self {
-            Self::Verify(_) | Self::Append(_) => 1,
-            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Verify(_) | Self::Append(_) | Self::Refused(_) | Self::Wish(_) => 1,
+            Self::Usage(_) | Self::Config(_) | Self::Link(_) => 2,
+            Self::Invite(InviteError::Random(_)) => 74,
+            Self::Invite(_) => 1,
+            Self::Ledger(LedgerError::Data(error)) => data_code(error),
+            Self::Ledger(LedgerError::Host(error)) => host_code(error),
+            Self::Ledger(LedgerError::Bug { .. }) => 70,
             Self::Listen { .. } => 71,
             Self::Input { .. } | Self::Block { .. } | Self::View(ViewError::Damaged { .. }) => 65,
             Self::View(ViewError::Unknown(_)) => 1,
@@ -136,6 +162,10 @@ impl Failure {
             Self::View(ViewError::Store(error)) => store_code(error),
             Self::View(_) | Self::Bug { .. } => 70,
             Self::Data(error) => data_code(error),
+            Self::Backup(BackupError::Io { .. }) => 74,
+            Self::Backup(BackupError::Sealed { error: SealedError::Passphrase, .. }) => 78,
+            Self::Backup(BackupError::Key(error)) => key_code(error),
+            Self::Backup(_) => 65,
             Self::Token(TokenError::Missing { .. }) => 66,
             Self::Token(_) => 77,
             Self::Host(error) => host_code(error),
@@ -148,10 +178,21 @@ impl Failure {
 fn data_code(error: &DataError) -> u8 {
     match error {
         DataError::InUse { .. } => 73,
-        DataError::Nothing { .. } => 66,
+        DataError::Nothing { .. } | DataError::NoSuchLedger { .. } => 66,
+        DataError::Ambiguous { .. } => 2,
+        DataError::Exists(_) | DataError::Full => 1,
         DataError::Io { .. } => 74,
         DataError::Store(error) => store_code(error),
-        DataError::Key(_) | DataError::KeyWithoutStore { .. } => 77,
+        DataError::Key(error) => key_code(error),
+        DataError::KeyWithoutStore { .. } => 77,
+    }
+}
+
+fn key_code(error: &KeyError) -> u8 {
+    match error {
+        KeyError::NoPassphrase { .. } | KeyError::Passphrase(_) => 78,
+        KeyError::Sealed { error: SealedError::Passphrase, .. } => 78,
+        _ => 77,
     }
 }
 
@@ -173,6 +214,18 @@ fn host_code(error: &HostError) -> u8 {
         HostError::Failed(ReplicaError::Store(error)) if error.is_damage() => 65,
         HostError::Panicked => 70,
         _ => 74,
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::Data(error.into())
+    }
+}
+
+impl From<PassphraseError> for Failure {
+    fn from(error: PassphraseError) -> Self {
+        KeyError::from(error).into()
     }
 }
 

@@ -8,11 +8,17 @@ use std::{
 
 use clap::Args;
 use shared::{
+    Keyring,
     limits::{LEDGER_ENTRIES, PAGE_BYTES},
     view::{self, Cursor, EntryView},
 };
 
-use super::{Failure, access::check_ledger};
+use super::{
+    Failure,
+    access::{keys, ledger_dir},
+    group::members,
+    words::Names,
+};
 use crate::{
     config::Settings,
     control::{ControlFile, client::ControlClient},
@@ -41,71 +47,84 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        check_ledger(settings)?;
-        let reader = settings.data.reader()?;
+        let reader = settings.data.reader_of(&ledger_dir(settings)?)?;
+        let keys = keys(&reader, settings)?;
         let (seq, newest) = reader.snapshot(|reader| {
-            let newest = if self.limit == 0 { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES) };
+            let none = self.limit == 0;
+            let newest = if none { Ok(Vec::new()) } else { view::newest(reader, self.limit, NEWEST_BYTES, &keys) };
             reader.last_seq().map(|seq| (seq, newest))
         })??;
-        let mut out = io::stdout().lock();
-        self.print(&mut out, &newest?)?;
+        let members = if self.json || reader.ledger()?.name().is_some() { Vec::new() } else { members(settings)? };
+        let mut out = Out { json: self.json, names: Names::of(&members), to: io::stdout().lock() };
+        out.print(&newest?)?;
         if !self.follow {
             return Ok(());
         }
-        self.follow(settings, &reader, seq, &mut out)
+        follow(settings, &reader, &keys, seq, &mut out)
     }
+}
 
-    /// Follows in arrival order, the only one in which nothing can come before what was printed already.
-    fn follow(
-        &self,
-        settings: &Settings,
-        reader: &SqliteReader,
-        mut seq: u64,
-        out: &mut impl Write,
-    ) -> Result<(), Failure> {
-        loop {
-            if let Ok(Some(file)) = ControlFile::load(&settings.data.control()) {
-                seq = self.follow_node(&ControlClient::new(file), seq, out)?;
-            }
-            // There is no node, or there is none any more: the store says what was missed.
-            seq = self.follow_store(reader, seq, out)?;
-            sleep(LOOK_EVERY);
-        }
-    }
+/// Where entries are printed, and how.
+struct Out<W> {
+    json: bool,
+    names: Names,
+    to: W,
+}
 
-    fn follow_node(&self, client: &ControlClient, mut seq: u64, out: &mut impl Write) -> Result<u64, Failure> {
-        let Ok(answer) = client.follow(seq) else { return Ok(seq) };
-        for followed in answer {
-            self.print(out, &followed.entries)?;
-            seq = followed.seq;
-        }
-        Ok(seq)
-    }
-
-    fn follow_store(&self, reader: &SqliteReader, mut seq: u64, out: &mut impl Write) -> Result<u64, Failure> {
-        let node = reader.node()?.unwrap_or(shared::NodeId::from_bytes([0; 32]));
-        loop {
-            let cursor = Cursor { node, seq, entries: u32::MAX };
-            let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES)?;
-            if entries.is_empty() {
-                return Ok(seq);
-            }
-            self.print(out, &entries)?;
-            seq = reached.seq;
-        }
-    }
-
-    fn print(&self, out: &mut impl Write, entries: &[EntryView]) -> Result<(), Failure> {
-        let print = |out: &mut dyn Write, entry: &EntryView| {
-            if self.json {
-                return writeln!(out, "{}", view::to_line(entry)?);
-            }
-            let author: String = entry.creator_node_id.chars().take(10).collect();
-            let data = entry.data.get().replace(['\n', '\r'], " ");
-            writeln!(out, "{} {author} {:>6}-{:<3} {data}", entry.timestamp, entry.height, entry.index)
-        };
+impl<W: Write> Out<W> {
+    fn print(&mut self, entries: &[EntryView]) -> Result<(), Failure> {
         let failed = Failure::io("entries cannot be printed");
-        entries.iter().try_for_each(|entry| print(out, entry)).map_err(&failed)?;
-        out.flush().map_err(failed)
+        for entry in entries {
+            let line =
+                if self.json { view::to_line(entry).map_err(io::Error::from) } else { Ok(self.names.line(entry)) };
+            line.and_then(|line| writeln!(self.to, "{line}")).map_err(&failed)?;
+        }
+        self.to.flush().map_err(failed)
+    }
+}
+
+/// Follows in arrival order, the only one in which nothing can come before what was printed already.
+fn follow(
+    settings: &Settings,
+    reader: &SqliteReader,
+    keys: &Keyring,
+    mut seq: u64,
+    out: &mut Out<impl Write>,
+) -> Result<(), Failure> {
+    let ledger = reader.ledger()?.id().to_string();
+    loop {
+        if let Ok(Some(file)) = ControlFile::load(&settings.data.control()) {
+            seq = follow_node(&ControlClient::new(file).of(ledger.clone()), seq, out)?;
+        }
+        // There is no node, or there is none any more: the store says what was missed.
+        seq = follow_store(reader, keys, seq, out)?;
+        sleep(LOOK_EVERY);
+    }
+}
+
+fn follow_node(client: &ControlClient, mut seq: u64, out: &mut Out<impl Write>) -> Result<u64, Failure> {
+    let Ok(answer) = client.follow(seq) else { return Ok(seq) };
+    for followed in answer {
+        out.print(&followed.entries)?;
+        seq = followed.seq;
+    }
+    Ok(seq)
+}
+
+fn follow_store(
+    reader: &SqliteReader,
+    keys: &Keyring,
+    mut seq: u64,
+    out: &mut Out<impl Write>,
+) -> Result<u64, Failure> {
+    let node = reader.node()?.unwrap_or(shared::NodeId::from_bytes([0; 32]));
+    loop {
+        let cursor = Cursor { node, seq, entries: u32::MAX };
+        let (entries, reached) = view::arrived(reader, cursor, PAGE_ENTRIES, PAGE_BYTES, keys)?;
+        if entries.is_empty() {
+            return Ok(seq);
+        }
+        out.print(&entries)?;
+        seq = reached.seq;
     }
 }

@@ -19,8 +19,8 @@ use tokio::{
 use super::{Failure, progress::bar};
 use crate::{
     config::Settings,
-    data::{LockedDir, Opened},
-    host::{Event, Host, HostConfig, HostError, Status},
+    data::{LedgerDir, LockedDir},
+    host::{Event, Host, HostError, Start, Status},
     keys::NodeKey,
     link::{self, RelayState},
     salvage::{Examined, salvage},
@@ -94,25 +94,25 @@ impl Repaired {
 /// Repairs until nothing is wrong any more, or nobody can give what is missing. `look` examines the store again.
 pub(super) fn repair(
     locked: &LockedDir,
+    dir: &LedgerDir,
     settings: &Settings,
     mut examined: Examined,
     mut look: impl FnMut() -> Result<Examined, Failure>,
 ) -> Result<Repaired, Failure> {
     let mut repaired = Repaired::default();
     for _ in 0..ROUNDS {
-        if examined.is_clean() && !unfinished(settings)? {
+        if examined.is_clean() && !unfinished(dir)? {
             return Ok(repaired);
         }
         // Blocks that are missing need no new file.
-        if !(examined.problems.is_empty() && examined.scan.wrong.is_empty() && unfinished(settings)?) {
-            let key = NodeKey::load(&settings.data.key()).map_err(crate::data::DataError::from)?;
+        if !(examined.problems.is_empty() && examined.scan.wrong.is_empty() && unfinished(dir)?) {
             let bar = bar("copying", examined.scan.blocks);
-            let node = key.map(|key| key.node());
-            let (kept, _) = salvage(&settings.data.store(), &examined, node.as_ref(), || bar.inc(1))?;
+            let node = NodeKey::node_of(&dir.key())?;
+            let (kept, _) = salvage(&dir.store(), &examined, node.as_ref(), || bar.inc(1))?;
             bar.finish_and_clear();
             repaired.kept.push(kept);
         }
-        let fetched = fetch(locked, settings, &mut repaired)?;
+        let fetched = fetch(locked, dir, settings, &mut repaired)?;
         repaired.fetched += fetched;
         examined = look()?;
         if fetched == 0 {
@@ -127,9 +127,8 @@ pub(super) fn repair(
 }
 
 /// Whether the store notes blocks that are still to come.
-fn unfinished(settings: &Settings) -> Result<bool, Failure> {
-    let reader = settings.data.reader()?;
-    Ok(!noted(&reader)?.is_empty())
+fn unfinished(dir: &LedgerDir) -> Result<bool, Failure> {
+    Ok(!noted(&dir.reader()?)?.is_empty())
 }
 
 fn noted(reader: &SqliteReader) -> Result<BTreeSet<BlockHash>, Failure> {
@@ -137,18 +136,18 @@ fn noted(reader: &SqliteReader) -> Result<BTreeSet<BlockHash>, Failure> {
 }
 
 /// Links to the relays until all that is missing has come, or nothing comes any more. Returns how many blocks came.
-fn fetch(locked: &LockedDir, settings: &Settings, repaired: &mut Repaired) -> Result<u64, Failure> {
-    let Opened { store, key, name, ledger } = locked.open(settings.ledger.as_deref())?;
-    let wanted = noted(store.as_reader())?;
+fn fetch(locked: &LockedDir, dir: &LedgerDir, settings: &Settings, repaired: &mut Repaired) -> Result<u64, Failure> {
+    let opened = locked.open_in(dir, settings.ledger.as_deref())?;
+    let wanted = noted(opened.store.as_reader())?;
+    let relays = link::to_dial(&settings.relays, None, opened.store.as_reader())?;
     let runtime =
         runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::io("the runtime cannot start"))?;
-    let (host, mut thread) = Host::start_repair(store, HostConfig { ledger, name, key })?;
+    let (host, mut thread) = Host::start_with(opened, Start { repairs: true, ..Start::default() })?;
     let (fetched, status) = runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
-        for relay in &settings.relays {
-            links.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
-        }
+        // Nothing is fetched from a room that has yet to be made.
+        link::dial(&host, &relays, &stopped, &mut links);
         let waited = wait(&host, wanted.len() as u64).await;
         stop.send_replace(true);
         while links.join_next().await.is_some() {}
@@ -158,9 +157,8 @@ fn fetch(locked: &LockedDir, settings: &Settings, repaired: &mut Repaired) -> Re
     })?;
     let reached =
         |url: &str| status.relays.iter().any(|r| r.url == url && matches!(r.state, RelayState::Connected { .. }));
-    repaired.unreachable = settings.relays.iter().map(ToString::to_string).filter(|url| !reached(url)).collect();
-    let reader = settings.data.reader()?;
-    repaired.missing = noted(&reader)?.into_iter().collect();
+    repaired.unreachable = relays.iter().map(|relay| relay.url.to_string()).filter(|url| !reached(url)).collect();
+    repaired.missing = noted(&dir.reader()?)?.into_iter().collect();
     Ok(fetched)
 }
 

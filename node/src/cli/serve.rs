@@ -21,14 +21,21 @@ use tracing::{info, level_filters::LevelFilter, warn};
 use tracing_log::{AsLog, LogTracer};
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, access::Access, progress::bar, token};
+use super::{
+    Failure,
+    access::{Access, meant},
+    ledger_line,
+    progress::bar,
+    token,
+};
 use crate::{
     admission::Admission,
     config::Settings,
     control::{self, ControlFile, Token},
-    data::{DataError, LockedDir, Opened},
-    host::{Event, Host, HostConfig, HostThread},
-    http, link,
+    data::{DataError, LedgerDir, LockedDir},
+    host::{Event, Host, Status},
+    http,
+    ledgers::Keeper,
     token::TokenError,
 };
 
@@ -42,9 +49,11 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         Access::Alone(locked) => locked,
         Access::Through(_) => return Err(DataError::InUse { path: settings.data.path().to_owned() }.into()),
     };
+    hide_memory();
     raise_open_files();
+    let first = meant(&locked, settings)?;
     let runtime = Runtime::new().map_err(Failure::io("the runtime cannot start"))?;
-    let result = runtime.block_on(serve(settings, &locked));
+    let result = runtime.block_on(serve(settings, &locked, &first));
     // What still runs on other threads is reading at most.
     runtime.shutdown_timeout(GRACE);
     result
@@ -60,6 +69,21 @@ fn start_log() {
     // Errors mean that this process has its log already.
     if tracing::subscriber::set_global_default(subscriber.finish()).is_ok() {
         drop(others.with_max_level(LevelFilter::current().as_log()).init());
+    }
+}
+
+/// The memory of a node holds its keys: no crash writes it to a disk, and on Linux no other process of this user looks into
+/// it. `CAIRN_TRACEABLE` lets debuggers and measurements do so.
+fn hide_memory() {
+    #[cfg(unix)]
+    if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
+        warn!("a crash may write the memory of this process to a file, its keys included: {error}");
+    }
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("CAIRN_TRACEABLE").is_some() {
+        warn!("CAIRN_TRACEABLE is set: other processes of this user can read the keys of this one");
+    } else if let Err(error) = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable) {
+        warn!("other processes of this user can read the keys of this one: {error}");
     }
 }
 
@@ -79,43 +103,47 @@ fn raise_open_files() {
     }
 }
 
-async fn serve(settings: &Settings, locked: &LockedDir) -> Result<(), Failure> {
+async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Result<(), Failure> {
     // From here on a signal ends the node in order.
     let signal = signal().map_err(Failure::io("signals cannot be received"))?;
     let failed = |error| Failure::Listen { address: settings.listen, error };
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let mut opened = locked.open(settings.ledger.as_deref())?;
-    opened.renew_spare()?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let Opened { store, key, name, ledger } = opened;
-    let dials = u32::try_from(settings.relays.len()).unwrap_or(u32::MAX);
-    let (host, thread) = Host::start_dialling(store, HostConfig { ledger, name, key }, dials)?;
+    let keeper = Keeper::open(
+        locked,
+        first,
+        settings.ledger.as_deref(),
+        &settings.relays,
+        settings.relay_secret.as_ref(),
+        beside,
+    )?;
+    let ledgers = keeper.ledgers().clone();
     let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
     let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let token = Token::generate()?;
-    let (stop, stopped) = watch::channel(false);
-    let routes = control::router(host.clone(), token.clone(), stopped.clone());
+    let routes = control::router(ledgers.clone(), token.clone(), keeper.stopped());
     let routes = routes.merge(control::renewal(admission.clone(), token.clone()));
     let control_path = locked.dir().control();
     let unwritable = Failure::io("control.json cannot be written");
     ControlFile::new(address, token).save(&control_path).map_err(&unwritable)?;
-    banner(settings, &host, address, shown.as_deref()).map_err(Failure::io("standard output cannot be written"))?;
+    let status = ledgers.default_host().status().await?;
+    banner(settings, &status, address, shown.as_deref()).map_err(Failure::io("standard output cannot be written"))?;
 
-    let mut tasks = JoinSet::new();
-    for relay in &settings.relays {
-        tasks.spawn(link::relay::run(host.clone(), relay.clone(), stopped.clone()));
-    }
-    tasks.spawn(show_progress(host.events(), stopped.clone()));
-    let mut over = stop.subscribe();
+    let mut over = keeper.stopped();
     let over = async move {
         // Fails only when nobody can stop the node any more, and then it is over as well.
         _ = over.wait_for(|stop| *stop).await;
     };
-    let http = tokio::spawn(http::serve_admitting(admission, listener, host.clone(), routes, over));
-    let served = until_the_end(http, &host, thread, signal, stop, tasks).await;
+    let http = tokio::spawn(http::serve_admitting(admission, listener, ledgers, routes, over));
+    let served = until_the_end(http, keeper, locked, signal).await;
     ControlFile::remove(&control_path).map_err(unwritable)?;
     served
+}
+
+/// What runs for each ledger besides its links.
+fn beside(host: Host, stopped: watch::Receiver<bool>, tasks: &mut JoinSet<()>) {
+    tasks.spawn(show_progress(host.events(), stopped));
 }
 
 /// What clients have to show, if anything, and what a person should read of it.
@@ -149,33 +177,30 @@ fn client_token(
 /// Serves until a signal comes or something fails, then ends everything in order: clients, links, turns.
 async fn until_the_end(
     mut http: JoinHandle<io::Result<()>>,
-    host: &Host,
-    mut thread: HostThread,
+    mut keeper: Keeper,
+    locked: &LockedDir,
     signal: impl Future<Output = &'static str>,
-    stop: watch::Sender<bool>,
-    mut tasks: JoinSet<()>,
 ) -> Result<(), Failure> {
     tokio::select! {
         name = signal => info!("{name}: stopping"),
-        result = thread.ended() => {
+        failed = keeper.keep(locked) => {
             // Nothing may be said any more, not even goodbye.
-            result?;
-            return Ok(());
+            let Err(error) = failed;
+            return Err(error.into());
         }
         result = &mut http => return Err(http_ended(result)),
-        Some(Err(error)) = tasks.join_next() => return Err(Failure::Bug { what: "a link", error }),
     }
-    stop.send_replace(true);
-    if timeout(GRACE, &mut http).await.is_err() {
+    // Links send their close frames and end by themselves, while clients do.
+    let links = timeout(GRACE, keeper.close_links());
+    let (clients, links) = tokio::join!(timeout(GRACE, &mut http), links);
+    if clients.is_err() {
         warn!("clients did not leave within {} s", GRACE.as_secs());
         http.abort();
     }
-    // Links send their close frames and end by themselves.
-    if timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+    if links.is_err() {
         warn!("links did not close within {} s", GRACE.as_secs());
     }
-    host.stop();
-    thread.ended().await?;
+    keeper.end().await?;
     info!("stopped");
     Ok(())
 }
@@ -189,19 +214,19 @@ fn http_ended(result: Result<io::Result<()>, tokio::task::JoinError>) -> Failure
     }
 }
 
-fn banner(settings: &Settings, host: &Host, address: SocketAddr, token: Option<&str>) -> io::Result<()> {
+fn banner(settings: &Settings, status: &Status, address: SocketAddr, token: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
+    let data = settings.data.path().display();
     writeln!(out, "Cairn {}", env!("CARGO_PKG_VERSION"))?;
-    writeln!(out, "  node    {}", host.node())?;
-    writeln!(out, "  ledger  {} ({})", host.ledger_name(), host.ledger())?;
-    writeln!(out, "  data    {}", settings.data.path().display())?;
-    for relay in &settings.relays {
-        writeln!(out, "  relay   {relay}")?;
+    writeln!(out, "  node    {}", status.node)?;
+    writeln!(out, "  ledger  {}", ledger_line(status))?;
+    writeln!(out, "  data    {data}")?;
+    for relay in &status.relays {
+        writeln!(out, "  relay   {}", relay.url)?;
     }
-    if settings.relays.is_empty() {
+    if status.relays.is_empty() {
         writeln!(out, "  relay   none: --relay wss://… links this node to others")?;
     }
-    let data = settings.data.path().display();
     writeln!(out, "  try     cairn --data {data} append \"hello\"    and    cairn --data {data} log --follow")?;
     if let Some(token) = token {
         writeln!(out, "  token   {token}")?;

@@ -9,7 +9,8 @@ use clap::Args;
 
 use super::{
     Failure,
-    access::{Access, with_host},
+    access::{Access, must_exist, with_host},
+    ledger_line,
 };
 use crate::{config::Settings, host::Status, link::RelayState};
 
@@ -23,7 +24,7 @@ pub(super) struct Show {
 impl Show {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         // Asking must not make a ledger.
-        drop(settings.data.reader()?);
+        must_exist(settings)?;
         let (status, serving) = match Access::open(settings)? {
             Access::Through(client) => (client.status()?, true),
             Access::Alone(locked) => {
@@ -53,7 +54,15 @@ impl Display for Text<'_> {
         for former in &status.former_nodes {
             writeln!(f, "formerly  {former}, until two blocks of one height carried its signature")?;
         }
-        writeln!(f, "ledger    {} ({})", status.name, status.ledger)?;
+        writeln!(f, "ledger    {}", ledger_line(status))?;
+        match (&status.role, status.open) {
+            (_, true) => {}
+            (_, false) if status.removed => {
+                writeln!(f, "members   {}, this node was removed or has left", status.members)?
+            }
+            (Some(role), false) => writeln!(f, "members   {}, this node is {role}", status.members)?,
+            (None, false) => writeln!(f, "members   this node is not in yet")?,
+        }
         let totals = status.totals;
         writeln!(f, "holds     {} entries in {} blocks, {} bytes", totals.entries, totals.blocks, totals.bytes)?;
         writeln!(f, "digest    {}", status.digest)?;
@@ -63,6 +72,12 @@ impl Display for Text<'_> {
         }
         if status.parked.blocks > 0 {
             writeln!(f, "parked    {} blocks, {} bytes", status.parked.blocks, status.parked.bytes)?;
+        }
+        if status.restoring {
+            writeln!(
+                f,
+                "restored  from a backup: only reads until another node has told what this one's key has signed"
+            )?;
         }
         if !self.serving {
             return writeln!(f, "serving   no");

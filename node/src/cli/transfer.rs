@@ -13,7 +13,7 @@ use shared::{BlockHash, LedgerId, Page, ReadStore, block::open_ledger};
 
 use super::{
     Failure,
-    access::{Access, check_ledger, with_host},
+    access::{Access, ledger_dir, with_host},
     progress::bar,
 };
 use crate::{
@@ -39,8 +39,7 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
-        check_ledger(settings)?;
-        let reader = settings.data.reader()?;
+        let reader = reader_of(settings)?;
         let written =
             if self.file == Path::new("-") { export(&reader, io::stdout().lock())?.1 } else { self.to_file(&reader)? };
         eprintln!("{written} blocks exported");
@@ -70,7 +69,7 @@ impl Export {
 /// Blocks in ledger order, so parents come before children.
 fn export<W: Write>(reader: &SqliteReader, to: W) -> Result<(W, u64), Failure> {
     let failed = Failure::io("the blocks cannot be written");
-    let (_, ledger) = reader.ledger()?;
+    let ledger = reader.ledger()?.id();
     let mut writer = Writer::new(to, &ledger).map_err(&failed)?;
     let written = reader.snapshot(|reader| {
         let bar = bar("exporting", reader.size()?.0);
@@ -114,7 +113,7 @@ impl Import {
         let mut file = rewind(&mut file)?;
         let imported = match Access::open(settings)? {
             Access::Through(client) => {
-                let ledger = settings.data.reader()?.ledger()?.1;
+                let ledger = reader_of(settings)?.ledger()?.id();
                 let mut batches = Batches::new(&mut file, &ledger, total)?;
                 let mut imported = Imported::default();
                 while let Some(batch) = batches.next()? {
@@ -163,20 +162,18 @@ impl Import {
     }
 }
 
-/// The ledger that the blocks are for, and the store if there is one already.
-fn target(settings: &Settings) -> Result<(LedgerId, Option<SqliteReader>), Failure> {
-    check_or_missing(settings)?;
-    match settings.data.reader() {
-        Ok(reader) => Ok((reader.ledger()?.1, Some(reader))),
-        Err(DataError::Nothing { .. }) => Ok((open_ledger(settings.ledger.as_deref().unwrap_or(DEFAULT_LEDGER)), None)),
-        Err(error) => Err(error.into()),
-    }
+fn reader_of(settings: &Settings) -> Result<SqliteReader, Failure> {
+    Ok(settings.data.reader_of(&ledger_dir(settings)?)?)
 }
 
-fn check_or_missing(settings: &Settings) -> Result<(), Failure> {
-    match check_ledger(settings) {
-        Err(Failure::Data(DataError::Nothing { .. })) => Ok(()),
-        result => result,
+/// The ledger that the blocks are for, and the store if there is one already.
+fn target(settings: &Settings) -> Result<(LedgerId, Option<SqliteReader>), Failure> {
+    match reader_of(settings) {
+        Ok(reader) => Ok((reader.ledger()?.id(), Some(reader))),
+        Err(Failure::Data(DataError::Nothing { .. })) => {
+            Ok((open_ledger(settings.ledger.as_deref().unwrap_or(DEFAULT_LEDGER)), None))
+        }
+        Err(error) => Err(error),
     }
 }
 

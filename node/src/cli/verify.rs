@@ -9,12 +9,13 @@ use shared::{Block, BlockHash, ReadStore};
 
 use super::{
     Failure,
+    access::ledger_dir,
     progress::bar,
     repair::{Repaired, repair},
 };
 use crate::{
     config::Settings,
-    data::DataError,
+    data::{DataError, LedgerDir},
     salvage::{Examined, describe, examine},
     store::{SqliteReader, StoreError},
 };
@@ -47,6 +48,9 @@ struct Findings {
     name: String,
     blocks: u64,
     entries: u64,
+    /// Payloads that were erased, and that are missing without that.
+    erased: u64,
+    withheld: u64,
     wrong: u64,
     listed: Vec<Problem>,
 }
@@ -66,7 +70,7 @@ impl Verify {
             let (findings, repaired) = self.mend(settings)?;
             (findings, Some(repaired))
         } else {
-            (look(settings)?.0, None)
+            (look(settings, &ledger_dir(settings)?)?.0, None)
         };
         self.print(&findings, repaired.as_ref()).map_err(Failure::io("the findings cannot be printed"))?;
         let left = repaired.as_ref().map_or(findings.wrong, Repaired::left);
@@ -77,8 +81,10 @@ impl Verify {
     fn mend(&self, settings: &Settings) -> Result<(Findings, Repaired), Failure> {
         let settings = settings.with_relays(&self.relay)?;
         let locked = settings.data.lock()?;
-        let (findings, examined) = look(&settings)?;
-        let repaired = repair(&locked, &settings, examined, || look(&settings).map(|(_, examined)| examined))?;
+        let dir = locked.dir().select(settings.ledger.as_deref())?;
+        let (findings, examined) = look(&settings, &dir)?;
+        let look = || look(&settings, &dir).map(|(_, examined)| examined);
+        let repaired = repair(&locked, &dir, &settings, examined, look)?;
         Ok((findings, repaired))
     }
 
@@ -95,6 +101,8 @@ impl Verify {
                 "ok": left == 0,
                 "blocks": findings.blocks,
                 "entries": findings.entries,
+                "erased": findings.erased,
+                "withheld": findings.withheld,
                 "wrong": findings.wrong,
                 "problems": problems,
             });
@@ -112,8 +120,14 @@ impl Verify {
         }
         let Findings { entries, blocks, name, wrong, .. } = findings;
         match wrong {
-            0 => writeln!(out, "all {entries} entries in {blocks} blocks of {name:?} are as they were signed")?,
-            wrong => writeln!(out, "{wrong} things are wrong among {blocks} blocks of {name:?}")?,
+            0 => writeln!(out, "all {entries} entries in {blocks} blocks of {name} are as they were signed")?,
+            wrong => writeln!(out, "{wrong} things are wrong among {blocks} blocks of {name}")?,
+        }
+        if findings.erased > 0 {
+            writeln!(out, "{} of them have no payload any more: it was erased", findings.erased)?;
+        }
+        if findings.withheld > 0 {
+            writeln!(out, "{} of them came without their payload, which a running node asks for", findings.withheld)?;
         }
         match repaired {
             Some(repaired) => repaired.print(&mut out),
@@ -126,8 +140,8 @@ impl Verify {
 }
 
 /// Everything that is wrong with the store.
-fn look(settings: &Settings) -> Result<(Findings, Examined), Failure> {
-    let blocks = match settings.data.reader() {
+fn look(settings: &Settings, dir: &LedgerDir) -> Result<(Findings, Examined), Failure> {
+    let blocks = match settings.data.reader_of(dir) {
         Ok(reader) => reader.size().map_or(0, |(blocks, _)| blocks),
         // What is wrong with it is looked at below.
         Err(DataError::Store(error)) if error.is_damage() => 0,
@@ -136,20 +150,17 @@ fn look(settings: &Settings) -> Result<(Findings, Examined), Failure> {
     let bar = bar("verifying", blocks);
     let mut findings = Findings::default();
     let mut broken = Vec::new();
-    let examined = examine(&settings.data.store(), settings.ledger.as_deref(), |reader, record, block| {
+    let examined = examine(&dir.store(), settings.ledger.as_deref(), |reader, record, block| {
         bar.inc(1);
+        let (erased, withheld) = shared::erase::missing(reader, block).unwrap_or_default();
+        (findings.erased, findings.withheld) = (findings.erased + erased, findings.withheld + withheld);
         if let Ok(Some(what)) = wrong_parents(reader, block) {
             broken.push(((record.summary.seq, record.summary.hash), what));
         }
     })?;
     bar.finish_and_clear();
-    if let Some(wanted) = &settings.ledger
-        && *wanted != examined.name
-    {
-        return Err(StoreError::Ledger { came: examined.name, wanted: wanted.clone() }.into());
-    }
     (findings.blocks, findings.entries) = (examined.scan.blocks, examined.scan.entries);
-    findings.name.clone_from(&examined.name);
+    findings.name = examined.beginning.to_string();
     examined.problems.iter().for_each(|what| findings.add(None, what.clone()));
     for finding in &examined.scan.wrong {
         findings.add(Some((finding.seq, finding.hash)), describe(&finding.wrong));

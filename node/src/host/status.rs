@@ -68,6 +68,44 @@ pub struct Parked {
     pub bytes: u64,
 }
 
+/// One who came in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberInfo {
+    /// Who.
+    pub node: String,
+    /// What it calls itself.
+    pub name: Option<String>,
+    /// `owner`, `admin`, `member` or `reader`.
+    pub role: String,
+    /// Since when, RFC 3339.
+    pub joined: String,
+    /// Who invited it; nobody the founder.
+    pub by: Option<String>,
+    /// Whether it was removed, or has left.
+    pub removed: bool,
+    /// Whether it is this node.
+    pub me: bool,
+}
+
+/// An invite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InviteInfo {
+    /// Its block.
+    pub block: String,
+    /// Who wrote it.
+    pub by: String,
+    /// What newcomers may do.
+    pub role: String,
+    /// How many may come in.
+    pub uses: u32,
+    /// How many have.
+    pub used: u32,
+    /// Until when, RFC 3339; for ever without it.
+    pub expires: Option<String>,
+    /// Whether anybody can still come in by it.
+    pub open: bool,
+}
+
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Status {
@@ -80,8 +118,20 @@ pub struct Status {
     pub former_nodes: Vec<String>,
     /// The ledger's id.
     pub ledger: String,
-    /// The ledger's name.
+    /// The ledger's name; empty where nobody has given it one, or it cannot be read yet.
     pub name: String,
+    /// Whether whoever knows the name may write.
+    #[serde(default)]
+    pub open: bool,
+    /// What this node may do in a members' ledger: `owner`, `admin`, `member` or `reader`; nothing before it is in.
+    #[serde(default)]
+    pub role: Option<String>,
+    /// Whether this node was removed, or has left.
+    #[serde(default)]
+    pub removed: bool,
+    /// Members who were not removed; 0 in an open ledger.
+    #[serde(default)]
+    pub members: u64,
     /// Seconds since the host started.
     pub uptime_seconds: u64,
     /// Turns since the host started.
@@ -100,6 +150,9 @@ pub struct Status {
     pub held: Held,
     /// Damaged or missing blocks that are still to come.
     pub repairing: u64,
+    /// The key was restored from a backup, and this node writes nothing until another one has told what it has signed.
+    #[serde(default)]
+    pub restoring: bool,
     /// Blocks that wait.
     pub parked: Parked,
     /// Open links.

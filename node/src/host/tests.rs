@@ -1,14 +1,13 @@
 //! The handle, over real files.
 
 use futures_util::future::join_all;
-use shared::{BlockHash, Page, ReadStore, limits};
+use shared::{BlockHash, Entry, Header, Key, Kind, Page, ReadStore, VerifiedBlock, erase::Erase, limits};
 
 use super::*;
-use crate::data::{DataDir, Opened};
+use crate::data::DataDir;
 
 fn start(dir: &DataDir) -> (Host, HostThread) {
-    let Opened { store, key, name, ledger } = dir.lock().unwrap().open(None).unwrap();
-    Host::start(store, HostConfig { ledger, name, key }).unwrap()
+    Host::start(dir.lock().unwrap().open(None).unwrap()).unwrap()
 }
 
 fn temporary() -> (tempfile::TempDir, DataDir) {
@@ -122,6 +121,32 @@ async fn a_link_that_breaks_the_protocol_is_closed_and_forgotten() {
     assert!(matches!(last, Some(LinkCommand::Close { code: 1002, .. })), "{last:?}");
     assert_eq!(host.status().await.unwrap().links.len(), 0);
     drop(port);
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_erase_that_comes_from_elsewhere_is_told() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let mut events = host.events();
+    let key = Key::from_secret(&[9; 32]);
+    let signed = |height, parents, entry| {
+        let timestamp = Timestamp::from_micros(1_000 * height).unwrap();
+        let header = Header { ledger: host.ledger(), author: key.node(), height, timestamp, parents };
+        VerifiedBlock::sign(header, vec![entry], &key)
+    };
+    let said = signed(1, vec![], Entry::new(Kind::DATA, [1; 16], payload(1)));
+    let erase = Erase { block: said.hash(), entry: said.entry_id(0), power: None };
+    let erased = signed(2, vec![said.hash()], Entry::new(Kind::ERASE, [1; 16], erase.encode()));
+    host.import([&said, &erased].map(|block| block.bytes().to_vec()).into()).await.unwrap();
+    let mut told = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        if let Event::Erased { entry, by, at } = event {
+            told.push((entry, by, at));
+        }
+    }
+    assert_eq!(told, [(said.entry_id(0), key.node(), erased.header().timestamp)]);
     host.stop();
     thread.ended().await.unwrap();
 }

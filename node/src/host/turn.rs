@@ -11,8 +11,12 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, Config, Effect, EntryId, Input, LedgerId, LinkId, NodeId, Replica, ReplicaError, Role,
-    Timestamp, VerifiedBlock, effect::Added, effect::ImportReport, limits, view,
+    AppendError, BlockHash, Config, Effect, EntryId, Input, Key, Keyring, LinkId, NodeId, Replica, ReplicaError, Role,
+    Timestamp, Token, VerifiedBlock,
+    effect::{Added, ImportReport, Wish, WishError},
+    limits,
+    members::{InviteStatus, MemberStatus},
+    view,
 };
 use tokio::{
     runtime,
@@ -20,13 +24,15 @@ use tokio::{
     time::timeout,
 };
 use tracing::{Span, debug, debug_span, info, warn};
+use zeroize::Zeroizing;
 
 use super::{
-    EntryJson, Event, Held, HostError, Identity, Lane, LinkCommand, LinkInfo, Parked, Queued, Status, Tip, Totals,
+    EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo,
+    MemberInfo, Offer, Parked, Queued, Start, Status, Tip, Totals,
 };
 use crate::{
     keys::NodeKeys,
-    store::{SqliteStore, StoreError},
+    store::{Beginning, SqliteStore, StoreError},
 };
 
 type Failure = ReplicaError<StoreError>;
@@ -51,6 +57,21 @@ pub(super) enum Command {
     Import {
         blocks: Vec<Vec<u8>>,
         reply: oneshot::Sender<ImportReport>,
+    },
+    Control {
+        wish: Wish,
+        reply: oneshot::Sender<Result<BlockHash, WishError>>,
+    },
+    Invite {
+        offer: Offer,
+        relays: Vec<String>,
+        reply: oneshot::Sender<Result<Token, InviteError>>,
+    },
+    Members {
+        reply: oneshot::Sender<Vec<MemberInfo>>,
+    },
+    Invites {
+        reply: oneshot::Sender<Vec<InviteInfo>>,
     },
     LinkOpened {
         link: LinkId,
@@ -96,6 +117,13 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) last_seq: Arc<AtomicU64>,
     pub(super) identity: Arc<Identity>,
+    pub(super) keys: Keys,
+}
+
+/// Who waits for the answer to a wish.
+enum Wishing {
+    Block(oneshot::Sender<Result<BlockHash, WishError>>),
+    Token { secret: Zeroizing<[u8; 32]>, relays: Vec<String>, reply: oneshot::Sender<Result<Token, InviteError>> },
 }
 
 /// The replica and all that its effects need.
@@ -105,12 +133,17 @@ pub(super) struct Turns {
     events: broadcast::Sender<Event>,
     last_seq: Arc<AtomicU64>,
     identity: Arc<Identity>,
+    beginning: Beginning,
     keys: NodeKeys,
+    epoch_keys: Keys,
     links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
     next_token: u64,
     appends: BTreeMap<u64, AppendReply>,
     imports: BTreeMap<u64, oneshot::Sender<ImportReport>>,
+    wishes: BTreeMap<u64, Wishing>,
     statuses: Vec<oneshot::Sender<Status>>,
+    members: Vec<oneshot::Sender<Vec<MemberInfo>>>,
+    invites: Vec<oneshot::Sender<Vec<InviteInfo>>>,
     turns: u64,
     stopping: bool,
     damaged: Option<String>,
@@ -121,20 +154,33 @@ impl Turns {
     /// Restores the replica from its store.
     pub(super) fn open(
         store: SqliteStore,
-        ledger: LedgerId,
+        beginning: &Beginning,
         keys: NodeKeys,
-        dials: u32,
+        start: Start,
         shared: Shared,
     ) -> Result<Self, HostError> {
-        let Shared { events, last_seq, identity } = shared;
+        let Shared { events, last_seq, identity, keys: epoch_keys } = shared;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
         let (key, successor) = keys.keys();
-        let config = Config { writes: true, dials, successor: Some(successor), ..Config::new(ledger, key, seed) };
+        let config = Config {
+            writes: true,
+            dials: start.dials,
+            successor: Some(successor),
+            join: store.as_reader().join().map_err(Failure::Store)?,
+            epoch: start.epoch,
+            ..Config::new(beginning.id(), key, seed)
+        };
         let replica = Replica::restore(config, store, &[], now(), &mut effects)?;
         let span = debug_span!("turn", node = replica.node().fmt_short());
+        if replica.is_restoring() {
+            warn!(
+                "the key was restored from a backup: this node only reads until another one has told what it has signed"
+            );
+        }
         last_seq.store(replica.last_seq(), Ordering::Release);
+        epoch_keys.set(replica.keys());
         identity.set(replica.node(), replica.store().as_reader().former_nodes().map_err(Failure::Store)?);
         Ok(Self {
             replica,
@@ -142,12 +188,17 @@ impl Turns {
             events,
             last_seq,
             identity,
+            beginning: beginning.clone(),
             keys,
+            epoch_keys,
             links: BTreeMap::new(),
             next_token: 0,
             appends: BTreeMap::new(),
             imports: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             statuses: Vec::new(),
+            members: Vec::new(),
+            invites: Vec::new(),
             turns: 0,
             stopping: false,
             damaged: None,
@@ -228,7 +279,7 @@ impl Turns {
         self.replica.commit(now, &mut self.effects)?;
         self.turns += 1;
         self.take_over()?;
-        self.act();
+        self.act()?;
         Ok(left)
     }
 
@@ -243,6 +294,25 @@ impl Turns {
                 let token = self.token();
                 self.imports.insert(token, reply);
                 self.input(Input::Import { token, blocks })
+            }
+            Command::Control { wish, reply } => self.wish(wish, Wishing::Block(reply)),
+            Command::Invite { offer: Offer { role, uses, expires }, relays, reply } => {
+                let mut secret = Zeroizing::new([0; 32]);
+                if let Err(error) = getrandom::fill(&mut *secret) {
+                    // Whoever asked may have gone.
+                    _ = reply.send(Err(error.into()));
+                    return Ok(());
+                }
+                let key = Key::from_secret(&secret).node();
+                self.wish(Wish::Invite { key, role, uses, expires }, Wishing::Token { secret, relays, reply })
+            }
+            Command::Members { reply } => {
+                self.members.push(reply);
+                Ok(())
+            }
+            Command::Invites { reply } => {
+                self.invites.push(reply);
+                Ok(())
             }
             Command::LinkOpened { link, role, queue } => {
                 self.links.insert(link, queue);
@@ -270,6 +340,31 @@ impl Turns {
                 Ok(())
             }
         }
+    }
+
+    fn wish(&mut self, wish: Wish, wishing: Wishing) -> Result<(), Failure> {
+        let token = self.token();
+        self.wishes.insert(token, wishing);
+        self.input(Input::Control { token, wish })
+    }
+
+    /// Answers a wish that is durable. The one who asked may have gone; what is written stays.
+    fn granted(&mut self, token: u64, result: Result<BlockHash, WishError>) -> Result<(), Failure> {
+        match self.wishes.remove(&token) {
+            None => {}
+            Some(Wishing::Block(reply)) => drop(reply.send(result)),
+            Some(Wishing::Token { secret, relays, reply }) => {
+                let token = match result {
+                    Ok(block) => match self.replica.token(&block, secret, relays)? {
+                        Some(token) => Ok(token),
+                        None => Err(WishError::NoInvite(block).into()),
+                    },
+                    Err(error) => Err(error.into()),
+                };
+                drop(reply.send(token));
+            }
+        }
+        Ok(())
     }
 
     fn token(&mut self) -> u64 {
@@ -309,7 +404,7 @@ impl Turns {
     }
 
     /// Performs the effects of a turn that is durable.
-    fn act(&mut self) {
+    fn act(&mut self) -> Result<(), Failure> {
         self.last_seq.store(self.replica.last_seq(), Ordering::Release);
         let me = self.replica.node();
         let mut mine: BTreeMap<EntryId, EntryJson> = BTreeMap::new();
@@ -343,7 +438,7 @@ impl Turns {
                     if author != me && self.events.receiver_count() == 0 {
                         continue;
                     }
-                    let entries = entries_json(&added);
+                    let entries = entries_json(&added, self.replica.keys());
                     if author == me {
                         mine.extend(entries.iter().map(|entry| (entry.id, entry.clone())));
                     }
@@ -358,10 +453,19 @@ impl Turns {
                 }
                 Effect::Removed(removal) => {
                     let ((lane, height), author) = (removal.lane(), removal.author());
-                    info!("{author} removed {lane}: what it writes from height {height} on does not count");
+                    match removal.closes() {
+                        Some(invite) => info!("{author} closed the invite {invite}"),
+                        None => info!("{author} removed {lane}: what it writes from height {height} on does not count"),
+                    }
                 }
-                // Nobody of this node asks for it.
-                Effect::Granted { .. } => {}
+                Effect::Granted { token, result } => self.granted(token, result)?,
+                Effect::MembersChanged { keys, .. } => {
+                    if keys {
+                        self.epoch_keys.set(self.replica.keys());
+                    }
+                    self.tell(Event::MembersChanged);
+                }
+                Effect::Erased { entry, by, at } => self.tell(Event::Erased { entry, by, at }),
                 // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
@@ -375,8 +479,22 @@ impl Turns {
         }
         self.effects = effects;
         for reply in std::mem::take(&mut self.statuses) {
-            _ = reply.send(self.status());
+            _ = reply.send(self.status()?);
         }
+        for reply in std::mem::take(&mut self.members) {
+            _ = reply.send(self.member_list()?);
+        }
+        for reply in std::mem::take(&mut self.invites) {
+            _ = reply.send(self.replica.invites()?.iter().map(invite_info).collect());
+        }
+        Ok(())
+    }
+
+    fn member_list(&self) -> Result<Vec<MemberInfo>, Failure> {
+        let me = self.replica.node();
+        let mut members = self.replica.members()?;
+        members.sort_by_key(|member| (member.stays.is_some(), member.joined, member.node));
+        Ok(members.iter().map(|member| member_info(member, &me)).collect())
     }
 
     fn tell(&self, event: Event) {
@@ -395,17 +513,26 @@ impl Turns {
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> Result<Status, Failure> {
         let replica = &self.replica;
         let (totals, me) = (replica.totals(), replica.node());
         let heads = replica.heads();
         let (own, links) = (replica.height(&me), replica.links());
         let holders = links.iter().filter(|link| own > 0 && link.holds >= own).count() as u32;
         let (parked, parked_bytes) = replica.parked();
-        Status {
+        let standing = replica.standing();
+        Ok(Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node: me.to_string(),
             ledger: replica.ledger().to_string(),
+            name: match self.beginning.name() {
+                Some(name) => name.to_owned(),
+                None => replica.ledger_name()?.unwrap_or_default(),
+            },
+            open: self.beginning.name().is_some(),
+            role: standing.role.map(|role| role.name().to_owned()),
+            removed: standing.removed,
+            members: standing.members as u64,
             turns: self.turns,
             totals: Totals { blocks: totals.blocks, entries: totals.entries, bytes: totals.bytes },
             digest: hex::encode(replica.digest()),
@@ -417,6 +544,7 @@ impl Turns {
                 .map(|(author, height)| Lane { author: author.to_string(), height: *height })
                 .collect(),
             held: Held { height: own, nodes: holders },
+            restoring: replica.is_restoring(),
             repairing: replica.repairing() as u64,
             parked: Parked { blocks: parked as u64, bytes: parked_bytes as u64 },
             links: links
@@ -431,7 +559,31 @@ impl Turns {
                 .collect(),
             known_nodes: replica.known_nodes().iter().map(ToString::to_string).collect(),
             ..Status::default()
-        }
+        })
+    }
+}
+
+fn member_info(member: &MemberStatus, me: &NodeId) -> MemberInfo {
+    MemberInfo {
+        node: member.node.to_string(),
+        name: member.name.clone(),
+        role: member.role.name().to_owned(),
+        joined: member.joined.to_string(),
+        by: member.by.map(|by| by.to_string()),
+        removed: member.stays.is_some(),
+        me: member.node == *me,
+    }
+}
+
+fn invite_info(invite: &InviteStatus) -> InviteInfo {
+    InviteInfo {
+        block: invite.block.to_string(),
+        by: invite.by.to_string(),
+        role: invite.role.name().to_owned(),
+        uses: invite.uses,
+        used: invite.used,
+        expires: (invite.expires < Timestamp::MAX).then(|| invite.expires.to_string()),
+        open: !invite.closed && invite.expires > now(),
     }
 }
 
@@ -445,9 +597,9 @@ fn now() -> Timestamp {
     u64::try_from(micros).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
 }
 
-fn entries_json(added: &Added) -> Vec<EntryJson> {
+fn entries_json(added: &Added, keys: &Keyring) -> Vec<EntryJson> {
     let block: &VerifiedBlock = &added.block;
-    let views = view::views(block, &added.previous);
+    let views = view::views(block, &added.previous, keys);
     views.iter().enumerate().map(|(index, view)| entry_json(block.entry_id(index), view)).collect()
 }
 
@@ -464,7 +616,7 @@ fn describe_input(input: &Input) -> String {
             format!("append {token}: {} entries of {bytes} bytes", payloads.len())
         }
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
-        Input::Control { token, wish } => format!("control {token}: {wish:?}"),
+        Input::Control { token, wish } => format!("control {token}: {}", describe_wish(wish)),
         Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
         Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
@@ -473,6 +625,15 @@ fn describe_input(input: &Input) -> String {
         Input::Pong { link } => format!("pong on link {}", link.0),
         Input::DialFailed => "a dial failed".to_owned(),
         Input::Wake => "wake".to_owned(),
+    }
+}
+
+fn describe_wish(wish: &Wish) -> String {
+    match wish {
+        // What members and their ledger are called is theirs to know.
+        Wish::Nickname { name } => format!("a nickname of {} bytes", name.len()),
+        Wish::LedgerName { name } => format!("a ledger name of {} bytes", name.len()),
+        other => format!("{other:?}"),
     }
 }
 
@@ -496,6 +657,8 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::OrderChanged { from: None } => "order changed from the beginning".to_owned(),
         Effect::ForkDetected(evidence) => format!("fork of {:?}", evidence.lane()),
         Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
+        Effect::MembersChanged { writes, keys } => format!("members changed: writes {writes}, keys {keys}"),
+        Effect::Erased { entry, by, .. } => format!("{} erased {entry}", by.fmt_short()),
         Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),

@@ -19,12 +19,14 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{
         Error, Message,
+        client::IntoClientRequest,
+        http::{HeaderMap, StatusCode, header::AUTHORIZATION},
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::RelayState;
+use super::{RelaySecret, RelayState};
 use crate::{
     config::RelayUrl,
     host::{Host, LinkCommand, LinkPort, Stopped},
@@ -41,6 +43,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_BUFFER: usize = 32 * 1024;
 /// Bytes that gather before they are written to the socket, however many messages they are.
 const WRITE_BUFFER: usize = 128 * 1024;
+
+/// The header in which a relay says why it refuses.
+const REFUSAL: &str = "cairn-error";
+/// Characters of what a relay says about why it refuses.
+const REFUSAL_CHARS: usize = 400;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -59,18 +66,24 @@ impl From<Stopped> for End {
 }
 
 /// Keeps a link to the relay until `shutdown` says true.
-pub async fn run(host: Host, relay: RelayUrl, mut shutdown: watch::Receiver<bool>) {
+///
+/// `secret` is shown to the relay, which may then make the ledger's room: only to one that this node's owner has
+/// configured, never to one that came with an invite.
+pub async fn run(host: Host, relay: RelayUrl, secret: Option<RelaySecret>, mut shutdown: watch::Receiver<bool>) {
     // The WebSocket library leaves this choice to the program. A second relay finds it made.
     _ = rustls::crypto::ring::default_provider().install_default();
     let url = relay.to_string();
     let room = relay.room(&host.ledger());
+    if secret.is_some() && relay.is_in_the_clear() {
+        warn!("the relay secret travels to {url} unencrypted, and everybody on the way can read it: use wss://");
+    }
     let mut backoff = Backoff::default();
     let mut before = None;
     let mut first = true;
     loop {
         host.relays().set(&url, RelayState::Dialling);
         let dialled = tokio::select! {
-            dialled = dial(&room) => dialled,
+            dialled = dial(&room, secret.as_ref()) => dialled,
             () = stopping(&mut shutdown) => return,
         };
         let end = match dialled {
@@ -116,7 +129,12 @@ fn random() -> u64 {
     getrandom::u64().unwrap_or(u64::MAX)
 }
 
-async fn dial(room: &str) -> Result<Socket, String> {
+async fn dial(room: &str, secret: Option<&RelaySecret>) -> Result<Socket, String> {
+    let mut request = room.into_client_request().map_err(|error| describe(&error))?;
+    if let Some(secret) = secret {
+        let value = secret.authorization().map_err(|error| error.to_string())?;
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
@@ -124,7 +142,7 @@ async fn dial(room: &str) -> Result<Socket, String> {
         .max_message_size(Some(limits::FRAME_BYTES))
         .max_frame_size(Some(limits::FRAME_BYTES));
     // The last argument is TCP_NODELAY.
-    match timeout(DIAL_TIMEOUT, connect_async_with_config(room, Some(config), true)).await {
+    match timeout(DIAL_TIMEOUT, connect_async_with_config(request, Some(config), true)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(describe(&error)),
         Err(_) => Err(format!("no answer within {} s", DIAL_TIMEOUT.as_secs())),
@@ -133,9 +151,21 @@ async fn dial(room: &str) -> Result<Socket, String> {
 
 fn describe(error: &Error) -> String {
     match error {
-        Error::Http(response) => format!("it answers with HTTP {}", response.status()),
+        Error::Http(response) => describe_refusal(response.status(), response.headers()),
         Error::ConnectionClosed | Error::AlreadyClosed => "the connection was closed".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// What a relay says about why it refuses. It says so in the head of its answer, too, because the body may come later, and the library does not
+/// wait for it.
+fn describe_refusal(status: StatusCode, headers: &HeaderMap) -> String {
+    match headers.get(REFUSAL).and_then(|said| said.to_str().ok()) {
+        Some(said) => {
+            let said: String = said.chars().take(REFUSAL_CHARS).collect();
+            format!("it answers with HTTP {}: {said}", status.as_u16())
+        }
+        None => format!("it answers with HTTP {status}"),
     }
 }
 
@@ -256,4 +286,24 @@ async fn close(sink: &mut SplitSink<Socket, Message>, code: u16, reason: &str, e
     // A peer that cannot take even this is gone or stuck; the connection is dropped then.
     _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
     end
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn told(value: Option<&[u8]>) -> String {
+        let headers = value.map(|value| (HeaderName::from_static(REFUSAL), HeaderValue::from_bytes(value).unwrap()));
+        describe_refusal(StatusCode::FORBIDDEN, &headers.into_iter().collect())
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_words_of_the_relay_or_by_its_status() {
+        assert_eq!(told(Some(b"no such ledger (x)")), "it answers with HTTP 403: no such ledger (x)");
+        assert_eq!(told(None), "it answers with HTTP 403 Forbidden");
+        assert_eq!(told(Some("ümlaut".as_bytes())), "it answers with HTTP 403 Forbidden");
+        assert!(told(Some(&[b'x'; 5_000])).len() < 500);
+    }
 }

@@ -1,10 +1,13 @@
 //! Reading a client's event: its JSON text becomes a typed command or a typed error.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::{EntryId, limits::LEDGER_ENTRIES};
+use shared::{EntryId, effect::Wish, limits::LEDGER_ENTRIES};
 
 use super::error::ClientError;
+use crate::control::InviteFor;
 
 /// What a client wants.
 #[derive(Debug)]
@@ -21,6 +24,14 @@ pub(super) enum Command {
     KnownNodes,
     /// How the node is.
     Status,
+    /// Who belongs to the ledger.
+    Members,
+    /// The ledgers of this node.
+    Ledgers,
+    /// A link for others to come in by.
+    Invite(InviteFor),
+    /// A change of who belongs, or of what something is called.
+    Wish(Wish),
     /// Everything behind a cursor, and then what comes.
     Subscribe { cursor: Option<String>, live: Live },
 }
@@ -65,8 +76,11 @@ impl Command {
     /// Whether it shows what is in the ledger, and so has to wait for the appends that were sent before it.
     pub(super) fn reads(&self) -> bool {
         match self {
-            Self::Echo { .. } | Self::Append { .. } => false,
-            Self::Ledger(_) | Self::Entry(_) | Self::KnownNodes | Self::Status | Self::Subscribe { .. } => true,
+            Self::Echo { .. } | Self::Append { .. } | Self::Ledgers => false,
+            // What changes who may write comes after what was sent before it.
+            Self::Invite(_) | Self::Wish(_) => true,
+            Self::Ledger(_) | Self::Entry(_) | Self::KnownNodes | Self::Members | Self::Status => true,
+            Self::Subscribe { .. } => true,
         }
     }
 }
@@ -118,6 +132,26 @@ impl<'a> Event<'a> {
                 let EntryArguments { id } = self.object("get_entry", "{id}")?;
                 Command::Entry(id.parse()?)
             }
+            "get_members" => self.none("get_members", Command::Members)?,
+            "get_ledgers" => self.none("get_ledgers", Command::Ledgers)?,
+            "create_invite" => self.invite()?,
+            "remove_member" => {
+                let RemoveArguments { node } = self.object("remove_member", "{node}")?;
+                Command::Wish(Wish::Remove { member: node.parse()? })
+            }
+            "set_nickname" => {
+                let NameArguments { name } = self.object("set_nickname", "{name}")?;
+                Command::Wish(Wish::Nickname { name })
+            }
+            "rename_ledger" => {
+                let NameArguments { name } = self.object("rename_ledger", "{name}")?;
+                Command::Wish(Wish::LedgerName { name })
+            }
+            "erase_entry" => {
+                let EntryArguments { id } = self.object("erase_entry", "{id}")?;
+                Command::Wish(Wish::Erase { entry: id.parse()? })
+            }
+            "rekey" => self.none("rekey", Command::Wish(Wish::Rekey))?,
             "subscribe" => self.subscribe()?,
             name => return Err(unknown(name)),
         })
@@ -146,6 +180,23 @@ impl<'a> Event<'a> {
             Some(None) => Page::After(None, limit),
             Some(Some(id)) => Page::After(Some(id.parse()?), limit),
         }))
+    }
+
+    fn invite(&self) -> Result<Command, ClientError> {
+        let expected = "nothing or {role, uses, expires_in}, a role of owner, admin, member or reader, at least 1 use, and \
+                        seconds or null";
+        let arguments = match self.given("create_invite")? {
+            None => InviteArguments::default(),
+            Some(value) => read("create_invite", expected, value)?,
+        };
+        let InviteArguments { role, uses, expires_in } = arguments;
+        let expires = expires_in.map(|seconds| now_micros().saturating_add(seconds.saturating_mul(1_000_000)));
+        let invite = InviteFor { role, uses, expires, relays: Vec::new() };
+        match invite.offer() {
+            Ok(_) if uses > 0 => Ok(Command::Invite(invite)),
+            Ok(_) => Err(ClientError::WrongArguments { event: "create_invite", expected, came: "0 uses".to_owned() }),
+            Err(came) => Err(ClientError::WrongArguments { event: "create_invite", expected, came: start(&came) }),
+        }
     }
 
     fn subscribe(&self) -> Result<Command, ClientError> {
@@ -227,6 +278,38 @@ struct LedgerArguments {
 #[serde(deny_unknown_fields)]
 struct EntryArguments {
     id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoveArguments {
+    node: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NameArguments {
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct InviteArguments {
+    role: String,
+    uses: u32,
+    /// Seconds; `null`: it never ends.
+    expires_in: Option<u64>,
+}
+
+impl Default for InviteArguments {
+    fn default() -> Self {
+        Self { role: "member".to_owned(), uses: 1, expires_in: Some(7 * 86_400) }
+    }
+}
+
+fn now_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    u64::try_from(since).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -324,6 +407,19 @@ mod tests {
             r#"["get_entry"]"#,
             r#"["get_entry",{"id":7}]"#,
             r#"["get_entry",{"id":"x"}]"#,
+            r#"["get_members",1]"#,
+            r#"["get_ledgers",1]"#,
+            r#"["create_invite",{"role":"king"}]"#,
+            r#"["create_invite",{"uses":0}]"#,
+            r#"["create_invite",{"expires_in":-1}]"#,
+            r#"["create_invite",{"for":"me"}]"#,
+            r#"["remove_member"]"#,
+            r#"["remove_member",{"node":"x"}]"#,
+            r#"["set_nickname",{"name":7}]"#,
+            r#"["rename_ledger",{}]"#,
+            r#"["erase_entry",{}]"#,
+            r#"["erase_entry",{"id":"x"}]"#,
+            r#"["rekey",1]"#,
             r#"["subscribe","x"]"#,
             r#"["subscribe",{"cursor":7}]"#,
         ] {

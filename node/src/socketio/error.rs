@@ -1,12 +1,12 @@
 //! What a Socket.IO client can do wrong, and what can fail behind it: one typed list with a stable code for each.
 
 use serde::Serialize;
-use shared::{AppendError, IdError, view::ViewError};
+use shared::{AppendError, IdError, effect::WishError, view::ViewError};
 use thiserror::Error;
 
 use crate::{
     admission::Denied,
-    host::{ReadError, Stopped},
+    host::{InviteError, ReadError, Stopped},
     store::StoreError,
 };
 
@@ -52,6 +52,12 @@ pub enum ClientError {
     /// The append was refused.
     #[error(transparent)]
     Append(#[from] AppendError),
+    /// The group does not allow it.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// There is no invite.
+    #[error("{0}")]
+    Invite(InviteError),
     /// There is no such entry.
     #[error("{0}")]
     UnknownEntry(String),
@@ -82,6 +88,8 @@ impl ClientError {
             Self::TooLarge { .. } => "message_too_large",
             Self::Busy { .. } => "busy",
             Self::Append(error) => error.code(),
+            Self::Wish(error) => error.code(),
+            Self::Invite(_) => "no_invite",
             Self::UnknownEntry(_) => "unknown_entry",
             Self::UnknownCursor(_) => "unknown_cursor",
             Self::Damaged => "damaged",
@@ -114,6 +122,15 @@ impl From<ViewError<StoreError>> for ClientError {
                 tracing::error!("{error}");
                 Self::Store
             }
+        }
+    }
+}
+
+impl From<InviteError> for ClientError {
+    fn from(error: InviteError) -> Self {
+        match error {
+            InviteError::Wish(error) => Self::Wish(error),
+            error => Self::Invite(error),
         }
     }
 }

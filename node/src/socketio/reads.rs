@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::{
-    EntryId,
+    EntryId, Keyring,
     limits::{CLIENT_PAGE_BYTES, CLIENT_PAGE_ENTRIES, LEDGER_BYTES},
     view::{self, Cursor, EntryView, ViewError},
 };
@@ -18,10 +18,10 @@ type Viewed<T> = Result<T, ViewError<StoreError>>;
 
 /// A page of the ledger, as one array.
 pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, ClientError> {
-    read(host, move |store| {
+    read(host, move |store, keys| {
         let entries = match &page {
-            Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES)?,
-            Page::After(after, limit) => view::after(store, after.as_ref(), *limit)?,
+            Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES, keys)?,
+            Page::After(after, limit) => view::after(store, after.as_ref(), *limit, keys)?,
         };
         Ok(json(&entries))
     })
@@ -30,13 +30,13 @@ pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, Cli
 
 /// One entry.
 pub(super) async fn entry(host: &Host, id: EntryId) -> Result<Box<RawValue>, ClientError> {
-    read(host, move |store| Ok(json(&view::entry(store, &id)?))).await?
+    read(host, move |store, keys| Ok(json(&view::entry(store, &id, keys)?))).await?
 }
 
 /// Some entries that arrived behind a place, each by itself, and the place behind them. None: there is nothing.
 pub(super) async fn arrived(host: &Host, from: Cursor) -> Result<(Vec<Box<RawValue>>, Cursor), ClientError> {
-    let (entries, reached) = read(host, move |store| {
-        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES)?;
+    let (entries, reached) = read(host, move |store, keys| {
+        let (entries, reached) = view::arrived(store, from, CLIENT_PAGE_ENTRIES, CLIENT_PAGE_BYTES, keys)?;
         Ok((entries.iter().map(json::<EntryView>).collect::<Result<Vec<_>, _>>(), reached))
     })
     .await?;
@@ -48,7 +48,7 @@ pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor,
     let node = host.node();
     let Some(text) = cursor else { return Ok(Cursor { node, seq: 0, entries: 0 }) };
     if let Ok(id) = text.parse::<EntryId>() {
-        let place = host.view(move |store| view::cursor_behind(store, node, &id)).await?;
+        let place = host.view(move |store, _| view::cursor_behind(store, node, &id)).await?;
         return place.map_err(|error| match error {
             ViewError::Unknown(_) => ClientError::UnknownCursor(text),
             error => error.into(),
@@ -63,7 +63,7 @@ pub(super) async fn place(host: &Host, cursor: Option<String>) -> Result<Cursor,
 
 async fn read<T: Send + 'static>(
     host: &Host,
-    f: impl FnOnce(&SqliteReader) -> Viewed<T> + Send + 'static,
+    f: impl FnOnce(&SqliteReader, &Keyring) -> Viewed<T> + Send + 'static,
 ) -> Result<T, ClientError> {
     Ok(host.view(f).await??)
 }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     admission::Pass,
+    control::InviteFor,
     host::{EntryJson, Event, Pending, Stopped},
 };
 
@@ -205,6 +206,10 @@ impl Session {
                 let from = from.map(|id| id.to_string());
                 self.outlet.emit("order_changed", &json!({ "from_cursor": from })).await?;
             }
+            Event::Erased { entry, by, at } => {
+                let erased = json!({ "id": entry.to_string(), "by": by.to_string(), "at": at.to_string() });
+                self.outlet.emit("entry_erased", &erased).await?;
+            }
             Event::ForkDetected(evidence) => self.outlet.emit("fork_detected", &fork(&evidence)).await?,
             Event::Succeeded { old, new } => {
                 // Of the old lane nothing more is heard.
@@ -213,6 +218,10 @@ impl Session {
                 self.outlet.emit("node_changed", &ids).await?;
             }
             Event::Held { height, nodes } => self.held(height, nodes).await?,
+            Event::MembersChanged => {
+                // Those who read the list next read the new one.
+                self.outlet.emit("members_changed", &json!({})).await?;
+            }
             Event::Progress { done, total } => {
                 self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
             }
@@ -337,7 +346,40 @@ impl Session {
                 let status = self.clients.host.status().await?;
                 Ok(self.answer(&reply, "status", "status", &status, &status).await?)
             }
+            Command::Members => {
+                let members = self.clients.host.members().await?;
+                Ok(self.answer(&reply, "members", "members", &members, &members).await?)
+            }
+            Command::Ledgers => {
+                let mut ledgers = Vec::new();
+                for (n, host) in self.clients.ledgers.all().iter().enumerate() {
+                    ledgers.push(host.info(n == 0).await?);
+                }
+                Ok(self.answer(&reply, "ledgers", "ledgers", &ledgers, &ledgers).await?)
+            }
+            Command::Invite(invite) => self.invite(&invite, &reply).await,
+            Command::Wish(wish) => match self.clients.host.control(wish).await? {
+                Ok(block) => {
+                    let block = block.to_string();
+                    Ok(self.answer(&reply, "granted", "block", &block, &json!({ "block": block })).await?)
+                }
+                Err(error) => self.refuse(&reply, &error.into()).await,
+            },
             Command::Subscribe { cursor, live } => self.subscribe(cursor, live, &reply).await,
+        }
+    }
+
+    async fn invite(&mut self, invite: &InviteFor, reply: &Reply) -> Result<(), End> {
+        let host = &self.clients.host;
+        let relays: Vec<String> = host.relays().snapshot().into_iter().map(|relay| relay.url).collect();
+        let Ok(offer) = invite.offer() else { return Ok(()) };
+        let token = host.invite(offer, relays).await?;
+        match token.and_then(|token| Ok(token.encode()?)) {
+            Ok(token) => {
+                let invite = json!({ "token": *token });
+                Ok(self.answer(reply, "invite", "invite", &invite, &invite).await?)
+            }
+            Err(error) => self.refuse(reply, &error.into()).await,
         }
     }
 

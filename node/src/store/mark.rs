@@ -15,6 +15,7 @@ use super::{
     rows::{Anchor, seal, unseal},
     suffixed,
 };
+use crate::keys::private;
 
 const OF: &str = "the mark";
 
@@ -45,7 +46,7 @@ pub(super) fn check(noted: u64, anchor: &Anchor) -> Result<()> {
 
 impl Mark {
     pub(super) fn open(store: &Path, commits: u64) -> Result<Self> {
-        let file = File::options().create(true).truncate(false).write(true).open(path_of(store))?;
+        let file = private().create(true).truncate(false).write(true).open(path_of(store))?;
         let mut mark = Self(file);
         mark.set(commits)?;
         Ok(mark)

@@ -3,7 +3,7 @@
 use std::fs;
 
 use proptest::prelude::*;
-use shared::{MemoryStore, Timestamp};
+use shared::{Config, Effect, EntryId, Input, Key, MemoryStore, Replica, Timestamp, effect::Wish};
 
 use super::*;
 
@@ -293,4 +293,104 @@ fn a_file_of_version_1_is_brought_up_to_date_all_of_it_or_nothing() {
     assert_eq!(upgraded.as_reader().check_file().unwrap(), Vec::<String>::new());
     drop(upgraded);
     assert_eq!(SqliteReader::open(&old).unwrap().last_seq().unwrap(), 200);
+}
+
+/// Where a text is found in the files of a directory.
+fn found(directory: &Path, text: &str) -> Vec<String> {
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let has = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).contains(text);
+    files.filter(has).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+/// A replica over a file, with entries of many lengths, and the text that only entry `n` has.
+fn marked(directory: &Path, count: u64) -> (Replica<SqliteStore>, impl Fn(u64) -> String + use<>) {
+    let text = |n: u64| format!("do not keep word {n:06}");
+    let store = SqliteStore::open(&directory.join("ledger.db"), "garden").unwrap();
+    let config = Config { writes: true, ..Config::new(open_ledger("garden"), Key::from_secret(&[1; 32]), [2; 32]) };
+    let mut replica = Replica::restore(config, store, &[], time(1), &mut Vec::new()).unwrap();
+    for n in 0..count {
+        // From a part of a page to many.
+        let filling = "x".repeat((n as usize * 7919) % 9000);
+        let payloads = vec![format!("\"{} {filling}\"", text(n)).into_bytes()];
+        turn(&mut replica, 1_000 * (n + 1), Input::Append { token: 0, payloads });
+    }
+    (replica, text)
+}
+
+fn turn(replica: &mut Replica<SqliteStore>, micros: u64, input: Input) {
+    let mut effects = Vec::new();
+    replica.handle(time(micros), input, &mut effects).unwrap();
+    replica.commit(time(micros), &mut effects).unwrap();
+    let refused = |effect: &Effect| {
+        matches!(effect, Effect::Granted { result: Err(_), .. } | Effect::Appended { result: Err(_), .. })
+    };
+    assert!(!effects.iter().any(refused), "{effects:?}");
+}
+
+fn erase(replica: &mut Replica<SqliteStore>, n: u64) {
+    let entry = EntryId { author: replica.node(), height: n + 1, index: 0 };
+    turn(replica, 1_000_000_000 + n, Input::Control { token: 0, wish: Wish::Erase { entry } });
+}
+
+#[test]
+fn what_is_erased_is_in_no_file_any_more() {
+    const COUNT: u64 = 80;
+    let directory = tempfile::tempdir().unwrap();
+    let (mut replica, text) = marked(directory.path(), COUNT);
+    for n in 0..COUNT {
+        assert!(!found(directory.path(), &text(n)).is_empty(), "the test can fail");
+    }
+    // One that waits in the log, one that is in the file, then all of them in no order.
+    for n in [COUNT - 1, 0] {
+        erase(&mut replica, n);
+        assert_eq!(found(directory.path(), &text(n)), Vec::<String>::new());
+    }
+    for n in (1..COUNT - 1).map(|n| n * 97 % (COUNT - 1)).filter(|n| *n > 0) {
+        assert!(!found(directory.path(), &text(n)).is_empty());
+        erase(&mut replica, n);
+        assert_eq!(found(directory.path(), &text(n)), Vec::<String>::new(), "{n}");
+    }
+    assert_eq!(found(directory.path(), "do not keep"), Vec::<String>::new());
+    let reader = SqliteReader::open(&directory.path().join("ledger.db")).unwrap();
+    reader.check_answers().unwrap();
+    assert_eq!(reader.check_file().unwrap(), Vec::<String>::new());
+    let scan = shared::repair::scan(&reader, &open_ledger("garden"), |_, _| {}).unwrap();
+    assert!(scan.is_clean());
+    assert_eq!(scan.blocks, 2 * COUNT);
+    let entry = EntryId { author: replica.node(), height: 7, index: 0 };
+    assert!(shared::view::entry(&reader, &entry, &shared::Keyring::default()).unwrap().erased.is_some());
+}
+
+#[test]
+fn a_reader_in_the_way_only_puts_it_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut replica, text) = marked(directory.path(), 3);
+    let reader = SqliteReader::open(&directory.path().join("ledger.db")).unwrap();
+    reader.begin().unwrap();
+    let began = std::time::Instant::now();
+    erase(&mut replica, 1);
+    assert!(began.elapsed() < BUSY, "nobody waits for a reader");
+    assert!(!found(directory.path(), &text(1)).is_empty(), "what it reads is still there");
+    drop(reader);
+    // A turn with nothing to write.
+    turn(&mut replica, 2_000_000_000, Input::Wake);
+    assert_eq!(found(directory.path(), &text(1)), Vec::<String>::new());
+}
+
+#[test]
+fn a_process_that_ends_right_after_the_commit_leaves_nothing_for_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut replica, text) = marked(directory.path(), 3);
+    let reader = SqliteReader::open(&directory.path().join("ledger.db")).unwrap();
+    reader.begin().unwrap();
+    erase(&mut replica, 2);
+    // The files as they are when the process is killed.
+    let killed = tempfile::tempdir().unwrap();
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-mark"] {
+        fs::copy(directory.path().join(name), killed.path().join(name)).unwrap();
+    }
+    assert!(!found(killed.path(), &text(2)).is_empty());
+    let store = SqliteStore::open(&killed.path().join("ledger.db"), "garden").unwrap();
+    assert_eq!(found(killed.path(), &text(2)), Vec::<String>::new());
+    assert_eq!(store.as_reader().last_seq().unwrap(), 4);
 }

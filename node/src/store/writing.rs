@@ -1,13 +1,16 @@
 //! Writing: rows with their checksums, and what the store notes of itself as a whole, which is written at the end of a turn
 //! or before something is read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use rusqlite::{OptionalExtension, params};
 use shared::{BlockHash, NodeId, OrderKey, Store, Summary};
 
 use super::{
-    Result, SqliteStore,
+    BUSY, Result, SqliteStore,
     rows::{self, Anchor, Author, Bucket, Place, damaged, integer, select, small_sum},
 };
 
@@ -256,7 +259,7 @@ impl SqliteStore {
 
     pub(super) fn end_turn(&mut self) -> Result<()> {
         if !self.writing {
-            return Ok(());
+            return if self.scrub { self.scrub_log() } else { Ok(()) };
         }
         let notes = self.notes.get_mut();
         notes.anchor.commits += 1;
@@ -269,7 +272,21 @@ impl SqliteStore {
         if let Some(mark) = &mut self.mark {
             mark.set(commits)?;
         }
-        self.shorten_log()
+        if self.scrub { self.scrub_log() } else { self.shorten_log() }
+    }
+
+    /// Moves the log into the file and cuts it to nothing, so that what was replaced is in neither. With `secure_delete` the
+    /// file's own pages keep nothing of it. Readers in the way are not waited for: the next turn tries again.
+    fn scrub_log(&mut self) -> Result<()> {
+        let connection = &self.reader.connection;
+        connection.busy_timeout(Duration::ZERO)?;
+        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        connection.busy_timeout(BUSY)?;
+        self.scrub = busy;
+        if !busy {
+            self.log_bytes = 0;
+        }
+        Ok(())
     }
 
     /// Moves a long log into the file. SQLite would do so by itself, but keep a failure to itself too, and after a failed

@@ -51,7 +51,7 @@ fn commands_that_need_a_ledger_make_none() {
         assert_eq!(ran.code(), 66, "{arguments:?}: {}", ran.stderr());
         assert!(ran.stderr().contains("there is no ledger in"), "{}", ran.stderr());
     }
-    assert!(!place.data().store().exists());
+    assert!(!place.data().first().store().exists());
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn wrong_store_files_are_left_alone() {
     ];
     for (name, break_it, what) in cases {
         let place = filled();
-        let path = place.data().store();
+        let path = place.data().first().store();
         break_it(&path);
         let before = fs::read(&path).unwrap();
         for arguments in [&["append", "x"][..], &["serve", "--listen", "127.0.0.1:0"], &["status"]] {
@@ -143,7 +143,7 @@ fn verify_names_the_block_that_was_changed() {
     for (name, change, what) in cases {
         let place = filled();
         let sql = format!("UPDATE blocks SET {change} WHERE seq = 2");
-        let connection = Connection::open(place.data().store()).unwrap();
+        let connection = Connection::open(place.data().first().store()).unwrap();
         let hash: Vec<u8> =
             connection.query_row("SELECT hash FROM blocks WHERE seq = 2", [], |row| row.get(0)).unwrap();
         assert_eq!(connection.execute(&sql, []).unwrap(), 1);
@@ -161,7 +161,7 @@ fn verify_names_the_block_that_was_changed() {
 #[test]
 fn verify_sees_any_flipped_bit_in_the_file() {
     let place = filled();
-    let path = place.data().store();
+    let path = place.data().first().store();
     let good = fs::read(&path).unwrap();
     let blob = good.windows(8).position(|window| window == b"line 300").unwrap();
     let other = good.windows(8).rposition(|window| window == b"line 500").unwrap();
@@ -216,7 +216,7 @@ fn wrong_files_of_blocks_store_nothing() {
             assert_eq!(ran.code(), 65, "{name}: {}", ran.stderr());
             assert!(ran.stderr().contains(what), "{name}: {}", ran.stderr());
             assert_eq!(other.feed(&["import", "-"], bytes).code(), 65, "{name}");
-            assert_eq!(other.data().store().exists(), served, "{name}: something was made");
+            assert_eq!(other.data().first().store().exists(), served, "{name}: something was made");
         }
         assert_eq!(other.run(&["import", "nothing"]).code(), 74);
     }
@@ -251,14 +251,16 @@ fn a_block_that_breaks_a_rule_is_refused_by_the_ledger() {
 fn the_control_endpoint_wants_its_token() {
     let place = Place::new();
     let served = place.serve::<&str>(&[]);
+    let ledger = open_ledger("commons");
     let url = |path: &str| format!("http://{}/control/{path}", served.address);
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let control = fs::read_to_string(place.data().control()).unwrap();
     let token = serde_json::from_str::<Value>(&control).unwrap()["token"].as_str().unwrap().to_owned();
     let wrong = format!("Bearer {}", "0".repeat(64));
     for header in [None, Some(""), Some("Bearer "), Some(wrong.as_str()), Some(token.as_str())] {
-        for path in ["status", "follow?after=0"] {
-            let mut request = agent.get(url(path));
+        for path in ["ledgers", "status", "follow?after=0", "members", "keys"] {
+            let path = if path == "ledgers" { path.to_owned() } else { format!("{ledger}/{path}") };
+            let mut request = agent.get(url(&path));
             if let Some(header) = header {
                 request = request.header("authorization", header);
             }
@@ -266,9 +268,10 @@ fn the_control_endpoint_wants_its_token() {
         }
     }
     let right = format!("Bearer {token}");
-    let post = |path: &str, body: &[u8]| {
+    let post_to = |path: &str, body: &[u8]| {
         agent.post(url(path)).header("authorization", &right).send(body).unwrap().status().as_u16()
     };
+    let post = |path: &str, body: &[u8]| post_to(&format!("{ledger}/{path}"), body);
     assert_eq!(post("append", b"[1]"), 200);
     assert_eq!(post("append", b"[]"), 422);
     assert_eq!(post("append", b"{}"), 400);
@@ -278,6 +281,9 @@ fn the_control_endpoint_wants_its_token() {
     assert_eq!(post("import", b"\0\0\0\x09abc"), 400);
     assert_eq!(post("import", b"\xff\xff\xff\xff"), 400);
     assert_eq!(post("nothing", b""), 404);
+    assert_eq!(post("wish", b"{\"wish\":\"rekey\"}"), 415);
+    assert_eq!(post_to("wrong/append", b"[1]"), 404);
+    assert_eq!(post_to(&format!("{}/append", open_ledger("other")), b"[1]"), 404);
     assert_eq!(served.client().status().unwrap().totals.entries, 1);
     assert_eq!(served.terminate(), 0);
 }

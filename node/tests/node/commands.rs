@@ -3,10 +3,13 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::Stdio,
 };
 
+use node::blocks::Writer;
 use serde_json::{Value, json};
+use shared::{Block, Entry, Header, Key, Kind, Timestamp, VerifiedBlock, block::open_ledger, erase::Erase};
 
 use crate::support::{Place, Served, eventually};
 
@@ -40,7 +43,7 @@ fn commands_work(serve: impl Fn(&Place) -> Option<Served>) {
     assert_eq!(
         place.run(&["verify", "--json"]).json()[0],
         json!({
-            "ok": true, "blocks": 4, "entries": 6, "wrong": 0, "problems": [],
+            "ok": true, "blocks": 4, "entries": 6, "erased": 0, "withheld": 0, "wrong": 0, "problems": [],
         })
     );
 
@@ -60,6 +63,57 @@ fn commands_work(serve: impl Fn(&Place) -> Option<Served>) {
     for served in [served, served_there].into_iter().flatten() {
         assert_eq!(served.terminate(), 0);
     }
+}
+
+/// A file of blocks.
+fn file(place: &Place, name: &str, blocks: &[&Block]) -> PathBuf {
+    let mut writer = Writer::new(Vec::new(), &open_ledger("commons")).unwrap();
+    blocks.iter().for_each(|block| writer.block(block.bytes()).unwrap());
+    fs::write(place.file(name), writer.finish().unwrap()).unwrap();
+    place.file(name)
+}
+
+#[test]
+fn a_ledger_with_erased_entries_verifies_and_moves_as_any_other() {
+    const SECRET: &str = "\"not to be kept\"";
+    let key = Key::from_secret(&[9; 32]);
+    let signed = |height, parents, entries| {
+        let timestamp = Timestamp::from_micros(1_000 * height).unwrap();
+        let header = Header { ledger: open_ledger("commons"), author: key.node(), height, timestamp, parents };
+        VerifiedBlock::sign(header, entries, &key)
+    };
+    let entry = |kind, payload: &[u8]| Entry::new(kind, [1; 16], payload.to_vec());
+    let said = signed(1, vec![], vec![entry(Kind::DATA, SECRET.as_bytes()), entry(Kind::DATA, b"2")]);
+    let erase = Erase { block: said.hash(), entry: said.entry_id(0), power: None }.encode();
+    let erase = signed(2, vec![said.hash()], vec![entry(Kind::ERASE, &erase)]);
+    let place = Place::new();
+    place.run(&["import".as_ref(), file(&place, "in", &[&said, &erase]).as_os_str()]).lines();
+    let verified = |place: &Place| place.run(&["verify", "--json"]).json()[0].clone();
+    let counts = |erased: u64, withheld: u64, entries: u64| {
+        json!({
+            "ok": true, "blocks": entries - 1, "entries": entries, "erased": erased, "withheld": withheld, "wrong": 0,
+            "problems": [],
+        })
+    };
+    assert_eq!(verified(&place), counts(1, 0, 3));
+    assert!(place.run(&["verify"]).stdout().contains("1 of them have no payload any more"));
+    let log = place.run(&["log", "--json"]).json();
+    assert_eq!((&log[0]["data"], &log[0]["erased"]["by"]), (&Value::Null, &json!(key.node().to_string())));
+    place.run(&["export", "out"]).lines();
+    let exported = fs::read(place.file("out")).unwrap();
+    assert!(!String::from_utf8_lossy(&exported).contains(SECRET));
+    let other = Place::new();
+    other.feed(&["import", "-"], &exported).lines();
+    assert_eq!(other.run(&["log", "--json"]).json(), log);
+    assert_eq!(verified(&other), counts(1, 0, 3));
+    // Without its payload, and without an erase: another file fills it in.
+    let third = Place::new();
+    third.run(&["import".as_ref(), file(&third, "in", &[&said.strip()]).as_os_str()]).lines();
+    assert_eq!(verified(&third), counts(0, 2, 2));
+    assert_eq!(third.run(&["log", "--json"]).json()[0]["withheld"], true);
+    third.run(&["import".as_ref(), file(&third, "in", &[&said]).as_os_str()]).lines();
+    assert_eq!(verified(&third), counts(0, 0, 2));
+    assert_eq!(third.run(&["log", "--json"]).json()[0]["data"], "not to be kept");
 }
 
 #[test]
@@ -146,8 +200,8 @@ fn settings_come_from_everywhere() {
     assert_eq!(status(&["status", "--json"]), "garden");
     let mut command = place.command(&["status"]);
     let refused = command.env("CAIRN_LEDGER", "house").output().unwrap();
-    assert_eq!(refused.status.code(), Some(65));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("holds the ledger \"garden\", not \"house\""));
+    assert_eq!(refused.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no ledger \"house\" here, but \"garden\""));
     fs::write(place.data().path().join("cairn.toml"), "listen = \"127.0.0.1:0\"\n").unwrap();
     let served = place.serve::<&str>(&[]);
     eventually("a status", || served.client().status().ok());
@@ -171,12 +225,12 @@ fn secrets_are_for_their_owner() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let served = place.serve::<&str>(&[]);
-    for path in [place.data().key(), place.data().control()] {
+    for path in [place.data().first().key(), place.data().control()] {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
     }
     assert_eq!(fs::metadata(place.data().path()).unwrap().permissions().mode() & 0o777, 0o700);
     assert_eq!(served.terminate(), 0);
-    fs::set_permissions(place.data().key(), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(place.data().first().key(), fs::Permissions::from_mode(0o644)).unwrap();
     let refused = place.run(&["append", "x"]);
     assert_eq!(refused.code(), 77);
     assert!(refused.stderr().contains("has mode 644, 600 is expected"), "{}", refused.stderr());
@@ -194,12 +248,13 @@ fn no_secret_is_ever_logged() {
         let file = node::control::ControlFile::load(&place.data().control()).ok()??;
         Some(node::control::client::ControlClient::new(file))
     });
+    let client = client.of(shared::block::open_ledger("commons").to_string());
     let control = fs::read_to_string(place.data().control()).unwrap();
     let token = serde_json::from_str::<Value>(&control).unwrap()["token"].as_str().unwrap().to_owned();
     client.append(&["\"the payload\"".to_owned()]).unwrap();
     child.kill().unwrap();
     let log = String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned();
-    let key = fs::read_to_string(place.data().key()).unwrap();
+    let key = fs::read_to_string(place.data().first().key()).unwrap();
     let key = key.split_whitespace().last().unwrap();
     assert!(log.contains("append 1: 1 entries of 13 bytes"), "{log}");
     for secret in [key, &token, "the payload"] {

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::Path};
 
 use futures_util::{SinkExt, StreamExt};
 use node::{
-    data::{DataDir, Opened},
-    host::{Host, HostConfig, HostThread, LinkCommand},
+    data::DataDir,
+    host::{Host, HostThread, LinkCommand},
 };
 use shared::Role;
 use tokio::{
@@ -24,8 +24,7 @@ pub(crate) struct Hub {
 impl Hub {
     /// Takes links at an address; port 0 is any free one.
     pub(crate) async fn start(data: &Path, address: SocketAddr) -> Hub {
-        let Opened { store, key, name, ledger } = DataDir::new(data).lock().unwrap().open(None).unwrap();
-        let (host, thread) = Host::start(store, HostConfig { ledger, name, key }).unwrap();
+        let (host, thread) = Host::start(DataDir::new(data).lock().unwrap().open(None).unwrap()).unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepting = tokio::spawn(accept(listener, host.clone()));

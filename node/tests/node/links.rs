@@ -190,11 +190,11 @@ fn a_backup_that_wrote_apart_goes_on_with_a_new_key_and_nothing_is_lost() {
 
     // A process that ended when the new lane was durable and the keys were still as before.
     let data = place.data();
-    fs::copy(data.key(), data.successor()).unwrap();
+    fs::copy(data.first().key(), data.first().successor()).unwrap();
     let mut files = fs::read_dir(data.path()).unwrap().map(|file| file.unwrap().path());
     let kept = files.find(|path| path.to_string_lossy().contains("node.key.")).unwrap();
-    fs::rename(kept, data.key()).unwrap();
-    SqliteStore::open(&data.store(), "commons").unwrap().set_node(&old.parse().unwrap()).unwrap();
+    fs::rename(kept, data.first().key()).unwrap();
+    SqliteStore::open(&data.first().store(), "commons").unwrap().set_node(&old.parse().unwrap()).unwrap();
     assert!(place.run(&["append", "once more"]).lines()[0].starts_with(&status.node));
     assert_eq!(place.run(&["status", "--json"]).json()[0]["node"], status.node.as_str());
     let entries = place.run(&["log", "--json"]).json();

@@ -2,9 +2,12 @@
 
 mod admission;
 mod bad_input;
+mod canary;
 mod commands;
 mod crash;
+mod groups;
 mod hub;
+mod keys;
 mod links;
 mod repair;
 mod support;

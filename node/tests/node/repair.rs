@@ -83,7 +83,7 @@ fn found(ran: &Ran, code: i32) -> Value {
 }
 
 fn change(place: &Place, sql: &str) {
-    Connection::open(place.data().store()).unwrap().execute_batch(sql).unwrap();
+    Connection::open(place.data().first().store()).unwrap().execute_batch(sql).unwrap();
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn commits_that_the_log_lost_are_missed_and_come_again() {
 fn a_file_of_which_pages_cannot_be_read_is_copied_as_far_as_it_is_good() {
     let world = World::new();
     let before = world.log();
-    let path = world.place.data().store();
+    let path = world.place.data().first().store();
     let good = fs::read(&path).unwrap();
     let blocks = SqliteReader::open(&path).unwrap().arrived(0, Page { blocks: 99, bytes: usize::MAX }).unwrap().len();
     for page in [1, 3, good.len() / 4096 - 2] {

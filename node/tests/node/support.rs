@@ -53,7 +53,9 @@ impl Place {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
         let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
-        for name in ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"].into_iter().chain(lists) {
+        let secrets = ["CAIRN_RELAY_SECRET", "CAIRN_PASSPHRASE", "CAIRN_PASSPHRASE_FILE"];
+        let others = ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"];
+        for name in others.into_iter().chain(lists).chain(secrets) {
             command.env_remove(name);
         }
         command
@@ -61,7 +63,7 @@ impl Place {
 
     /// Runs a command to its end.
     pub(crate) fn run<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Ran {
-        Ran(self.command(arguments).stdin(Stdio::null()).output().unwrap())
+        Ran::of(&mut self.command(arguments))
     }
 
     /// Runs a command with this on its standard input.
@@ -104,6 +106,11 @@ impl Place {
 pub(crate) struct Ran(Output);
 
 impl Ran {
+    /// Runs a command to its end.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self(command.stdin(Stdio::null()).output().unwrap())
+    }
+
     pub(crate) fn code(&self) -> i32 {
         self.0.status.code().expect("the command was killed")
     }
@@ -137,7 +144,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    fn start(mut command: Command, data: DataDir) -> Self {
+    pub(crate) fn start(mut command: Command, data: DataDir) -> Self {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let address = loop {
@@ -159,8 +166,22 @@ impl Served {
         (self.child.wait().unwrap().code(), said)
     }
 
+    /// Asks the node to end; as [`Served::wait`].
+    pub(crate) fn stop(self) -> (Option<i32>, String) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.wait()
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn client(&self) -> ControlClient {
-        ControlClient::new(ControlFile::load(&self.data.control()).unwrap().unwrap())
+        let client = ControlClient::new(ControlFile::load(&self.data.control()).unwrap().unwrap());
+        let ledger = self.data.reader().unwrap().ledger().unwrap().id();
+        client.of(ledger.to_string())
     }
 
     /// `kill -9`, and no look back.

@@ -55,7 +55,7 @@ pub(crate) fn snapshot(replica: &Replica<MemoryStore>) -> (Vec<Record>, [u8; 32]
 pub(crate) fn check_caps(replica: &Replica<MemoryStore>, effects: &[Effect]) {
     let (_, parked) = replica.parked();
     assert!(parked <= limits::PARKED_BYTES + limits::ZONE_BYTES, "{parked} bytes are parked");
-    assert!(replica.links().len() <= limits::LINKS);
+    assert!(replica.links().len() <= limits::LINKS + limits::DOOR_LINKS);
     for effect in effects {
         match effect {
             Effect::Send { bytes, .. } => {

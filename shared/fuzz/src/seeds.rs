@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use shared::{
-    Block, BlockHash, Entry, Evidence, Kind, VerifiedBlock,
+    Block, BlockHash, Entry, Evidence, Keyring, Kind, VerifiedBlock,
     view::{self, Cursor},
     wire::{Head, Message, PROTOCOL_VERSION},
 };
@@ -116,7 +116,9 @@ fn texts() -> Vec<Vec<u8>> {
         Cursor { node: node_id(1), seq: 9, entries: 3 }.to_string(),
     ];
     for block in blocks() {
-        texts.extend(view::views(&block, &block.hash()).iter().filter_map(|view| view::to_line(view).ok()));
+        texts.extend(
+            view::views(&block, &block.hash(), &Keyring::default()).iter().filter_map(|view| view::to_line(view).ok()),
+        );
     }
     texts.into_iter().map(String::into_bytes).collect()
 }

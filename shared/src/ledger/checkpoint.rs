@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use minicbor::{Decoder, Encoder};
 
-use super::{COUNT, Freeze, Ledger};
+use super::{COUNT, Freeze, Ledger, latest::Latest};
 use crate::{
     block::infallible,
     id::{BlockHash, NodeId},
@@ -19,7 +19,8 @@ impl Ledger {
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes);
         infallible((|| {
-            encoder.array(7)?.u64(self.last_seq + u64::from(mutant!(CheckpointAhead)))?;
+            let parts = 7 + u64::from(!self.latest.is_empty());
+            encoder.array(parts)?.u64(self.last_seq + u64::from(mutant!(CheckpointAhead)))?;
             encoder.u64(self.totals.blocks)?.u64(self.totals.entries)?.u64(self.totals.bytes)?;
             match self.last {
                 Some(key) => encoder.array(2)?.u64(key.timestamp.micros())?.bytes(key.hash.as_bytes())?,
@@ -37,14 +38,18 @@ impl Ledger {
                 encoder.array(6)?.u64(tip.seq)?.bytes(tip.hash.as_bytes())?.bytes(tip.author.as_bytes())?;
                 encoder.u64(tip.height)?.u64(tip.timestamp.micros())?.u32(tip.entries)?;
             }
-            Ok(())
+            if parts > 7 { self.latest.encode(&mut encoder) } else { Ok(()) }
         })());
         bytes
     }
 
     pub(super) fn decode_checkpoint(&mut self, bytes: &[u8]) -> Option<()> {
         let mut d = Decoder::new(bytes);
-        array(&mut d, 7)?;
+        // Without the eighth part there are no names and no invites, or it was written before there were any.
+        let parts = d.array().ok()??;
+        if parts != 7 && parts != 8 {
+            return None;
+        }
         self.last_seq = number(&mut d)?;
         self.totals = Totals { blocks: number(&mut d)?, entries: number(&mut d)?, bytes: number(&mut d)? };
         if d.array().ok()?? == 2 {
@@ -67,6 +72,9 @@ impl Ledger {
                 entries: d.u32().ok()?,
             };
             self.tips.insert(tip.hash, tip);
+        }
+        if parts == 8 {
+            self.latest = Latest::decode(&mut d)?;
         }
         Some(())
     }
@@ -109,10 +117,10 @@ fn number(decoder: &mut Decoder<'_>) -> Option<u64> {
     decoder.u64().ok().filter(|number| *number <= COUNT)
 }
 
-fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {
+pub(super) fn array(decoder: &mut Decoder<'_>, len: u64) -> Option<()> {
     (decoder.array().ok()?? == len).then_some(())
 }
 
-fn bytes32(decoder: &mut Decoder<'_>) -> Option<[u8; 32]> {
+pub(super) fn bytes32(decoder: &mut Decoder<'_>) -> Option<[u8; 32]> {
     decoder.bytes().ok()?.try_into().ok()
 }

@@ -6,9 +6,10 @@ use alloc::{
     vec::Vec,
 };
 
-use super::{Control, Invite, Join, MemberError, Remove, Role, join_message};
+use super::{Control, Invite, Join, MemberError, Remove, Role, closed, join_message};
 use crate::{
     block::Block,
+    erase::Erase,
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     key,
@@ -61,10 +62,6 @@ impl Members {
         *self = Self::default();
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.joins.is_empty()
-    }
-
     pub(crate) fn insert(&mut self, member: Member) {
         self.lanes.entry(member.node).or_default().insert(member.key.hash);
         if let Some(by) = member.by {
@@ -86,6 +83,11 @@ impl Members {
         self.joins.values()
     }
 
+    /// Whether a member gives keys out and says what the ledger is called: an owner or an admin.
+    pub(crate) fn is_steward(&self, node: &NodeId) -> bool {
+        self.of(node).any(|member| member.role <= Role::Admin)
+    }
+
     /// The joins by an invite, in ledger order.
     pub(crate) fn by(&self, invite: &BlockHash) -> impl Iterator<Item = &OrderKey> {
         self.uses.get(invite).into_iter().flatten()
@@ -95,13 +97,21 @@ impl Members {
     /// order: then its join counts only with a voucher, as a block of a frozen lane does.
     pub(crate) fn needs_voucher(&self, member: &Member, frozen: &Freezes) -> bool {
         let Some(by) = member.by else { return false };
-        let in_zone = |node: &NodeId, height: u64| frozen.get(node).is_some_and(|frozen| *frozen <= height);
         let uses = by.uses as usize;
-        let counts = |other: &Member| !in_zone(&other.node, 1);
-        let before = |key: &&OrderKey| **key < member.key && self.get(&key.hash).is_none_or(counts);
-        (in_zone(&by.key, 1) && !mutant!(ClosedLetIn))
-            || in_zone(&by.inviter, by.height)
-            || (self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted))
+        let before = |key: &&OrderKey| **key < member.key && self.takes_place(key, frozen);
+        let closed = is_closed(&by.invite, (&by.inviter, by.height), frozen) && !mutant!(ClosedLetIn);
+        let used_up = self.by(&by.invite).filter(before).take(uses).count() == uses && !mutant!(UsesUncounted);
+        closed || used_up
+    }
+
+    /// How many came in by an invite.
+    pub(crate) fn used(&self, invite: &BlockHash, frozen: &Freezes) -> usize {
+        self.by(invite).filter(|key| self.takes_place(key, frozen)).count()
+    }
+
+    /// Whether a join by an invite leaves one fewer to come in by it.
+    fn takes_place(&self, join: &OrderKey, frozen: &Freezes) -> bool {
+        self.get(&join.hash).is_none_or(|member| !in_zone(&member.node, 1, frozen))
     }
 
     /// The blocks on which each beginning of a lane rests: joins and invites, up to the founder's first block.
@@ -116,7 +126,8 @@ impl Members {
             .take(usize::from(INVITE_DEPTH) + 1)
     }
 
-    /// Checks a block by what it says about who belongs; its parents are here. Returns the newcomer of a first block.
+    /// Checks a block by what it says about who belongs, and what it erases; its parents are here. Returns the newcomer of a
+    /// first block.
     ///
     /// `named` gives a block of the ledger by its hash.
     ///
@@ -142,6 +153,12 @@ impl Members {
                 return Ok(Err(MemberError::Early));
             }
         }
+        if !ledger.has_members() {
+            return Ok(match control {
+                Some(Control::Erase(erase)) => self.check_erase(header.author, &erase, named(&erase.block)?.as_ref()),
+                _ => Ok(None),
+            });
+        }
         let key = OrderKey { timestamp: header.timestamp, hash: block.hash() };
         Ok(match control {
             Some(Control::Genesis(_) | Control::Join(_)) if header.height > 1 => Err(MemberError::NotFirst),
@@ -163,6 +180,7 @@ impl Members {
             }
             _ if header.height == 1 => Err(MemberError::Stranger),
             Some(Control::Invite(invite)) => self.check_invite(header.author, &invite),
+            Some(Control::Erase(erase)) => self.check_erase(header.author, &erase, named(&erase.block)?.as_ref()),
             Some(Control::Remove(remove)) => {
                 let rests = match self.get(&remove.rests) {
                     Some(_) => None,
@@ -240,11 +258,9 @@ impl Members {
             }
         };
         let is_founder = target.by.is_none() && least == 1;
-        let below = self.chain(target).skip(1).any(|above| above.node == author);
         let allowed = match own.role {
             _ if is_founder => false,
-            Role::Owner => !self.chain(own).skip(1).any(|above| above.node == target.node),
-            Role::Admin => below || leaves,
+            Role::Owner | Role::Admin => self.has_power(own, target) || leaves,
             Role::Member | Role::Reader => leaves && least == 1,
         };
         if (remove.height == 0) != (least == 0) {
@@ -252,4 +268,38 @@ impl Members {
         }
         if allowed || mutant!(RemovalUnchecked) { Ok(None) } else { Err(MemberError::NotAllowed) }
     }
+
+    /// Whether somebody may remove another one by its role, and erase what that one wrote.
+    fn has_power(&self, own: &Member, target: &Member) -> bool {
+        let is_above = |lower, upper: &Member| self.chain(lower).skip(1).any(|above| above.node == upper.node);
+        match own.role {
+            Role::Owner => !is_above(own, target),
+            Role::Admin => is_above(target, own),
+            Role::Member | Role::Reader => false,
+        }
+    }
+
+    fn check_erase(&self, author: NodeId, erase: &Erase, target: Option<&Block>) -> Newcomer {
+        let entry = erase.entry;
+        let is_there = |block: &&Block| (block.header().author, block.header().height) == (entry.author, entry.height);
+        let erased = target.filter(is_there).and_then(|block| block.entries().get(entry.index as usize));
+        let kind = erased.ok_or(MemberError::WrongBlock)?.kind;
+        if !kind.is_erasable() {
+            return Err(MemberError::NotErasable(kind));
+        }
+        let allowed = match &erase.power {
+            None => author == entry.author,
+            Some(power) => self.has_power(self.author(author, &power.join)?, self.author(entry.author, &power.rests)?),
+        };
+        if allowed { Ok(None) } else { Err(MemberError::NotTheirs) }
+    }
+}
+
+fn in_zone(lane: &NodeId, height: u64, frozen: &Freezes) -> bool {
+    frozen.get(lane).is_some_and(|frozen| *frozen <= height)
+}
+
+/// Whether an invite was closed, or its block, with this author and height, is of a frozen lane's zone.
+pub(crate) fn is_closed(invite: &BlockHash, (by, height): (&NodeId, u64), frozen: &Freezes) -> bool {
+    in_zone(&closed(invite), 1, frozen) || in_zone(by, height, frozen)
 }

@@ -67,7 +67,12 @@ impl Removal {
         self.ledger
     }
 
-    /// The lane that it freezes, and from which height on.
+    /// The invite that it closes; `None` where it removes a member.
+    pub fn closes(&self) -> Option<BlockHash> {
+        (self.remove.height == 0).then_some(self.remove.rests)
+    }
+
+    /// The lane that it freezes, or what stands for the invite, and from which height on.
     pub fn lane(&self) -> (NodeId, u64) {
         self.remove.freeze()
     }

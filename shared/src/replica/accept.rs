@@ -90,6 +90,7 @@ impl<S: Store> Replica<S> {
         }
         if self.ledger.contains(&self.store, &block)? && !mutant!(KnownForgotten) {
             self.note_source(&block, source);
+            self.fill(&block, source)?;
             return Ok(Outcome::Known);
         }
         if self.pool.get(&block.hash()).is_some() {
@@ -116,10 +117,8 @@ impl<S: Store> Replica<S> {
         if came != here && !mutant!(LedgerUnchecked) {
             return Err(BlockError::WrongLedger { came, here });
         }
-        match block.first_erased() {
-            Some(index) => Err(BlockError::Erased { index }),
-            None => Ok(block),
-        }
+        block.check_payloads()?;
+        Ok(block)
     }
 
     fn note_source(&mut self, block: &Block, source: Option<LinkId>) {
@@ -158,6 +157,7 @@ impl<S: Store> Replica<S> {
         let wait = match standing {
             Standing::Ready { previous, newcomer } => {
                 self.note_source(&block, source);
+                self.meter_block(block.header().author, source);
                 let by = newcomer.as_ref().and_then(|member| member.by);
                 self.add(block, newcomer, previous, source, effects)?;
                 if by.is_some_and(|by| self.ledger.members().by(&by.invite).count() > by.uses as usize) {
@@ -343,7 +343,9 @@ impl<S: Store> Replica<S> {
             self.ledger.note_removals(&mut self.store, &[lane], removal.time())?;
         }
         self.make_void(&void, effects)?;
+        self.unerase_zone(&lane, height)?;
         self.pool.freeze(lane, height);
+        self.news.members |= self.config.ledger.has_members();
         // Who came in by an invite that is closed now may have found a voucher, and another's place may be free.
         self.vouchers |= self.pool.len() > 0;
         match proof {
@@ -442,14 +444,17 @@ impl<S: Store> Replica<S> {
     fn make_void(&mut self, void: &[BlockHash], effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(first) = void.first() else { return Ok(()) };
         if let Some(first) = self.store.summary(first)? {
-            let key = first.key();
-            self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+            self.note_reordered(first.key());
         }
-        let mut begun = Vec::new();
+        let (mut erases, mut begun) = (Vec::new(), Vec::new());
         for hash in void {
             if let Some(record) = self.store.block(hash)?
                 && let Ok(block) = decode::<S::Error>(*hash, &record.bytes)?.verify()
             {
+                self.withheld.remove(record.summary.seq);
+                if let Ok(Some(Control::Erase(erase))) = Control::of(&block) {
+                    erases.push((*hash, erase));
+                }
                 if block.header().height == 1 {
                     begun.push(block.header().author);
                 }
@@ -459,9 +464,10 @@ impl<S: Store> Replica<S> {
         }
         self.recent.clear();
         self.own.unrecorded = true;
+        self.news.members = true;
         self.ledger.remove(&mut self.store, void)?;
         begun.iter().for_each(|node| self.turn_away(node, effects));
-        Ok(())
+        self.unerase_void(&erases)
     }
 
     /// Adds waiting zone blocks that have found a voucher, and what rests on them. Where many wait, not at every chance: a

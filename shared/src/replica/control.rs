@@ -1,4 +1,4 @@
-//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites.
+//! What this node does about who belongs: it begins a ledger, invites, removes, closes invites. And that it erases.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -6,33 +6,50 @@ use super::{Replica, Turn};
 use crate::{
     block::{Entry, Kind, VerifiedBlock},
     effect::{AppendError, Effect, Wish, WishError},
-    id::BlockHash,
+    id::{BlockHash, NodeId},
     ledger::stored,
-    members::{Genesis, Invite, Member, MemberStatus, Newcomer, Remove},
+    limits::{REKEYS, WISHES},
+    members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove, Standing},
     proofs::Proof,
     replica::ReplicaError,
     store::Store,
 };
 
 /// The store failed; or the wish breaks a rule.
-type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
+pub(super) type Granted<S> = Result<Result<BlockHash, WishError>, ReplicaError<<S as crate::store::ReadStore>::Error>>;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_control(&mut self, token: u64, wish: Wish, effects: &mut Vec<Effect>) -> Turn<S> {
-        let result = self.grant(wish, effects)?;
+        let restoring = self.is_restoring();
+        if self.waits_for_own_lane() && !restoring && self.wishes.len() < WISHES {
+            self.wishes.push((token, wish));
+            return Ok(());
+        }
+        let result = if restoring { Err(AppendError::Restored.into()) } else { self.grant(wish, effects)? };
         effects.push(Effect::Granted { token, result });
         Ok(())
     }
 
+    /// Answers what was wished before it was known what this node has written.
+    pub(super) fn grant_waiting(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        if !self.waits_for_own_lane() {
+            for (token, wish) in core::mem::take(&mut self.wishes) {
+                self.handle_control(token, wish, effects)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what this node is to write waits for a while: see `own`.
+    pub(super) fn waits_for_own_lane(&self) -> bool {
+        self.own.waits && self.ledger.frozen_at(&self.me).is_none()
+    }
+
     fn grant(&mut self, wish: Wish, effects: &mut Vec<Effect>) -> Granted<S> {
-        if !self.config.ledger.has_members() {
-            return Ok(Err(WishError::Open));
-        }
-        if !self.config.writes || self.own.waits || self.is_mending() {
-            return Ok(Err(WishError::NotYet));
-        }
-        if self.ledger.frozen_at(&self.me).is_some() {
-            return Ok(Err(WishError::Stranger));
+        let is_name = matches!(wish, Wish::Nickname { .. } | Wish::LedgerName { .. });
+        let in_open_too = matches!(wish, Wish::Erase { .. });
+        if let Some(error) = self.bars_control(in_open_too).filter(|_| !is_name) {
+            return Ok(Err(error));
         }
         let (kind, payload) = match wish {
             Wish::Found { salt } => {
@@ -43,6 +60,9 @@ impl<S: Store> Replica<S> {
             }
             Wish::Invite { key, role, uses, expires } => {
                 let Some(join) = self.own_join() else { return Ok(Err(WishError::Stranger)) };
+                if self.is_used_key(&key) {
+                    return Ok(Err(WishError::UsedKey(key)));
+                }
                 (Kind::INVITE, Invite { join, key, role, uses, expires }.encode())
             }
             Wish::Remove { member } => {
@@ -61,6 +81,10 @@ impl<S: Store> Replica<S> {
                 let Some(Invite { key, .. }) = invite_entry else { return Ok(Err(WishError::NoInvite(invite))) };
                 return self.remove(Remove { join, member: key, rests: invite, height: 0 }, effects);
             }
+            Wish::Nickname { name } => return self.say_name(Kind::NICKNAME, &name, effects),
+            Wish::LedgerName { name } => return self.say_name(Kind::LEDGER_NAME, &name, effects),
+            Wish::Rekey => return self.rekey(effects),
+            Wish::Erase { entry } => return self.erase(entry, effects),
         };
         let entry = Entry::new(kind, self.random.bytes16(), payload);
         let (block, previous) = self.sign(alloc::vec![entry])?;
@@ -73,6 +97,35 @@ impl<S: Store> Replica<S> {
         self.epochs.stale |= newcomer.is_some();
         self.add(block, newcomer, previous, None, effects)?;
         Ok(Ok(hash))
+    }
+
+    /// Why this node changes nothing about who belongs.
+    fn bars_control(&self, in_open_too: bool) -> Option<WishError> {
+        let is_open = !self.config.ledger.has_members();
+        if is_open && !in_open_too {
+            return Some(WishError::Open);
+        }
+        if !self.config.writes || self.own.waits || self.is_mending() {
+            return Some(WishError::NotYet);
+        }
+        let height = self.ledger.frozen_at(&self.me)?;
+        Some(if is_open { AppendError::Frozen { height }.into() } else { WishError::Stranger })
+    }
+
+    /// Begins an epoch because somebody wants it.
+    fn rekey(&mut self, effects: &mut Vec<Effect>) -> Granted<S> {
+        if let Some(error) = self.barred()? {
+            return Ok(Err(error.into()));
+        }
+        if !self.ledger.members().is_steward(&self.me) {
+            return Ok(Err(MemberError::NotAllowed.into()));
+        }
+        let len = self.keys().len();
+        if len >= REKEYS {
+            return Ok(Err(WishError::Epochs { len, limit: REKEYS }));
+        }
+        let readers = self.readers();
+        Ok(self.begin_epoch(&readers, effects)?.ok_or(WishError::NotYet))
     }
 
     /// Signs a removal. It is in force at once.
@@ -98,21 +151,38 @@ impl<S: Store> Replica<S> {
         Ok(Ok(hash))
     }
 
-    /// Everybody who came in and counts, those who were removed included. Empty in an open ledger.
-    pub fn members(&self) -> Vec<MemberStatus> {
-        let members = self.ledger.members();
-        let status = |member: &Member| MemberStatus {
-            node: member.node,
-            role: member.role,
-            joined: member.key.timestamp,
-            by: member.by.map(|by| by.inviter),
-            stays: self.ledger.frozen_at(&member.node).map(|height| height.saturating_sub(1)),
+    /// Everybody who came in and counts, those who were removed included. Empty in an open ledger. Reads a block for each name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn members(&self) -> Result<Vec<MemberStatus>, ReplicaError<S::Error>> {
+        let status = |member: &Member| {
+            Ok(MemberStatus {
+                node: member.node,
+                role: member.role,
+                joined: member.key.timestamp,
+                by: member.by.map(|by| by.inviter),
+                stays: self.ledger.frozen_at(&member.node).map(|height| height.saturating_sub(1)),
+                name: self.nickname(&member.node)?,
+            })
         };
-        members.all().map(status).collect()
+        self.ledger.members().all().map(status).collect()
+    }
+
+    /// How this node stands, without what members are called. Nobody belongs to an open ledger.
+    pub fn standing(&self) -> Standing {
+        let members = self.ledger.members();
+        let counts = |node: &NodeId| self.ledger.frozen_at(node).is_none();
+        let mine = members.of(&self.me).next();
+        Standing {
+            role: mine.map(|member| member.role),
+            removed: mine.is_some() && !counts(&self.me),
+            members: members.all().filter(|member| counts(&member.node)).count(),
+        }
     }
 
     /// This node's first block.
-    fn own_join(&self) -> Option<BlockHash> {
+    pub(super) fn own_join(&self) -> Option<BlockHash> {
         self.ledger.members().of(&self.me).next().map(|member| member.key.hash)
     }
 
@@ -141,6 +211,9 @@ impl<S: Store> Replica<S> {
         if let Some(height) = self.ledger.frozen_at(&self.me) {
             let removed = self.ledger.is_removed(&self.me);
             return Ok(Some(if removed { AppendError::Removed } else { AppendError::Frozen { height } }));
+        }
+        if self.is_restoring() {
+            return Ok(Some(AppendError::Restored));
         }
         if !self.repairing.is_empty() {
             return Ok(Some(AppendError::Repairing { blocks: self.repairing.len() }));

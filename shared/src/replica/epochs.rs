@@ -16,9 +16,8 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::stored,
     limits::{BLOCK_BYTES, EPOCHS, PREVIOUS_EPOCHS, REKEY_WITHIN},
-    members::Role,
     order::OrderKey,
-    replica::OpenError,
+    replica::{OpenError, ReplicaError},
     seal::{self, EpochId, EpochKey, Keyring, Place, Rekey},
     store::Store,
     time::Timestamp,
@@ -29,6 +28,9 @@ const META_KEYS: &str = "keys";
 /// The newest epoch: its place in ledger order, its id, and who was given its key; and the blocks of epochs whose keys are
 /// not here.
 const META_EPOCH: &str = "epoch";
+/// Where a store has the epoch keys and what is known of them. The keys are sealed with one that only the node's own key gives,
+/// so these values may be kept wherever that key is kept.
+pub const META_EPOCHS: [&str; 2] = [META_KEYS, META_EPOCH];
 const LABEL_STORE: &[u8] = b"cairn/keys/1";
 
 /// What this node knows of epochs.
@@ -134,10 +136,13 @@ impl<S: Store> Replica<S> {
 
     /// Takes the keys out of a block that was added.
     pub(super) fn take_keys(&mut self, block: &Block) -> Turn<S> {
-        if !self.config.writes || !self.config.ledger.has_members() || !self.is_steward(&block.header().author) {
+        if !self.config.writes
+            || !self.config.ledger.has_members()
+            || !(self.ledger.members().is_steward(&block.header().author) || mutant!(KeysByAnybody))
+        {
             return Ok(());
         }
-        let rekeys: Vec<Rekey> = rekeys(block).collect();
+        let (rekeys, before): (Vec<Rekey>, usize) = (rekeys(block).collect(), self.epochs.keys.len());
         for rekey in &rekeys {
             let id = rekey.epoch();
             let known = self.epochs.keys.key(&id).cloned();
@@ -173,6 +178,7 @@ impl<S: Store> Replica<S> {
             let _ = self.epochs.keys.set_current(&newest.id);
         }
         self.epochs.stale = true;
+        self.news.keys |= self.epochs.keys.len() > before;
         Ok(self.save_keys()?)
     }
 
@@ -194,28 +200,21 @@ impl<S: Store> Replica<S> {
         self.epochs.locked.iter().find(here).map(|(id, hash)| (*id, *hash))
     }
 
-    /// Whether a member gives keys out: an owner or an admin.
-    fn is_steward(&self, node: &NodeId) -> bool {
-        self.ledger.members().of(node).any(|member| member.role <= Role::Admin || mutant!(KeysByAnybody))
-    }
-
     /// At the end of a turn: begins an epoch where somebody has the newest key who was removed, and gives it to those who
     /// came in since. The one who removed or invited does so at once; any other after some time, if nobody has done it.
     pub(super) fn renew_epoch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let able = self.config.ledger.has_members() && self.may_write() && !self.is_mending();
-        if !self.epochs.stale || !able || !self.is_steward(&self.me) {
+        if !self.epochs.stale || !able || !self.ledger.members().is_steward(&self.me) {
             return Ok(());
         }
         self.epochs.stale = false;
-        let all = self.ledger.members().all().map(|member| member.node);
-        let stays = |node: &NodeId| !self.ledger.is_removed(node) || mutant!(KeysToRemoved);
-        let members: BTreeSet<NodeId> = all.filter(stays).collect();
+        let members = self.readers();
         let due = core::mem::take(&mut self.epochs.due);
         let at_once = core::mem::take(&mut self.epochs.mine) || due;
         let Some(newest) = self.epochs.newest.clone() else {
             // The founder begins.
             let founder = self.ledger.members().of(&self.me).any(|member| member.by.is_none());
-            return if founder { self.begin_epoch(&members, effects) } else { Ok(()) };
+            return if founder { self.begin_epoch(&members, effects).map(drop) } else { Ok(()) };
         };
         let lack: BTreeSet<NodeId> = members.difference(&newest.recipients).copied().collect();
         // Who has the key without being named: whoever began the epoch, and whoever had it with an invite.
@@ -224,28 +223,39 @@ impl<S: Store> Replica<S> {
             || self.ledger.last_removal() > Some(newest.key.timestamp);
         match self.epochs.keys.key(&newest.id).cloned() {
             _ if outdated && !mutant!(EpochKept) => match at_once {
-                true => self.begin_epoch(&members, effects),
+                true => self.begin_epoch(&members, effects).map(drop),
                 false => self.renew_later(),
             },
             Some(key) if !lack.is_empty() && !mutant!(NewcomersKeyless) => match at_once {
-                true => self.give(&key, &[], lack, effects),
+                true => self.give(&key, &[], lack, effects).map(drop),
                 false => self.renew_later(),
             },
             // Nobody gave it to this node in time, or not everybody has the keys of epochs that began side by side.
             None => match due {
-                true => self.begin_epoch(&members, effects),
+                true => self.begin_epoch(&members, effects).map(drop),
                 false => self.renew_later(),
             },
             Some(_) if self.epochs.tips.len() > 1 => match due {
-                true => self.begin_epoch(&members, effects),
+                true => self.begin_epoch(&members, effects).map(drop),
                 false => self.renew_later(),
             },
             Some(_) => Ok(()),
         }
     }
 
-    /// With the new key come the newest before it: where epochs began side by side, those of all of them.
-    fn begin_epoch(&mut self, members: &BTreeSet<NodeId>, effects: &mut Vec<Effect>) -> Turn<S> {
+    /// Whoever may have the newest key.
+    pub(super) fn readers(&self) -> BTreeSet<NodeId> {
+        let all = self.ledger.members().all().map(|member| member.node);
+        all.filter(|node| !self.ledger.is_removed(node) || mutant!(KeysToRemoved)).collect()
+    }
+
+    /// With the new key come the newest before it: where epochs began side by side, those of all of them. Returns the last
+    /// block that says it.
+    pub(super) fn begin_epoch(
+        &mut self,
+        members: &BTreeSet<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Option<BlockHash>, ReplicaError<S::Error>> {
         let tips = self.epochs.tips.iter().filter_map(|id| self.epochs.keys.key(id));
         let previous: Vec<EpochKey> = tips.take(PREVIOUS_EPOCHS).cloned().collect();
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes32()));
@@ -265,21 +275,21 @@ impl<S: Store> Replica<S> {
         (self.epochs.stale, self.epochs.due) = (true, true);
     }
 
-    /// Writes who may have a key.
+    /// Writes who may have a key. Returns the last block that says it.
     fn give(
         &mut self,
         key: &EpochKey,
         previous: &[EpochKey],
         mut to: BTreeSet<NodeId>,
         effects: &mut Vec<Effect>,
-    ) -> Turn<S> {
+    ) -> Result<Option<BlockHash>, ReplicaError<S::Error>> {
         let random = Zeroizing::new(self.random.bytes32());
         let rekeys = loop {
             match Rekey::for_members(&self.config.ledger, key, previous, &to, random.clone()) {
                 Ok(rekeys) => break rekeys,
                 // A key that nothing can be sealed to: its holder made it so.
                 Err(seal::SealError::Recipient { node, .. }) => to.remove(&node),
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(None),
             };
         };
         // Payloads are of at most a quarter of a block.
@@ -293,10 +303,10 @@ impl<S: Store> Replica<S> {
             bytes += payload.len();
             entries.push(Entry::new(Kind::REKEY, self.random.bytes16(), payload));
         }
-        if !entries.is_empty() {
-            self.write(entries, effects)?;
+        if entries.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(self.write(entries, effects)?.hash()))
     }
 }
 

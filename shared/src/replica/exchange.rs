@@ -10,16 +10,15 @@ use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
-    limits::{FRAME_TARGET_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
+    limits::{
+        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK,
+    },
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
     sync::Phase,
     wire::{Envelope, Head, Message, decode_frame},
 };
-
-/// Bytes of a frame of a peer that has not proved its key.
-const GREETING_BYTES: usize = 1024;
 
 /// The store failed; or the peer broke the protocol, and its link is to be closed.
 pub(super) type Reply<S> = Result<Result<(), CloseReason>, ReplicaError<<S as ReadStore>::Error>>;
@@ -35,8 +34,10 @@ impl<S: Store> Replica<S> {
                 }
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
+                Timer::Credit(id) => self.on_credit_due(id),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
+                Timer::Withheld => self.on_withheld_due()?,
                 // Whoever waits for a voucher is looked at again at the end of this input.
                 Timer::Zone => {}
                 Timer::Resync(id) => {
@@ -51,7 +52,8 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
-        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.stirred = true;
         let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
         if link.peer().is_none() && bytes.len() > most {
             self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
@@ -65,10 +67,10 @@ impl<S: Store> Replica<S> {
             }
         };
         self.heard(id);
-        if envelopes.iter().any(|envelope| envelope.message.needs_credit())
-            && let Some(link) = self.links.get_mut(&id)
-        {
-            link.taken.add(bytes.len());
+        let needs_credit = envelopes.iter().any(|envelope| envelope.message.needs_credit());
+        if let Err(reason) = self.meter(id, bytes.len(), needs_credit) {
+            self.close(id, reason, effects);
+            return Ok(());
         }
         for envelope in envelopes {
             if let Err(reason) = self.on_envelope(id, envelope, effects)? {
@@ -134,6 +136,12 @@ impl<S: Store> Replica<S> {
                 }
             }
             Message::EntryResponse { blocks } => return self.on_blocks(id, blocks, effects),
+            Message::PayloadRequest { lacks } => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    let room = WANTED_PER_LINK.saturating_sub(link.lacked.len());
+                    link.lacked.extend(lacks.into_iter().take(room));
+                }
+            }
             Message::Have { lanes } => self.on_have(id, &lanes, effects),
             Message::Credit { frames, bytes } => {
                 if let Some(link) = self.links.get_mut(&id) {
@@ -169,10 +177,12 @@ impl<S: Store> Replica<S> {
                 self.tell_heads(id);
             }
             self.has_everything(id);
+            self.ask_again(id);
             let height = self.ledger.height(&self.me);
             self.on_have(id, &[(self.me, height)], effects);
             if let Some(link) = self.links.get_mut(&id) {
                 link.own.forget();
+                link.own.has |= height > 0;
             }
             self.on_own_compared(id, effects)?;
         } else if self.links.get(&id).is_some_and(|link| !link.heads_sent) {
@@ -234,6 +244,7 @@ impl<S: Store> Replica<S> {
         }
         if last {
             self.queue_lanes(id)?;
+            self.ask_again(id);
             // What the peer could not give before it may have by now.
             if !self.repairing.is_empty()
                 && let Some(link) = self.links.get_mut(&id)
@@ -339,6 +350,9 @@ impl<S: Store> Replica<S> {
         // The number is the peer's word, and may be any.
         let total = done.saturating_add(remaining);
         link.progress = (done, total);
+        if remaining == 0 {
+            self.ask_again(id);
+        }
         effects.push(Effect::Progress { link: id, done, total });
     }
 

@@ -1,6 +1,6 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{collections::BTreeSet, vec, vec::Vec};
+use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
@@ -21,7 +21,9 @@ const HEADS_UNASKED: usize = 64;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_opened(&mut self, id: LinkId, role: Role, effects: &mut Vec<Effect>) {
-        if self.links.len() >= LINKS {
+        if role == Role::Accepted {
+            self.enter_door(id, effects);
+        } else if self.is_full() {
             effects.push(Effect::Close { link: id, reason: CloseReason::Full });
             return;
         }
@@ -32,6 +34,11 @@ impl<S: Store> Replica<S> {
         self.say(id, Message::Hello { version: PROTOCOL_VERSION, ledger, node, nonce });
     }
 
+    /// Whether there is no place for another peer; who is still at the door has none yet.
+    fn is_full(&self) -> bool {
+        self.links.len() - self.door.len() >= LINKS
+    }
+
     pub(super) fn restore_link(&mut self, id: LinkId, state: &[u8], effects: &mut Vec<Effect>) {
         let Some((mut link, settled)) = Link::load(state) else {
             return self.handle_opened(id, Role::Accepted, effects);
@@ -40,6 +47,9 @@ impl<S: Store> Replica<S> {
         let (ready, role) = (link.peer().is_some(), link.role);
         self.links.insert(id, link);
         if !ready {
+            if role == Role::Accepted {
+                self.door.push(id);
+            }
             self.timers.set(Timer::Handshake(id), HANDSHAKE);
             return;
         }
@@ -47,6 +57,10 @@ impl<S: Store> Replica<S> {
             self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         if settled {
+            // Its peer was asked before.
+            if let Some(link) = self.links.get_mut(&id) {
+                link.asked = self.ledger.last_seq();
+            }
             self.has_everything(id);
         } else {
             self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
@@ -56,8 +70,13 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn forget(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.remove(&id) else { return };
-        for timer in [Timer::Handshake(id), Timer::Ping(id), Timer::Pong(id), Timer::Stall(id), Timer::Resync(id)] {
-            self.timers.stop(timer);
+        let timers: [fn(LinkId) -> Timer; 6] =
+            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Stall, Timer::Credit, Timer::Resync];
+        for timer in timers {
+            self.timers.stop(timer(id));
+        }
+        if link.peer().is_none() {
+            self.leave_door(id);
         }
         if self.pool.drop_link(id) {
             self.resync_all();
@@ -156,16 +175,21 @@ impl<S: Store> Replica<S> {
 
     /// A peer has proved its key, and may have what is here.
     fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.phase = Phase::Ready { peer };
-        let role = link.role;
-        self.timers.stop(Timer::Handshake(id));
-        if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
-        }
         let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(peer));
         if let Some((older, _)) = older {
             self.close(*older, CloseReason::Replaced, effects);
+        }
+        let Some(role) = self.links.get(&id).map(|link| link.role) else { return };
+        if role == Role::Accepted && self.is_full() {
+            self.close(id, CloseReason::Full, effects);
+            return;
+        }
+        self.leave_door(id);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.phase = Phase::Ready { peer };
+        self.timers.stop(Timer::Handshake(id));
+        if role == Role::Dialled {
+            self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         effects.push(Effect::PeerUp { link: id, node: peer });
         self.introduce(id, peer);
@@ -241,7 +265,8 @@ impl<S: Store> Replica<S> {
         let Ok(blocks) = shown.iter().map(|bytes| Block::decode(bytes)).collect::<Result<Vec<Block>, _>>() else {
             return Ok(Err(CloseReason::NotAMember));
         };
-        let mut members = self.ledger.members().clone();
+        // Copied only for who shows something that is new and right so far.
+        let mut members = Cow::Borrowed(self.ledger.members());
         for (i, block) in blocks.iter().enumerate() {
             if members.get(&block.hash()).is_some() {
                 continue;
@@ -250,11 +275,13 @@ impl<S: Store> Replica<S> {
                 Some(block) => Ok(Some(block.clone())),
                 None => stored(&self.store, hash),
             };
-            let newcomer = members.check(&self.config.ledger, block, named)?;
-            let (Ok(newcomer), Ok(_)) = (newcomer, block.clone().verify()) else {
+            let Ok(newcomer) = members.check(&self.config.ledger, block, named)? else {
                 return Ok(Err(CloseReason::NotAMember));
             };
-            newcomer.into_iter().for_each(|member| members.insert(*member));
+            if block.clone().verify().is_err() {
+                return Ok(Err(CloseReason::NotAMember));
+            }
+            newcomer.into_iter().for_each(|member| members.to_mut().insert(*member));
         }
         let freezes = self.ledger.freezes();
         let latest = self.now.plus(CLOCK_WINDOW);
@@ -267,7 +294,9 @@ impl<S: Store> Replica<S> {
             let in_time = member.key.timestamp <= latest && !self.ledger.in_zone(&member.node, 1);
             counted.contains(&member.key.hash) || (in_time && !members.needs_voucher(member, &freezes))
         });
-        if (!counts && !mutant!(StrangersLetIn)) || (self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn)) {
+        let stranger = !counts && !mutant!(StrangersLetIn);
+        let removed = self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn);
+        if stranger || removed {
             return Ok(Err(CloseReason::NotAMember));
         }
         self.admit(id, peer, effects);

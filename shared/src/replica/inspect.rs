@@ -7,8 +7,8 @@ use crate::{
     block::Block,
     id::{BlockHash, NodeId},
     limits::{
-        AUTHORS, CLOCK_WINDOW, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES, TURN_BYTES,
-        TURN_ENTRIES, WANTED_PER_LINK, ZONE_BYTES,
+        AUTHORS, CLOCK_WINDOW, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES,
+        TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
     members::{Control, Member, Role},
     order::OrderKey,
@@ -87,16 +87,20 @@ impl<S: Store> Replica<S> {
             ("parked bytes", self.pool.bytes(), PARKED_BYTES + ZONE_BYTES),
             ("waiting entries", self.waiting_entries, TURN_ENTRIES.max(crate::limits::APPEND_ENTRIES)),
             ("waiting bytes", self.waiting_bytes, TURN_BYTES),
-            ("links", self.links.len(), LINKS),
+            ("links", self.links.len() - self.door.len(), LINKS),
+            ("links at the door", self.door.len(), DOOR_LINKS),
+            ("withheld blocks", self.withheld.len(), WITHHELD_BLOCKS),
             ("blocks at hand", self.recent.bytes, super::RECENT_BYTES + 2 * FRAME_BYTES),
         ];
         let of_links = self.links.values().flat_map(|link| {
             [
                 ("answers", link.answers.len(), WANTED_PER_LINK),
                 ("wanted", link.wanted.len(), WANTED_PER_LINK),
+                ("payloads to answer", link.lacked.len(), WANTED_PER_LINK),
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),
+                ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),
                 ("control frames", link.control.len(), CONTROL_FRAMES),
                 ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),
                 ("bytes on their way", link.in_flight.bytes as usize, LINK_WINDOW_BYTES as usize + FRAME_BYTES),

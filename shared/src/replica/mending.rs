@@ -68,7 +68,8 @@ impl<S: Store> Replica<S> {
         };
         self.store.remove(&hash)?;
         let seq = self.ledger.next_seq();
-        self.store.append(&Summary { seq, ..summarise(&block) }, block.bytes())?;
+        let kept = self.without_erased(&block)?;
+        self.store.append(&Summary { seq, ..summarise(&block) }, kept.bytes())?;
         self.repairing.remove(&hash);
         self.repaired = true;
         for parent in &block.header().parents {
@@ -76,8 +77,7 @@ impl<S: Store> Replica<S> {
                 self.repairing.insert(*parent);
             }
         }
-        let key = block.key();
-        self.reordered = Some(self.reordered.map_or(key, |earlier| earlier.min(key)));
+        self.note_reordered(block.key());
         effects.push(Effect::Repaired { hash });
         Ok(Outcome::Added)
     }
@@ -94,6 +94,8 @@ impl<S: Store> Replica<S> {
             return Ok(forget_checkpoint(&mut self.store, self.ledger.last_seq())?);
         }
         self.ledger.rebuild(&mut self.store)?;
+        self.news.members = true;
+        self.remake_erasures()?;
         let ready = self.links.iter().filter(|(_, link)| link.peer().is_some() && !link.listing);
         let links: Vec<LinkId> = ready.map(|(id, _)| *id).collect();
         for id in links {

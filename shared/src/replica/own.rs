@@ -1,5 +1,6 @@
 //! This node's own lane comes first: nothing is signed before it is known how far the lane goes elsewhere, so that a restored
-//! backup does not fork itself. Where a fork was made all the same, the node goes on with its successor's key.
+//! backup does not fork itself. Where a fork was made all the same, the node goes on with its successor's key. A key that
+//! comes back without its store signs nothing at all before a peer has given it its lane.
 
 use alloc::{sync::Arc, vec::Vec};
 
@@ -8,7 +9,7 @@ use crate::{
     block::{Entry, Kind},
     effect::{CloseReason, Effect, LinkId, Role},
     evidence::Evidence,
-    id::BlockHash,
+    id::{BlockHash, NodeId},
     key::Key,
     ledger::{stored_evidence, stored_removal},
     limits::{OWN_LANE, OWN_LANE_MOST, OWN_TIPS, OWN_WAITS, TURN_BYTES},
@@ -23,6 +24,25 @@ use crate::{
 
 /// The proof of a fork of this node's own lane, from when it is known until the lane is frozen.
 const META_FORK: &str = "fork";
+/// A key that has signed before writes in a store that has nothing of that: whose it is, and the least height of its lane.
+const META_RESTORED: &str = "restored";
+
+/// Notes in a new store that the key of its node has signed before: up to this height, as far as is known. A replica over it
+/// signs nothing, however long that takes, before a peer has told what it has of this lane and that has come.
+///
+/// # Errors
+/// When the store cannot be written.
+pub fn note_restored<S: Store>(store: &mut S, node: &NodeId, height: u64) -> Result<(), S::Error> {
+    store.set_meta(META_RESTORED, &[&node.as_bytes()[..], &height.to_be_bytes()].concat())
+}
+
+/// The least height of a lane, where the store notes that its key was restored.
+fn noted<S: Store>(store: &S, node: &NodeId) -> Result<Option<u64>, S::Error> {
+    let bytes = store.meta(META_RESTORED)?.unwrap_or_default();
+    // With another key nothing was signed.
+    let height = bytes.strip_prefix(node.as_bytes()).and_then(|height| height.try_into().ok());
+    Ok(height.map(u64::from_be_bytes))
+}
 
 /// What is known of this node's own lane, and what waits for more of it.
 #[derive(Debug, Default)]
@@ -31,6 +51,8 @@ pub(super) struct Own {
     pub(super) waits: bool,
     /// A block of the lane was signed since the start.
     pub(super) signed: bool,
+    /// The key was restored without its store, and its lane had at least this height: no deadline ends the waiting.
+    pub(super) restored: Option<u64>,
     /// Dials whose answer is waited for.
     dials: u32,
     /// How often waiting began anew.
@@ -80,7 +102,11 @@ impl<S: Store> Replica<S> {
             }
             (None, Some(_)) => {}
         }
-        if (self.config.dials > 0 && !mutant!(OwnLaneUnawaited)) || self.own.fork.is_some() {
+        if self.own.fork.is_none() {
+            self.own.restored = noted(&self.store, &self.me).map_err(OpenError::Store)?;
+        }
+        let dials = self.config.dials > 0 && !mutant!(OwnLaneUnawaited);
+        if dials || self.own.fork.is_some() || self.is_restoring() {
             self.wait_for_own(self.config.dials);
         }
         Ok(())
@@ -97,6 +123,11 @@ impl<S: Store> Replica<S> {
         self.config.writes
             && self.ledger.frozen_at(&self.me).is_none()
             && (!self.config.ledger.has_members() || belongs())
+    }
+
+    /// Whether the node's key was restored without its store, and its lane has not come yet.
+    pub fn is_restoring(&self) -> bool {
+        self.own.restored.is_some() && self.ledger.frozen_at(&self.me).is_none()
     }
 
     fn wait_for_own(&mut self, dials: u32) {
@@ -125,6 +156,9 @@ impl<S: Store> Replica<S> {
         self.stop_expecting();
         self.own.dials = 0;
         self.own.lingers = false;
+        if self.is_restoring() {
+            return;
+        }
         self.links.values_mut().for_each(|link| link.own.forget());
     }
 
@@ -134,7 +168,8 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         let own = self.ledger.height(&self.me);
-        let mut claims = OwnClaims { proof: head.frozen != 0 && self.own.fork.is_none(), ..OwnClaims::default() };
+        let proof = head.frozen != 0 && self.own.fork.is_none();
+        let mut claims = OwnClaims { proof, has: !head.tips.is_empty(), ..OwnClaims::default() };
         for (height, hash) in head.tips.iter().rev().take(OWN_TIPS) {
             if self.ledger.summary(&self.store, hash)?.is_none() {
                 claims.tips.insert(*hash, *height);
@@ -184,11 +219,12 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether a peer must not have anything yet: it has blocks of this node's lane that are not here and that it would
-    /// take for void as soon as it saw this node's own.
+    /// take for void as soon as it saw this node's own. Or this node's key was restored: what a peer has of its lane must be
+    /// what it knew, and not what it was given now.
     pub(super) fn holds_back(&self, id: LinkId) -> bool {
         let own = self.ledger.height(&self.me);
         let rivals = |claims: &OwnClaims| claims.tips.values().any(|height| *height <= own);
-        self.own.fork.is_some() || self.links.get(&id).is_some_and(|link| rivals(&link.own))
+        self.own.fork.is_some() || self.is_restoring() || self.links.get(&id).is_some_and(|link| rivals(&link.own))
     }
 
     /// Whether a freeze of another lane may be recorded without a word, because this node has said it before: the peer has
@@ -204,6 +240,8 @@ impl<S: Store> Replica<S> {
             self.store.set_meta(META_FORK, &evidence.encode())?;
             self.own.fork = Some(evidence.clone());
         }
+        // This key signs nothing any more.
+        self.own.restored = None;
         self.own.lingers |= source.is_none();
         if !self.own.waits {
             self.wait_for_own(0);
@@ -258,6 +296,14 @@ impl<S: Store> Replica<S> {
         }
         if self.own.dials > 0 || self.own.lingers || self.links.values().any(|link| link.own.owes()) {
             return Ok(());
+        }
+        if let Some(least) = self.own.restored.filter(|_| self.is_restoring()) {
+            let told = self.links.values().any(|link| link.own.known && link.own.has);
+            if !told || self.ledger.height(&self.me) < least {
+                return Ok(());
+            }
+            self.own.restored = None;
+            self.store.set_meta(META_RESTORED, &[])?;
         }
         self.own.waits = false;
         self.stop_expecting();

@@ -7,9 +7,10 @@ use crate::{
     effect::{Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::{checked, stored_evidence},
-    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HEADS_PER_FRAME, STALL_TIMEOUT},
+    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HEADS_PER_FRAME, PEER_FRAMES, STALL_TIMEOUT},
     replica::ReplicaError,
     store::{Page, Store, Summary},
+    sync::Link,
     wire::{Envelope, Message},
 };
 
@@ -21,7 +22,9 @@ const PREFIX_BYTES: usize = 5;
 
 impl<S: Store> Replica<S> {
     pub(super) fn serve_links(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
-        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        // Of a flood at the door, only whoever has just come or spoken is worth a look.
+        let wanted = |link: &mut Link| core::mem::take(&mut link.stirred) || link.peer().is_some();
+        let ids: Vec<LinkId> = self.links.iter_mut().filter_map(|(id, link)| wanted(link).then_some(*id)).collect();
         for id in ids {
             // On a hub most links have nothing to say in most turns.
             if self.links.get(&id).is_some_and(|link| !link.is_quiet()) {
@@ -47,7 +50,7 @@ impl<S: Store> Replica<S> {
             self.say(id, Message::Have { lanes: have.into_iter().collect() });
         }
         if !taken.is_empty() && !mutant!(CreditKept) {
-            self.say(id, Message::Credit { frames: taken.frames, bytes: taken.bytes });
+            self.give_credit(id, taken);
         }
     }
 
@@ -58,6 +61,7 @@ impl<S: Store> Replica<S> {
             let control = core::mem::take(&mut link.control);
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
             let may_send = link.peer().is_some() && link.in_flight.has_room() && !held_back;
+            link.answerable = (link.answerable + control.len() as u64).min(PEER_FRAMES);
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             let message = if may_send { self.next_message(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -72,6 +76,7 @@ impl<S: Store> Replica<S> {
             let bytes = join_last(id, envelope, open, effects);
             if let Some(link) = self.links.get_mut(&id) {
                 link.in_flight.add(bytes.len());
+                link.answerable = (link.answerable + 1).min(PEER_FRAMES);
             }
             effects.push(Effect::Send { link: id, bytes });
         }
@@ -91,6 +96,17 @@ impl<S: Store> Replica<S> {
             if !blocks.is_empty() {
                 return Ok(Some(Message::EntryResponse { blocks }));
             }
+        }
+        let (mut blocks, mut bytes) = (Vec::new(), ENVELOPE_BYTES);
+        while bytes < FRAME_TARGET_BYTES && blocks.len() < ANSWER_BLOCKS {
+            let Some(lack) = self.links.get_mut(&id).and_then(|link| link.lacked.pop_front()) else { break };
+            if let Some(block) = self.payloads_for(&lack)? {
+                bytes += block.bytes().len() + PREFIX_BYTES;
+                blocks.push(block.into_bytes());
+            }
+        }
+        if !blocks.is_empty() {
+            return Ok(Some(Message::EntryResponse { blocks }));
         }
         if !self.repairing.is_empty() {
             // A lane with a hole would leave the peer with one. What was asked for by its hash is whole, and two that repair

@@ -30,6 +30,16 @@ impl Keyring {
         Ok(())
     }
 
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// The key with this id.
     pub fn key(&self, id: &EpochId) -> Option<&EpochKey> {
         self.keys.get(id)

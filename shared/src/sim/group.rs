@@ -242,7 +242,7 @@ impl World {
     fn remove_somebody(&mut self) {
         let Some(number) = self.anybody() else { return };
         let Some(replica) = &self.machines[number].replica else { return };
-        let members: Vec<NodeId> = replica.members().iter().map(|member| member.node).collect();
+        let members: Vec<NodeId> = replica.members().into_iter().flatten().map(|member| member.node).collect();
         let honest = |node: &NodeId| self.truth.owner(node).is_some();
         let liars: Vec<NodeId> = members.iter().copied().filter(|node| !honest(node)).collect();
         let among = if !liars.is_empty() && self.random.per_mille(500) { liars } else { members };

@@ -467,6 +467,7 @@ impl World {
                     self.machines[number].knows_removed.insert(removal.lane().0);
                 }
                 Effect::Granted { token, result } => self.granted(number, token, &result),
+                Effect::MembersChanged { .. } | Effect::Erased { .. } => {}
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

@@ -73,7 +73,7 @@ impl World {
     /// What a node may do, and whether it was removed, as the hub knows it.
     fn standing(&self, node: &NodeId) -> Option<(Role, bool)> {
         let replica = self.machines[self.hub()].replica.as_ref()?;
-        let member = replica.members().into_iter().find(|member| member.node == *node)?;
+        let member = replica.members().ok()?.into_iter().find(|member| member.node == *node)?;
         Some((member.role, replica.is_removed(node)))
     }
 

@@ -1,6 +1,8 @@
 //! A network of real replicas in memory: frames go from one to the other in order, nothing is random but the seed.
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod group;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::{
@@ -46,6 +48,9 @@ pub struct Node {
     pub forks: Vec<Evidence>,
     pub granted: Vec<Result<BlockHash, shared::effect::WishError>>,
     pub removed: Vec<(NodeId, u64)>,
+    /// `writes` and `keys` of what it was told about members.
+    pub changed: Vec<(bool, bool)>,
+    pub erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
     pub reordered: usize,
     /// Height of the last block of its own.
     pub written: u64,
@@ -79,6 +84,8 @@ impl Node {
             forks: Vec::new(),
             granted: Vec::new(),
             removed: Vec::new(),
+            changed: Vec::new(),
+            erased: Vec::new(),
             reordered: 0,
             written: 0,
             remembered: BTreeMap::new(),
@@ -230,6 +237,8 @@ impl Net {
                 Effect::Progress { done, total, .. } => state.progress.push((done, total)),
                 Effect::Granted { result, .. } => state.granted.push(result),
                 Effect::Removed(removal) => state.removed.push(removal.lane()),
+                Effect::MembersChanged { writes, keys } => state.changed.push((writes, keys)),
+                Effect::Erased { entry, by, at } => state.erased.push((entry, by, at)),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }

@@ -1,7 +1,8 @@
 //! What parses bytes and text from outside.
 
 use shared::{
-    Block, BlockHash, EntryId, Evidence, LedgerId, NodeId, Timestamp,
+    Block, BlockHash, EntryId, Evidence, Keyring, LedgerId, NodeId, Timestamp,
+    limits::BLOCK_BYTES,
     view::{self, Cursor, EntryView},
     wire::{Envelope, decode_frame},
 };
@@ -29,8 +30,9 @@ pub(super) fn block(bytes: &[u8]) {
     let stripped = block.strip();
     assert_eq!((stripped.hash(), stripped.signature()), (block.hash(), block.signature()));
     assert_eq!(Block::decode(stripped.bytes()).as_ref(), Ok(&stripped));
-    assert_eq!(block.first_erased().is_none(), block.entries().iter().all(|entry| entry.payload().is_some()));
-    for view in view::views(&block, &BlockHash::from_bytes([0; 32])) {
+    assert_eq!((stripped.full_len(), stripped.lacking().count()), (block.full_len(), block.entries().len()));
+    assert!(block.full_len() <= BLOCK_BYTES);
+    for view in view::views(&block, &BlockHash::from_bytes([0; 32]), &Keyring::default()) {
         let line = view::to_line(&view).expect("a view is JSON");
         assert!(!line.contains('\n'));
         let again: EntryView = serde_json::from_str(&line).expect("a view reads back");

@@ -6,7 +6,7 @@ use node::{
     blocks::{FileError, Reader, split_batch},
     config::{Layer, RelayUrl, Settings},
     control::ControlFile,
-    keys::NodeKey,
+    keys::{NodeKey, Opener},
     socketio,
     store::SqliteStore,
 };
@@ -183,7 +183,7 @@ pub(super) fn control(bytes: &[u8]) {
         assert_eq!(again.map(|again| again.address), Some(control.address));
         assert!(!format!("{control:?}").contains("\"token\""));
     }
-    if let Ok(Some(key)) = NodeKey::load(&written("node.key", bytes)) {
+    if let Ok(Some(key)) = NodeKey::load(&written("node.key", bytes), &Opener::default()) {
         assert_eq!(format!("{key:?}"), "NodeKey(…)");
     }
 }

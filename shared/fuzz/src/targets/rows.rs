@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use shared::{
-    BlockHash, Effect, EntryId, Input, LinkId, MemoryStore, OrderKey, ReadStore, Replica, Role, Store, Summary,
+    BlockHash, Effect, EntryId, Input, Keyring, LinkId, MemoryStore, OrderKey, ReadStore, Replica, Role, Store,
+    Summary,
     limits::PAGE_BYTES,
     view::{self, Cursor},
 };
@@ -130,16 +131,16 @@ fn spoil<S: Store>(store: &mut S, choices: &mut Choices<'_>) -> Result<(), S::Er
 
 /// Everything that is shown to clients.
 pub(super) fn read<S: ReadStore>(store: &S, choices: &mut Choices<'_>) {
-    drop(view::newest(store, 50, 100_000));
-    drop(view::newest(store, usize::MAX, usize::MAX));
-    drop(view::after(store, None, usize::MAX));
+    drop(view::newest(store, 50, 100_000, &Keyring::default()));
+    drop(view::newest(store, usize::MAX, usize::MAX, &Keyring::default()));
+    drop(view::after(store, None, usize::MAX, &Keyring::default()));
     let id = EntryId { author: node_id(choices.byte()), height: choices.number(), index: choices.number() as u32 };
-    drop(view::entry(store, &id));
-    drop(view::after(store, Some(&id), 10));
+    drop(view::entry(store, &id, &Keyring::default()));
+    drop(view::after(store, Some(&id), 10, &Keyring::default()));
     drop(view::cursor_behind(store, node_id(0), &id));
     let mut cursor = Cursor { node: node_id(0), seq: choices.number(), entries: choices.number() as u32 };
     for _ in 0..100 {
-        match view::arrived(store, cursor, 3, PAGE_BYTES) {
+        match view::arrived(store, cursor, 3, PAGE_BYTES, &Keyring::default()) {
             Ok((entries, reached)) if !entries.is_empty() => {
                 assert!(reached.seq > cursor.seq || reached.entries > cursor.entries, "a follower stands still");
                 cursor = reached;

@@ -10,9 +10,10 @@ use std::{
 
 use node::{
     control::{self, Token},
-    data::{DataDir, Opened},
-    host::{Host, HostConfig},
+    data::DataDir,
+    host::Host,
     http,
+    ledgers::Ledgers,
 };
 use tokio::{net::TcpListener, runtime, sync::watch};
 
@@ -69,14 +70,14 @@ fn server() -> &'static Server {
         let directory = tempfile::tempdir().expect("a directory for a node");
         let dir = DataDir::new(directory.path());
         let locked = dir.lock().expect("a new directory is free");
-        let Opened { store, key, name, ledger } = locked.open(Some("fuzz")).expect("a new store opens");
+        let opened = locked.open(Some("fuzz")).expect("a new store opens");
         let mut builder = runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).thread_name("node").enable_all().build().expect("a runtime");
-        let (host, thread) = Host::start(store, HostConfig { ledger, name, key }).expect("a node starts");
+        let (host, thread) = Host::start(opened).expect("a node starts");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("a port has an address");
         let (stop, stopping) = watch::channel(false);
-        let routes = control::router(host.clone(), Token::generate().expect("random bytes"), stopping);
+        let routes = control::router(Ledgers::only(host.clone()), Token::generate().expect("random bytes"), stopping);
         runtime.spawn(async move {
             // The lock and the turn thread belong to the server.
             let _kept = (locked, thread, stop);

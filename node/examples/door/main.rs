@@ -1,0 +1,136 @@
+//! A flood of strangers at a relay, while two members of a ledger there write to each other: `just door`.
+//!
+//! `door <relay> <seconds> <process of workerd> <kind> …`; the kinds are `wrong_proof`, `silent`, `no_such_ledger`,
+//! `wrong_secret` and `core`. Each prints a line `door/<kind> pass|FAIL key=value …`.
+#![allow(missing_docs, reason = "a program")]
+
+mod member;
+mod strangers;
+
+use std::{env, fs, process::ExitCode, sync::atomic::Ordering, time::Duration};
+
+use shared::LedgerId;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{interval, sleep, timeout},
+};
+
+use self::{
+    member::{Times, group},
+    strangers::{Kind, flood, in_the_core},
+};
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Entries that the members write in a second.
+const RATE: u64 = 20;
+/// Strangers at a time: enough to keep both cores busy.
+const WIDTH: usize = 128;
+/// Silent ones take no work, only places.
+const SILENT_WIDTH: usize = 1_500;
+/// How much the flood may lengthen the 99th of a hundred entries on its way.
+const FACTOR: f64 = 1.5;
+/// MiB by which workerd may grow.
+const GROWTH: f64 = 64.0;
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Error> {
+    let mut arguments = env::args().skip(1);
+    let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
+    let (relay, seconds, process) = (next("relay")?, next("seconds")?.parse()?, next("process")?.parse()?);
+    let mut good = true;
+    for kind in arguments {
+        good &= match kind.as_str() {
+            "core" => {
+                println!("door/core pass µs_per_bad_handshake={:.0}", in_the_core(20_000)?);
+                true
+            }
+            "wrong_proof" => beside(&relay, seconds, process, Kind::WrongProof).await?,
+            "silent" => beside(&relay, seconds, process, Kind::Silent).await?,
+            "no_such_ledger" => beside(&relay, seconds, process, Kind::NoSuchLedger).await?,
+            "wrong_secret" => beside(&relay, seconds, process, Kind::WrongSecret).await?,
+            other => return Err(format!("no kind is called {other}").into()),
+        };
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Members write alone, then beside a flood.
+async fn beside(relay: &str, seconds: u64, process: u32, kind: Kind) -> Result<bool, Error> {
+    let (founder, guest, ledger) = group()?;
+    let room = format!("{relay}/ledger/{ledger}");
+    let times = Times::default();
+    let (up, mut ups) = mpsc::channel(8);
+    let mut writers = Vec::new();
+    let mut tasks = Vec::new();
+    for member in [founder, guest] {
+        let (writer, entries) = mpsc::channel(1);
+        tasks.push(tokio::spawn(member.run(room.clone(), entries, up.clone(), times.clone())));
+        writers.push(writer);
+        timeout(Duration::from_secs(20), ups.recv()).await?.ok_or("a member did not come in")?;
+    }
+    write(&writers, 2).await?;
+    times.take();
+    write(&writers, seconds).await?;
+    let (alone, _) = times.take();
+
+    let (stop, stopped) = watch::channel(false);
+    let width = if kind == Kind::Silent { SILENT_WIDTH } else { WIDTH };
+    let strangers = tokio::spawn({
+        let relay = relay.to_owned();
+        async move { flood(&relay, ledger as LedgerId, kind, width, stopped).await }
+    });
+    // Its buffers and code grow with the first of a flood, whoever comes.
+    write(&writers, seconds / 2).await?;
+    times.take();
+    let before = memory(process);
+    write(&writers, seconds).await?;
+    let (beside, _) = times.take();
+    let grown = memory(process) - before;
+    stop.send_replace(true);
+    let tally = strangers.await?;
+    sleep(Duration::from_secs(2)).await;
+    let (late, missing) = times.take();
+    drop(writers);
+    for task in tasks {
+        task.await??;
+    }
+    let took = (seconds + seconds / 2) as f64;
+    let (refused, otherwise) = (tally.refused.load(Ordering::Relaxed), tally.otherwise.load(Ordering::Relaxed));
+    let (quiet, loud) = (quantile(&alone, 0.99), quantile(&beside, 0.99));
+    let good = loud <= quiet * FACTOR && grown <= GROWTH && missing == 0;
+    println!(
+        "door/{kind:?} {} refused_per_s={:.0} otherwise={otherwise} p50_alone={:.1}ms p99_alone={quiet:.1}ms \
+         p50_beside={:.1}ms p99_beside={loud:.1}ms entries={} late={} missing={missing} grown={grown:.0}MiB",
+        if good { "pass" } else { "FAIL" },
+        refused as f64 / took,
+        quantile(&alone, 0.5),
+        quantile(&beside, 0.5),
+        alone.len() + beside.len(),
+        late.len(),
+    );
+    Ok(good)
+}
+
+/// The members write in turn.
+async fn write(writers: &[mpsc::Sender<()>], seconds: u64) -> Result<(), Error> {
+    let mut clock = interval(Duration::from_millis(1000 / RATE));
+    for entry in 0..seconds * RATE {
+        clock.tick().await;
+        writers[entry as usize % writers.len()].send(()).await?;
+    }
+    Ok(())
+}
+
+/// ms.
+fn quantile(sorted: &[Duration], quantile: f64) -> f64 {
+    let place = (sorted.len() as f64 * quantile) as usize;
+    sorted.get(place.min(sorted.len().saturating_sub(1))).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
+
+/// MiB of a process in memory.
+fn memory(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).map_or(f64::NAN, |kib| kib / 1024.0)
+}

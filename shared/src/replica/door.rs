@@ -1,0 +1,135 @@
+//! Links at the door, whose peers have yet to show that they belong, and the pace at which a hub takes what those send who do.
+//!
+//! Strangers keep nobody out. Where one link too many comes, another one goes: of eight that are drawn, the one that came the
+//! shortest way. To send away the oldest instead would shut the door on everybody whose proof takes longer than the flood
+//! takes to fill it; to refuse the newest would shut it until the oldest are out of time. This way everybody has a chance at each try,
+//! and more of one for each step that strangers do not take.
+
+use super::{Replica, Timer, Turn};
+use crate::{
+    effect::{CloseReason, Effect, LinkId, Role},
+    id::NodeId,
+    limits::{CREDIT_EVERY, CREDIT_SIGN, DOOR_LINKS},
+    pace::Pace,
+    store::Store,
+    sync::{Phase, Window},
+    time::Timestamp,
+    wire::Message,
+};
+
+/// The row of the store with who is in debt.
+const DEBTS: &str = "debts";
+
+impl<S: Store> Replica<S> {
+    /// Takes a link to the door, and sends another one away if that is full.
+    pub(super) fn enter_door(&mut self, id: LinkId, effects: &mut alloc::vec::Vec<Effect>) {
+        if self.door.len() >= DOOR_LINKS {
+            let draws = self.random.bytes32();
+            let drawn = draws.chunks_exact(4).filter_map(|draw| {
+                let number = u32::from_be_bytes(draw.try_into().ok()?) as usize;
+                self.door.get(number % self.door.len()).copied()
+            });
+            if let Some(other) = drawn.min_by_key(|other| self.steps(*other)) {
+                self.close(other, CloseReason::Full, effects);
+            }
+        }
+        self.door.push(id);
+    }
+
+    pub(super) fn leave_door(&mut self, id: LinkId) {
+        if let Some(place) = self.door.iter().position(|other| *other == id) {
+            self.door.swap_remove(place);
+        }
+    }
+
+    /// How far a link has come.
+    fn steps(&self, id: LinkId) -> u8 {
+        match self.links.get(&id).map(|link| &link.phase) {
+            None | Some(Phase::Greeting) => 0,
+            Some(Phase::Proving { .. }) => 1,
+            Some(Phase::Joining { .. }) => 2,
+            Some(Phase::Ready { .. }) => 3,
+        }
+    }
+
+    /// Counts a frame to what its peer may send.
+    pub(super) fn meter(&mut self, id: LinkId, len: usize, needs_credit: bool) -> Result<(), CloseReason> {
+        let now = self.timers.now();
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        if needs_credit {
+            link.taken.add(len);
+            // Whom this node dials may have slept, and forgotten what it had sent.
+            if link.role == Role::Accepted && link.unpaid().is_beyond_credit() {
+                return Err(CloseReason::Protocol("more blocks came than there was credit for"));
+            }
+        }
+        let Some(peer) = link.peer().filter(|_| self.config.pace) else { return Ok(()) };
+        if needs_credit {
+            link.due = link.due.max(self.pace.on_frame(now, peer, len));
+        } else if link.answerable > 0 {
+            link.answerable -= 1;
+        } else if !self.pace.on_chatter(now, peer) {
+            return Err(CloseReason::TooFast);
+        }
+        Ok(())
+    }
+
+    /// Counts a block to what its author may write, and lets the link that brought it wait for that.
+    pub(super) fn meter_block(&mut self, author: NodeId, source: Option<LinkId>) {
+        if !self.config.pace {
+            return;
+        }
+        let due = self.pace.on_block(self.timers.now(), author);
+        if let Some(link) = source.and_then(|source| self.links.get_mut(&source)) {
+            link.due = link.due.max(due);
+        }
+    }
+
+    /// Gives back credit for what was taken, now or when it is due.
+    pub(super) fn give_credit(&mut self, id: LinkId, taken: Window) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.owed.is_empty() && link.due <= self.timers.now() {
+            self.say(id, Message::Credit { frames: taken.frames, bytes: taken.bytes });
+            return;
+        }
+        link.owed.push_back((link.due, taken));
+        self.await_credit(id);
+    }
+
+    fn await_credit(&mut self, id: LinkId) {
+        let now = self.timers.now();
+        let Some((due, _)) = self.links.get(&id).and_then(|link| link.owed.front()) else { return };
+        if !self.timers.is_set(Timer::Credit(id)) {
+            self.timers.set(Timer::Credit(id), due.since(now).clamp(CREDIT_EVERY, CREDIT_SIGN));
+        }
+    }
+
+    /// Gives back what is due; if nothing is, the peer hears at least that it is not forgotten.
+    pub(super) fn on_credit_due(&mut self, id: LinkId) {
+        let now = self.timers.now();
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut given = Window::default();
+        while let Some((_, part)) = link.owed.pop_front_if(|(due, _)| *due <= now) {
+            given.frames += part.frames;
+            given.bytes += part.bytes;
+        }
+        self.say(id, Message::Credit { frames: given.frames, bytes: given.bytes });
+        self.await_credit(id);
+    }
+
+    pub(super) fn load_debts(&mut self, now: Timestamp) -> Result<(), S::Error> {
+        if self.config.pace
+            && let Some(note) = self.store.meta(DEBTS)?
+        {
+            self.pace = Pace::restore(&note, self.timers.now(), now);
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_debts(&mut self) -> Turn<S> {
+        if let Some(note) = self.pace.note(self.timers.now(), self.now) {
+            self.store.set_meta(DEBTS, &note)?;
+        }
+        Ok(())
+    }
+}
