@@ -199,7 +199,7 @@ fn wrong_files_of_blocks_store_nothing() {
         ("cut", good[..good.len() - 100].to_vec(), "its end mark is missing"),
         ("cut at the end", good[..good.len() - 1].to_vec(), "its end mark is missing"),
         ("payload", flipped(payload), "block 2 is wrong: the signature is wrong"),
-        ("length", flipped(line), "limit is 262144"),
+        ("length", flipped(line), "limit is 266496"),
         ("count", flipped(good.len() - 1), "its end mark says"),
         ("trailing", [&good[..], b"!"].concat(), "something follows"),
         ("orphan", orphan, "which is neither before it nor in the store"),
