@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 use shared::{
-    Block, BlockHash, Entry, Evidence, Keyring, Kind, VerifiedBlock,
+    Block, BlockHash, Entry, Evidence, Keyring, Kind, Timestamp, VerifiedBlock,
+    members::{Genesis, Invite, Join, Remove, Role},
     view::{self, Cursor},
     wire::{Head, Message, PROTOCOL_VERSION},
 };
 
 use crate::{
-    made::{START, block, data, envelope, ledger, node_id},
+    made::{START, block, data, envelope, key, ledger, node_id},
     mutate::Random,
+    targets::SECRETS,
 };
 
 /// Streams of choices for a structured target.
@@ -27,6 +29,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "control" => lines(CONTROL),
         "blocks_file" => files(),
         "socket" => sockets(),
+        "secrets" => secrets(),
         name => streams(name),
     };
     seeds.retain(|seed| !seed.is_empty());
@@ -86,6 +89,23 @@ fn collect(value: &Value, found: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// What the target chooses by its first byte: golden vectors of rekeys, keyrings, sealed payloads and tokens, and control entries.
+fn secrets() -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for text in [include_str!("../../vectors/seal.json"), include_str!("../../vectors/token.json")] {
+        serde_json::from_str::<Value>(text).iter().for_each(|vectors| collect(vectors, &mut found));
+    }
+    let invite = BlockHash::from_bytes([5; 32]);
+    let control = [
+        Genesis { founder: node_id(1), salt: [2; 16] }.encode(),
+        Invite { join: invite, key: node_id(2), role: Role::Admin, uses: 3, expires: Timestamp::MAX }.encode(),
+        Join::sign(key(2), &ledger(), invite, &node_id(3)).encode(),
+        Remove { join: invite, member: node_id(3), rests: invite, height: 1 }.encode(),
+    ];
+    let kinds = 0..=SECRETS;
+    found.iter().chain(&control).flat_map(|bytes| kinds.clone().map(|kind| [&[kind][..], bytes].concat())).collect()
+}
+
 /// A frame of each message, and one of several.
 fn frames() -> Vec<Vec<u8>> {
     let encoded: Vec<Vec<u8>> = blocks().iter().map(|block| block.bytes().to_vec()).collect();
@@ -103,6 +123,7 @@ fn frames() -> Vec<Vec<u8>> {
         Message::Have { lanes: vec![(node_id(1), 300)] },
         Message::Credit { frames: 1, bytes: 70_000 },
         Message::Evidence { proof: proof() },
+        Message::Membership { blocks: encoded[..2].to_vec() },
     ];
     let frames: Vec<Vec<u8>> = messages.into_iter().map(|message| envelope(node_id(1), message)).collect();
     let together = [&frames[3][..], &frames[8], &frames[9]].concat();

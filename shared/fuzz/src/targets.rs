@@ -1,6 +1,7 @@
 //! The targets by name, and what the runners have to know of each.
 
 mod decoders;
+mod group;
 #[cfg(feature = "node")]
 mod node;
 mod peers;
@@ -9,6 +10,8 @@ mod rows;
 mod session;
 #[cfg(feature = "node")]
 mod socket;
+
+pub(crate) use group::SECRETS;
 
 /// One function over bytes.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +66,8 @@ targets! {
     "stranger", peers::stranger, 4 * 1024, &[];
     "peer", peers::peer, 8 * 1024, &[];
     "session", session::session, 2 * 1024, &[];
+    "group", group::group, 4 * 1024, &[];
+    "secrets", group::secrets, 8 * 1024, &[];
     "room", room::room, 8 * 1024, TEXT;
     "rows", rows::rows, 8 * 1024, &[];
     "link_state", rows::link_state, 2 * 1024, &[];

@@ -182,10 +182,10 @@ impl World {
 
     /// Whether a machine may make a block of this author void: its join has lost a race; or the author, or one by whom it came
     /// in, was removed, and the machine vouches for nobody.
-    pub(super) fn may_be_void(&self, number: usize, author: &NodeId) -> bool {
+    pub(super) fn may_be_void(&self, number: usize, author: &NodeId, vouches: bool) -> bool {
         let machine = &self.machines[number];
         let Some(replica) = machine.replica.as_ref().filter(|_| self.group.is_some()) else { return false };
-        let vouches = replica.may_write() && !replica.is_shaky(&machine.key.node());
+        let vouches = vouches && replica.may_write() && !replica.is_shaky(&machine.key.node());
         !replica.has_come_in(author) || (!vouches && replica.is_shaky(author))
     }
 

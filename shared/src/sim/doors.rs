@@ -201,10 +201,7 @@ impl World {
     /// The first thing in a frame that is not for everybody.
     fn said_too_much(&self, bytes: &[u8], peer: usize) -> Option<&'static str> {
         // It may have another key by now.
-        let own = |node: NodeId| match self.truth.owner(&node) {
-            Some(owner) => owner == peer,
-            None => self.machines[peer].kind == MachineKind::Liar,
-        };
+        let own = |node: NodeId| self.had_key(peer, &node);
         let own_removal = |proof: &[u8]| match Proof::decode(proof) {
             Some(Proof::Removal(removal)) => own(removal.lane().0),
             _ => false,

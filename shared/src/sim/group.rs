@@ -74,6 +74,8 @@ pub(super) struct Group {
     pub(super) held: BTreeMap<NodeId, BTreeMap<EpochId, EpochKey>>,
     /// The private halves.
     pub(super) keys: BTreeMap<NodeId, Key>,
+    /// Whose they are or were.
+    machines: BTreeMap<NodeId, usize>,
     /// Those whom liars bring in, by their keys.
     pub(super) puppets: Vec<Key>,
     /// All is well, all have come in and have the newest key: what is written from now on, no removed member reads.
@@ -117,9 +119,8 @@ impl World {
             stranger.targets = relays.chain([honest]).map(Target::new).collect();
             self.machines.push(stranger);
         }
-        for machine in &self.machines {
-            let key = machine.key.clone();
-            self.group.iter_mut().for_each(|group| _ = group.keys.insert(key.node(), key.clone()));
+        for number in 0..self.machines.len() {
+            self.note_key(number);
         }
         self.found();
     }
@@ -360,9 +361,22 @@ impl World {
     /// The machine goes on with another key, with which it has to come in.
     pub(super) fn new_key(&mut self, number: usize, key: Key) {
         let machine = &mut self.machines[number];
-        (machine.key, machine.papers, machine.turned_away) = (key.clone(), None, false);
+        (machine.key, machine.papers, machine.turned_away) = (key, None, false);
         machine.backup = None;
-        self.group.iter_mut().for_each(|group| _ = group.keys.insert(key.node(), key.clone()));
+        self.note_key(number);
+    }
+
+    fn note_key(&mut self, number: usize) {
+        let key = self.machines[number].key.clone();
+        if let Some(group) = &mut self.group {
+            group.machines.insert(key.node(), number);
+            group.keys.insert(key.node(), key);
+        }
+    }
+
+    /// Whether this is a key that the machine had before it began anew: its links may not know yet.
+    pub(super) fn had_key(&self, number: usize, node: &NodeId) -> bool {
+        self.group.as_ref().is_some_and(|group| group.machines.get(node) == Some(&number))
     }
 
     /// Where a machine stands, by what the hub knows.

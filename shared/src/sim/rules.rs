@@ -45,7 +45,8 @@ impl World {
                 Effect::PeerUp { link, node } => {
                     let (connection, side) = side(*link);
                     let peer = self.connections[connection].ends[1 - side].machine;
-                    let true_name = self.machines[peer].key.node() == *node || self.truth.is_key_of(peer, node);
+                    let had = self.truth.is_key_of(peer, node) || self.had_key(peer, node);
+                    let true_name = self.machines[peer].key.node() == *node || had;
                     self.check("peers_prove_their_keys", true_name, |_| {
                         format!("machine {number} takes machine {peer} for {node:?}")
                     });

@@ -252,19 +252,19 @@ impl World {
         self.check_work(number, taken, work, effects);
         if !removed.is_empty() && self.machines[number].kind != Kind::Liar {
             self.check_vouched(number, &removed, effects);
-            self.check_removed(number, &removed);
+            self.check_removed(number, &removed, effects);
         }
     }
 
     /// Of the honest blocks that a machine made void, one that had to stay.
-    fn wrongly_void(&self, number: usize, gone: &BTreeSet<BlockHash>) -> Option<BlockHash> {
+    fn wrongly_void(&self, number: usize, gone: &BTreeSet<BlockHash>, vouches: bool) -> Option<BlockHash> {
         // A relay vouches for nobody. What it takes for void of a lane that was forked comes back with the successor's word.
         let relay = self.machines[number].kind == Kind::Relay;
         let is_loss = |hash: &&BlockHash| {
             let forked = |signed: &Signed| self.truth.forked.get(&signed.author).is_some_and(|at| *at <= signed.height);
             let signed = self.truth.blocks.get(*hash);
             let excused = |signed: &Signed| self.truth.is_excused(hash) || relay && forked(signed);
-            signed.is_some_and(|signed| !excused(signed) && !self.may_be_void(number, &signed.author))
+            signed.is_some_and(|signed| !excused(signed) && !self.may_be_void(number, &signed.author, vouches))
         };
         gone.iter().find(is_loss).copied()
     }
@@ -299,13 +299,17 @@ impl World {
 
     /// What an honest member has seen and built on stays: nothing is taken out that a block here rests on, and no block
     /// of an honest member.
-    fn check_removed(&mut self, number: usize, removed: &[BlockHash]) {
+    fn check_removed(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
         let durable = self.machines[number].disk.durable();
         // What found its voucher in the same turn is there again.
         let gone: BTreeSet<BlockHash> =
             removed.iter().copied().filter(|hash| durable.summary(hash).is_ok_and(|s| s.is_none())).collect();
         drop(durable);
-        let honest = self.wrongly_void(number, &gone);
+        // Who comes in only now could not vouch before.
+        let node = self.machines[number].node();
+        let comes_in = |effect: &Effect| matches!(effect, Effect::Added(added) if added.block.header().author == node && added.block.header().height == 1);
+        let vouches = !effects.iter().any(comes_in);
+        let honest = self.wrongly_void(number, &gone, vouches);
         self.check("seen_is_never_void", honest.is_none(), |world| {
             let signed = honest.and_then(|hash| world.truth.blocks.get(&hash));
             format!("machine {number} made a block of an honest member void: {honest:?} {signed:?}")

@@ -16,7 +16,7 @@ pub(super) const GREETING: usize = 1024;
 
 /// What decoding may allocate at once: 64 KiB for whatever fits a stranger's frame, and for more a multiple of what is
 /// really there, whatever lengths are claimed.
-fn allowed(bytes: &[u8]) -> usize {
+pub(super) fn allowed(bytes: &[u8]) -> usize {
     if bytes.len() <= GREETING { BEFORE_PROOF } else { BEFORE_PROOF + 8 * bytes.len() }
 }
 

@@ -54,7 +54,7 @@ fn write_history() -> (Replica<MemoryStore>, Vec<Vec<u8>>) {
     (replica, blocks)
 }
 
-fn turn(replica: &mut Replica<MemoryStore>, now: u64, inputs: Vec<Input>) -> Vec<Effect> {
+pub(super) fn turn(replica: &mut Replica<MemoryStore>, now: u64, inputs: Vec<Input>) -> Vec<Effect> {
     let mut effects = Vec::new();
     for input in inputs {
         replica.handle(at(now), input, &mut effects).expect("a store in memory never fails");
@@ -201,7 +201,7 @@ fn greet(replica: &mut Replica<MemoryStore>, link: LinkId, now: u64, dialled: bo
 }
 
 /// What is stored is valid, rests on what is stored, and is counted right.
-fn check_whole(replica: &Replica<MemoryStore>) {
+pub(super) fn check_whole(replica: &Replica<MemoryStore>) {
     let store = replica.store();
     let Ok(records) = store.after(None, Page { blocks: usize::MAX, bytes: usize::MAX });
     let (mut entries, mut bytes) = (0, 0);
