@@ -94,7 +94,7 @@ const ROUTES: readonly (readonly [path: string, status: number, headers: Record<
   ["/status.json", 200, {}],
   ["/metrics", 200, {}],
   ["/nothing", 404, {}],
-  ["/control/status", 401, {}],
+  ["/control/ledgers", 401, {}],
   ["/socket.io/?EIO=4&transport=polling", 200, {}],
   ["/socket.io/?EIO=4&transport=websocket", 101, UPGRADE],
 ];
