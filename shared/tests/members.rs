@@ -1039,6 +1039,21 @@ fn what_was_seen_before_a_removal_that_had_waited_stays() {
     net.assert_same(&[0, 1, HUB]);
 }
 
+#[test]
+fn a_join_that_no_member_has_seen_goes_when_its_invite_is_closed() {
+    let mut net = group();
+    let invite = invite(&mut net, 0, 100, Role::Member, 2);
+    net.settle();
+    cut(&mut net, 0);
+    net.inject(HUB, &join(8, 100, invite, net.now));
+    assert_eq!(members(&net, HUB), nodes(&[1, 8]));
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    net.link(0, HUB);
+    net.settle();
+    net.assert_same(&[0, HUB]);
+    assert_eq!(members(&net, HUB), nodes(&[1]));
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {

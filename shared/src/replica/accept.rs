@@ -16,7 +16,7 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{By, Control, Member, Members},
+    members::{Control, Member, Members, is_closed},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -430,9 +430,7 @@ impl<S: Store> Replica<S> {
             .map(|(lane, height)| (*lane, *height))
             .collect();
         let came_by = |member: &Member| {
-            let closed = |by: By| lower.contains_key(&by.key);
-            let in_zone = |by: By| lower.get(&by.inviter).is_some_and(|height| *height <= by.height);
-            member.by.is_some_and(|by| closed(by) || in_zone(by))
+            member.by.is_some_and(|by| is_closed(&by.invite, (&by.inviter, by.height), &lower))
         };
         // With the freezes of the ledger, it is a join that has changed.
         lower.is_empty()

@@ -10,7 +10,7 @@ use crate::{
         AUTHORS, CLOCK_WINDOW, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES,
         TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
-    members::{Control, Member, Role},
+    members::{Control, Member, Role, is_closed},
     order::OrderKey,
     store::Store,
     time::Timestamp,
@@ -59,7 +59,6 @@ impl<S: Store> Replica<S> {
         let Ok(Some(invite)) = crate::ledger::stored(&self.store, &by.invite) else { return false };
         let Ok(Some(Control::Invite(terms))) = Control::of(&invite) else { return true };
         let header = invite.header();
-        let zone = self.ledger.frozen_at(&header.author).is_some_and(|height| height <= header.height);
         let earlier = |key: &&OrderKey| **key < join.key();
         let used = self.ledger.members().by(&by.invite).filter(earlier).count();
         let open = |key: &OrderKey| {
@@ -67,7 +66,8 @@ impl<S: Store> Replica<S> {
         };
         let free = self.ledger.members().by(&by.invite).any(open);
         let early = join.header().timestamp > self.now.plus(CLOCK_WINDOW);
-        early || zone || self.ledger.frozen_at(&terms.key).is_some() || (used >= terms.uses as usize && !free)
+        let closed = is_closed(&by.invite, (&header.author, header.height), &self.ledger.freezes());
+        early || closed || (used >= terms.uses as usize && !free)
     }
 
     /// Whether this node cannot seal what it would write.

@@ -156,6 +156,13 @@ impl Register<'_> {
     }
 }
 
+/// Whether a block is a removal whose freeze is not known.
+fn is_idle(block: &Block, frozen: &BTreeMap<NodeId, u64>) -> bool {
+    let Ok(Some(Control::Remove(remove))) = Control::of(block) else { return false };
+    let (lane, height) = remove.freeze();
+    frozen.get(&lane).is_none_or(|known| *known > height)
+}
+
 impl World {
     /// The rules of who belongs, for a block that a machine has added.
     pub(super) fn check_control(&mut self, number: usize, block: &Block) {
@@ -170,6 +177,7 @@ impl World {
         let register = Register(&durable);
         let surplus = || register.is_surplus(block, &frozen) && !register.has_voucher(block);
         let broken = match register.broken(block).filter(|_| stays) {
+            None if stays && is_idle(block, &frozen) => Some("is a removal that is not in force"),
             None if stays && surplus() => Some("is one join too many, for whom nobody vouches"),
             broken => broken,
         };

@@ -10,7 +10,7 @@ use crate::{
     block::Block,
     freeze::{Freezes, lower},
     id::{BlockHash, NodeId},
-    members::Control,
+    members::{Control, closed},
     proofs::Proofs,
 };
 
@@ -19,7 +19,8 @@ struct Joined {
     /// Where the invite's block is, and the inviter's first block.
     invite: usize,
     inviter: usize,
-    key: NodeId,
+    /// What stands for the invite among the frozen lanes.
+    closed: NodeId,
     /// It needs a voucher for the invite's sake.
     needs: bool,
 }
@@ -39,9 +40,9 @@ fn joined(blocks: &[Block], frozen: &Freezes, index: &BTreeMap<BlockHash, usize>
             .filter(|(first, other)| other.invite == invite && !at_or_above(&blocks[**first].header().author, 1));
         let header = blocks[invite].header();
         let needs = earlier.count() >= terms.uses as usize
-            || at_or_above(&terms.key, 1)
+            || at_or_above(&closed(&join.invite), 1)
             || at_or_above(&header.author, header.height);
-        all.insert(i, Joined { invite, inviter, key: terms.key, needs });
+        all.insert(i, Joined { invite, inviter, closed: closed(&join.invite), needs });
     }
     all
 }
@@ -106,7 +107,7 @@ pub(super) fn void(blocks: &[Block], frozen: &Freezes) -> Vec<BlockHash> {
         for z in zone_past {
             let header = blocks[z].header();
             let covered = known.get(&header.author).is_some_and(|height| *height <= header.height)
-                || joined.get(&z).is_some_and(|join| known.contains_key(&join.key));
+                || joined.get(&z).is_some_and(|join| known.contains_key(&join.closed));
             if header.author != blocks[i].header().author && !covered {
                 vouched.insert(z);
             }
