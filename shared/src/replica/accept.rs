@@ -429,9 +429,8 @@ impl<S: Store> Replica<S> {
             .filter(|(lane, height)| **height < known(lane))
             .map(|(lane, height)| (*lane, *height))
             .collect();
-        let came_by = |member: &Member| {
-            member.by.is_some_and(|by| is_closed(&by.invite, (&by.inviter, by.height), &lower))
-        };
+        let came_by =
+            |member: &Member| member.by.is_some_and(|by| is_closed(&by.invite, (&by.inviter, by.height), &lower));
         // With the freezes of the ledger, it is a join that has changed.
         lower.is_empty()
             || lower.iter().any(|(lane, height)| self.ledger.height(lane) >= *height)

@@ -181,7 +181,11 @@ pub(super) fn group(bytes: &[u8]) {
     }
     check_whole(&replica);
     let again = restore(number, writes, replica.store().clone());
-    assert_eq!((again.digest(), again.frozen()), (replica.digest(), replica.frozen()), "a restart makes another ledger");
+    assert_eq!(
+        (again.digest(), again.frozen()),
+        (replica.digest(), replica.frozen()),
+        "a restart makes another ledger"
+    );
     assert_eq!(again.members().ok(), replica.members().ok(), "a restart makes other members");
 }
 
