@@ -206,8 +206,11 @@ impl World {
         self.machines[number].replica.as_ref().and_then(Replica::role) == Some(Role::Reader)
     }
 
-    pub(super) fn somebody_joined(&self, effects: &[Effect]) -> bool {
-        self.news_of_members(effects) > 0
+    /// Whether a machine's own first block was added in a turn: before that it could vouch for nobody.
+    pub(super) fn comes_in(&self, number: usize, effects: &[Effect]) -> bool {
+        let node = self.machines[number].node();
+        let is_own = |header: &crate::block::Header| header.author == node && header.height == 1;
+        effects.iter().any(|effect| matches!(effect, Effect::Added(added) if is_own(added.block.header())))
     }
 
     /// Newcomers of a turn.

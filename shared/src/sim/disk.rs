@@ -71,7 +71,7 @@ struct Inner {
     pending: Vec<Op>,
     failure: Option<Failure>,
     work: Work,
-    removed: Vec<BlockHash>,
+    removed: Vec<(BlockHash, NodeId)>,
     /// Writes of what can be read by anybody.
     leaks: u64,
     /// Blocks whose signature is not what it was. No hash covers it.
@@ -128,8 +128,8 @@ impl Disk {
         Ref::map(self.0.borrow(), |inner| &inner.durable)
     }
 
-    /// What the turn did, and the blocks that it took out.
-    pub(super) fn take_work(&self) -> (Work, Vec<BlockHash>) {
+    /// What the turn did, and the blocks that it took out, with their authors.
+    pub(super) fn take_work(&self) -> (Work, Vec<(BlockHash, NodeId)>) {
         let inner = &mut *self.0.borrow_mut();
         (core::mem::take(&mut inner.work), core::mem::take(&mut inner.removed))
     }
@@ -271,7 +271,8 @@ impl Store for Disk {
     fn remove(&mut self, hash: &BlockHash) -> Result<(), DiskError> {
         let inner = &mut *self.0.borrow_mut();
         inner.work.removed += 1;
-        inner.removed.push(*hash);
+        let author = infallible(inner.seen.summary(hash)).map(|summary| summary.author);
+        inner.removed.extend(author.map(|author| (*hash, author)));
         inner.write(Op::Remove(*hash))
     }
 

@@ -76,6 +76,8 @@ pub(super) struct Group {
     pub(super) keys: BTreeMap<NodeId, Key>,
     /// Whose they are or were.
     machines: BTreeMap<NodeId, usize>,
+    /// Keys handed out by those who have no say.
+    pub(super) false_keys: BTreeSet<EpochId>,
     /// Those whom liars bring in, by their keys.
     pub(super) puppets: Vec<Key>,
     /// All is well, all have come in and have the newest key: what is written from now on, no removed member reads.
@@ -323,6 +325,10 @@ impl World {
             self.begin_anew(number);
         }
         self.report.deed("join");
+        if !self.healed && self.random.per_mille(200) {
+            // While whoever invited gives the newest key, somebody else removes somebody.
+            self.remove_somebody();
+        }
         let machine = &self.machines[number];
         let (key, clock) = (machine.key.clone(), machine.clock(self.now));
         let join = Join::sign(&ticket.secret, &self.ledger, ticket.invite, &key.node());

@@ -205,11 +205,16 @@ impl World {
         let to: BTreeSet<NodeId> =
             self.liars.all().filter(|known| known.height == 1).map(|known| known.author).collect();
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes()));
+        // What somebody gave who was removed may have come before its removal.
+        let has_say = self.standing(&lane.key.node()).is_some_and(|(role, _)| role <= Role::Admin);
         if let Some(group) = &mut self.group {
             group.held.entry(lane.key.node()).or_default().insert(key.id(), key.clone());
+            group.false_keys.extend((!has_say).then_some(key.id()));
         }
+        // As an epoch begins: with a key before it.
+        let before = EpochKey::from_secret(Zeroizing::new(self.random.bytes()));
         let random = Zeroizing::new(self.random.bytes());
-        let Ok(rekeys) = Rekey::for_members(&self.ledger, &key, &[], &to, random) else { return Vec::new() };
+        let Ok(rekeys) = Rekey::for_members(&self.ledger, &key, &[before], &to, random) else { return Vec::new() };
         let seen = self.some_blocks(2);
         let mut blocks = Vec::new();
         for rekey in rekeys {

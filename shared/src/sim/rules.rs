@@ -149,16 +149,21 @@ impl World {
     }
 
     /// A member that learns of a freeze, and may write, first vouches for all it has seen: nothing goes.
-    pub(super) fn check_vouched(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
+    pub(super) fn check_vouched(&mut self, number: usize, removed: &[(BlockHash, NodeId)], effects: &[Effect]) {
         let machine = &self.machines[number];
         let writes = machine.replica.as_ref().is_some_and(Replica::may_write);
         let learned = effects.iter().any(|effect| matches!(effect, Effect::ForkDetected(_) | Effect::Removed(_)));
-        // Somebody who came in earlier by the same link takes the place of another, with a freeze or without one.
-        if !writes || !learned || self.somebody_joined(effects) || self.is_shaky(number, &machine.node()) {
+        let comes_in = self.comes_in(number, effects);
+        if !writes || !learned || comes_in || self.is_shaky(number, &machine.node()) {
             return;
         }
         let durable = machine.disk.durable();
-        let gone = removed.iter().filter(|hash| durable.summary(hash).is_ok_and(|s| s.is_none())).count();
+        // Somebody who came in earlier by the same link takes the place of another, with a freeze or without one.
+        let belongs = |author: &NodeId| {
+            self.group.is_none() || machine.replica.as_ref().is_some_and(|replica| replica.has_come_in(author))
+        };
+        let is_gone = |hash: &BlockHash| durable.summary(hash).is_ok_and(|summary| summary.is_none());
+        let gone = removed.iter().filter(|(hash, author)| is_gone(hash) && belongs(author)).count();
         drop(durable);
         self.check("seen_is_never_void", gone == 0, |_| {
             format!("machine {number} made {gone} blocks void that it had seen, and vouched for none")

@@ -74,6 +74,11 @@ impl World {
         for key in keys.all() {
             held.entry(key.id()).or_insert_with(|| key.clone());
         }
+        let current = keys.current().map(|key| key.id());
+        let wrong = current.is_some_and(|id| group.false_keys.contains(&id)) && number < self.plan.honest;
+        self.check("keys_stay_with_members", !wrong, |_| {
+            format!("machine {number} seals with {current:?}, which somebody handed out who has no say")
+        });
     }
 
     /// What holds of secrets in the end; `blocks` are the ledger, in its order.

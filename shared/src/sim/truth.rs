@@ -299,16 +299,17 @@ impl World {
 
     /// What an honest member has seen and built on stays: nothing is taken out that a block here rests on, and no block
     /// of an honest member.
-    fn check_removed(&mut self, number: usize, removed: &[BlockHash], effects: &[Effect]) {
+    fn check_removed(&mut self, number: usize, removed: &[(BlockHash, NodeId)], effects: &[Effect]) {
         let durable = self.machines[number].disk.durable();
         // What found its voucher in the same turn is there again.
-        let gone: BTreeSet<BlockHash> =
-            removed.iter().copied().filter(|hash| durable.summary(hash).is_ok_and(|s| s.is_none())).collect();
+        let gone: BTreeSet<BlockHash> = removed
+            .iter()
+            .map(|(hash, _)| *hash)
+            .filter(|hash| durable.summary(hash).is_ok_and(|s| s.is_none()))
+            .collect();
         drop(durable);
         // Who comes in only now could not vouch before.
-        let node = self.machines[number].node();
-        let comes_in = |effect: &Effect| matches!(effect, Effect::Added(added) if added.block.header().author == node && added.block.header().height == 1);
-        let vouches = !effects.iter().any(comes_in);
+        let vouches = !self.comes_in(number, effects);
         let honest = self.wrongly_void(number, &gone, vouches);
         self.check("seen_is_never_void", honest.is_none(), |world| {
             let signed = honest.and_then(|hash| world.truth.blocks.get(&hash));
