@@ -11,7 +11,7 @@ use node::{
     store::SqliteStore,
 };
 use rusqlite::{Connection, types::Value};
-use shared::{Input, LedgerId, Replica, limits::BLOCK_BYTES};
+use shared::{Input, LedgerId, Replica, limits::ENCODED_BLOCK_BYTES};
 
 use super::rows::{live, read};
 use crate::{
@@ -137,7 +137,7 @@ fn check(settings: &Settings) {
 /// A file of blocks, and a batch of them.
 pub(super) fn blocks_file(bytes: &[u8]) {
     // The buffer for a block is as long as a block may be, or as the file says, if that is less.
-    let allowed = BLOCK_BYTES.max(64 * 1024 + 64 * bytes.len());
+    let allowed = ENCODED_BLOCK_BYTES.max(64 * 1024 + 64 * bytes.len());
     at_most(allowed, "a file of blocks", || {
         let here: LedgerId = ledger();
         let Ok(mut reader) = Reader::new(bytes, &here) else { return };
