@@ -572,7 +572,8 @@ fn who_may_write_again_after_an_epoch_that_it_had_no_key_of_is_told() {
     // An epoch whose key is with the founder alone.
     let new = EpochKey::from_secret(Zeroizing::new([8; 32]));
     let founder: std::collections::BTreeSet<NodeId> = [node_id(1)].into();
-    let rekey = shared::Rekey::for_members(&ledger(), &new, &[], &founder, Zeroizing::new([4; 32])).unwrap();
+    let old = [net.replica(0).keys().current().unwrap().clone()];
+    let rekey = shared::Rekey::for_members(&ledger(), &new, &old, &founder, Zeroizing::new([4; 32])).unwrap();
     let before = last(&net, HUB, 1);
     let height = before.header().height + 1;
     let next = block(1, height, before.end().micros(), &[before.hash()], Kind::REKEY, &rekey[0].encode());
