@@ -85,53 +85,50 @@ pub(crate) fn counting<E>(
     candidates: &[Candidate],
     frozen: &Freezes,
     rests_on: impl Fn(&NodeId) -> Vec<Vec<BlockHash>>,
-    mut base: impl FnMut(&BlockHash) -> Result<Arc<Freezes>, E>,
+    base: impl FnMut(&BlockHash) -> Result<Arc<Freezes>, E>,
 ) -> Result<Vec<bool>, E> {
-    let index: BTreeMap<BlockHash, usize> = candidates.iter().enumerate().map(|(i, c)| (c.hash, i)).collect();
-    let zone = find_zone(candidates, frozen, &index);
-    let inside = |parent: &BlockHash| index.get(parent).copied();
-    let parents: Vec<Vec<usize>> =
-        candidates.iter().map(|candidate| candidate.parents.iter().filter_map(inside).collect()).collect();
-    let mut known: Vec<Arc<Freezes>> = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
-        let mut before = Vec::with_capacity(candidate.parents.len());
-        for parent in &candidate.parents {
-            before.push(match inside(parent) {
-                Some(i) => with_records(&known[i], &candidates[i]),
-                None => base(parent)?,
-            });
-        }
-        known.push(together(before));
-    }
-    let doubtful = doubtful(candidates, &zone, &index, rests_on);
-    let blocks = Blocks { candidates, parents: &parents, known: &known, zone: &zone };
-    let mut counts = alloc::vec![true; candidates.len()];
-    if blocks.all_vouched(doubtful.clone()) {
-        return Ok(counts);
-    }
-    let mut zones: Vec<Zones> = Vec::with_capacity(candidates.len());
-    for parents in &parents {
-        let mut highest = Zones::new();
-        for i in parents.iter().copied() {
-            zones[i].values().for_each(|z| raise(&mut highest, &zone, candidates, *z));
-            if zone.branch.contains_key(&i) {
-                raise(&mut highest, &zone, candidates, i);
+    let prepared = Prepared::new(candidates, frozen, rests_on, base)?;
+    let blocks = prepared.blocks(candidates);
+    Ok(blocks.settle(&prepared.doubtful).unwrap_or_else(|| blocks.settle_by_branches(&prepared.doubtful)))
+}
+
+/// What deciding needs to know of the candidates together.
+struct Prepared {
+    parents: Vec<Vec<usize>>,
+    known: Vec<Arc<Freezes>>,
+    zone: Zone,
+    doubtful: Doubtful,
+}
+
+impl Prepared {
+    fn new<E>(
+        candidates: &[Candidate],
+        frozen: &Freezes,
+        rests_on: impl Fn(&NodeId) -> Vec<Vec<BlockHash>>,
+        mut base: impl FnMut(&BlockHash) -> Result<Arc<Freezes>, E>,
+    ) -> Result<Self, E> {
+        let index: BTreeMap<BlockHash, usize> = candidates.iter().enumerate().map(|(i, c)| (c.hash, i)).collect();
+        let zone = find_zone(candidates, frozen, &index);
+        let inside = |parent: &BlockHash| index.get(parent).copied();
+        let parents: Vec<Vec<usize>> =
+            candidates.iter().map(|candidate| candidate.parents.iter().filter_map(inside).collect()).collect();
+        let mut known: Vec<Arc<Freezes>> = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            let mut before = Vec::with_capacity(candidate.parents.len());
+            for parent in &candidate.parents {
+                before.push(match inside(parent) {
+                    Some(i) => with_records(&known[i], &candidates[i]),
+                    None => base(parent)?,
+                });
             }
+            known.push(together(before));
         }
-        zones.push(highest);
+        let doubtful = doubtful(candidates, &zone, &index, rests_on);
+        Ok(Self { parents, known, zone, doubtful })
     }
-    loop {
-        let vouched = blocks.vouched(&zones, &counts, doubtful.clone());
-        let mut changed = false;
-        for i in 0..candidates.len() {
-            let parents = || parents[i].iter();
-            let stays = (!zone.branch.contains_key(&i) || vouched.contains(&i)) && parents().all(|p| counts[*p]);
-            changed |= counts[i] && !stays;
-            counts[i] &= stays;
-        }
-        if !changed {
-            return Ok(counts);
-        }
+
+    fn blocks<'a>(&'a self, candidates: &'a [Candidate]) -> Blocks<'a> {
+        Blocks { candidates, parents: &self.parents, known: &self.known, zone: &self.zone }
     }
 }
 
@@ -227,16 +224,50 @@ impl Blocks<'_> {
             && (!self.candidates[z].is_covered(&self.known[i]) || mutant!(CoveredVoucher))
     }
 
-    /// Whether every zone block finds its voucher while the candidates are gone through in their order, as it mostly is: then all
-    /// of them count. Only what has no voucher yet is handed on from parents to children, so where vouchers come soon this costs
-    /// little, however many zone blocks there are. No is no answer: it may also have become too much.
-    fn all_vouched(&self, mut doubtful: Doubtful) -> bool {
+    /// Which of them count. `None`: it has become too much.
+    fn settle(&self, doubtful: &Doubtful) -> Option<Vec<bool>> {
+        let mut counts = alloc::vec![true; self.candidates.len()];
+        loop {
+            let open = self.unvouched(&counts, doubtful.clone())?;
+            if !self.drop_void(&mut counts, |i| !open.contains(&i)) {
+                return Some(counts);
+            }
+        }
+    }
+
+    /// The same, within a bound for many zone blocks that nobody vouches for.
+    fn settle_by_branches(&self, doubtful: &Doubtful) -> Vec<bool> {
+        let (zones, in_zone) = (self.zones(), |i: usize| self.zone.branch.contains_key(&i));
+        let mut counts = alloc::vec![true; self.candidates.len()];
+        loop {
+            let vouched = self.vouched(&zones, &counts, doubtful.clone());
+            if !self.drop_void(&mut counts, |i| !in_zone(i) || vouched.contains(&i)) {
+                return counts;
+            }
+        }
+    }
+
+    /// Takes out what is not sound in itself or rests on what does not count. Whether there was any.
+    fn drop_void(&self, counts: &mut [bool], is_sound: impl Fn(usize) -> bool) -> bool {
+        let mut changed = false;
+        for i in 0..counts.len() {
+            let stays = is_sound(i) && self.parents[i].iter().all(|parent| counts[*parent]);
+            changed |= counts[i] && !stays;
+            counts[i] &= stays;
+        }
+        changed
+    }
+
+    /// The zone blocks for which none of those that count vouches. Only what has no voucher yet is handed on from parents to
+    /// children, so where vouchers come soon, as they mostly do, this costs little, however many zone blocks there are. `None`:
+    /// it has become too much.
+    fn unvouched(&self, counts: &[bool], mut doubtful: Doubtful) -> Option<BTreeSet<usize>> {
         let mut open: BTreeSet<usize> = self.zone.branch.keys().copied().collect();
         let mut waits: Vec<Vec<usize>> = alloc::vec![Vec::new(); self.candidates.len()];
         let most = 16 * self.candidates.len() + 4096;
         loop {
             let (before, mut handed) = (open.len(), 0);
-            for i in 0..self.candidates.len() {
+            for i in (0..self.candidates.len()).filter(|i| counts[*i]) {
                 let mut past: BTreeSet<usize> = BTreeSet::new();
                 for parent in &self.parents[i] {
                     past.extend(waits[*parent].iter().filter(|z| open.contains(z)));
@@ -253,13 +284,29 @@ impl Blocks<'_> {
                 handed += past.len();
                 waits[i] = past.into_iter().collect();
                 if handed > most {
-                    return false;
+                    return None;
                 }
             }
             if open.is_empty() || open.len() == before {
-                return open.is_empty();
+                return Some(open);
             }
         }
+    }
+
+    /// Of each candidate the highest zone blocks in its past, by branch.
+    fn zones(&self) -> Vec<Zones> {
+        let mut zones: Vec<Zones> = Vec::with_capacity(self.candidates.len());
+        for parents in self.parents {
+            let mut highest = Zones::new();
+            for i in parents.iter().copied() {
+                zones[i].values().for_each(|z| raise(&mut highest, self.zone, self.candidates, *z));
+                if self.zone.branch.contains_key(&i) {
+                    raise(&mut highest, self.zone, self.candidates, i);
+                }
+            }
+            zones.push(highest);
+        }
+        zones
     }
 
     /// The zone blocks with a voucher among those that count.
@@ -377,6 +424,65 @@ mod tests {
             block(7, 2, 1, &[1, 6], &[]),
         ];
         check(&candidates, 1, &[1]);
+    }
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            ((z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33) as usize % n
+        }
+    }
+
+    #[test]
+    fn both_ways_to_decide_it_decide_the_same() {
+        let mut voids = 0;
+        for seed in 0..2_000 {
+            let mut random = Random(seed);
+            let (lanes, frozen_lanes) = (3 + random.below(4), 1 + random.below(3));
+            let mut candidates: Vec<Candidate> = Vec::new();
+            for n in 1..40_u8 {
+                let author = random.below(lanes) as u8;
+                let own = candidates.iter().rposition(|candidate| candidate.author == NodeId::from_bytes([author; 32]));
+                let own = own.filter(|_| random.below(8) > 0);
+                let height = own.map_or(1, |own| candidates[own].height + 1);
+                let mut parents: Vec<u8> = own.iter().map(|own| *own as u8 + 1).collect();
+                parents.extend(
+                    (0..random.below(3)).filter_map(|_| (n > 1).then(|| 1 + random.below(usize::from(n) - 1) as u8)),
+                );
+                let records: &[(u8, u64)] = if random.below(5) == 0 {
+                    &[(random.below(frozen_lanes) as u8, 1 + random.below(4) as u64)]
+                } else {
+                    &[]
+                };
+                let mut candidate = block(n, author, height, &parents, records);
+                if height == 1 && random.below(3) == 0 {
+                    candidate.invite = Some((NodeId::from_bytes([100; 32]), random.below(2) == 0));
+                }
+                candidates.push(candidate);
+            }
+            let frozen: Freezes = (0..frozen_lanes)
+                .map(|lane| (NodeId::from_bytes([lane as u8; 32]), 1 + random.below(5) as u64))
+                .collect();
+            // Some lanes rest on the first block of another one.
+            let first =
+                |lane: u8| candidates.iter().find(|candidate| candidate.author == NodeId::from_bytes([lane; 32]));
+            let rests_on = |lane: &NodeId| {
+                let number = lane.as_bytes()[0];
+                let chain = [Some(number), number.checked_sub(2)].into_iter().flatten();
+                alloc::vec![chain.filter_map(first).map(|first| first.hash).collect()]
+            };
+            let base = |_: &BlockHash| Ok::<_, Infallible>(Arc::default());
+            let prepared = Prepared::new(&candidates, &frozen, rests_on, base).unwrap();
+            let blocks = prepared.blocks(&candidates);
+            let counts = blocks.settle(&prepared.doubtful).unwrap();
+            assert_eq!(counts, blocks.settle_by_branches(&prepared.doubtful), "{seed}");
+            voids += counts.iter().filter(|counts| !**counts).count();
+        }
+        assert!(voids > 1_000, "{voids}");
     }
 
     #[test]
