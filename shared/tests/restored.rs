@@ -301,7 +301,7 @@ fn a_restored_member_reads_the_sealed_history_and_goes_on_in_its_lane() {
 }
 
 #[test]
-fn a_restored_member_that_was_removed_is_given_nothing_and_writes_nothing() {
+fn a_restored_member_that_was_removed_hears_that_and_is_given_nothing() {
     let mut net = group();
     append(&mut net, 2, "once");
     net.settle();
@@ -314,6 +314,6 @@ fn a_restored_member_that_was_removed_is_given_nothing_and_writes_nothing() {
     net.settle();
     net.nodes[2].appended.clear();
     net.append(2, "again");
-    assert_eq!(net.nodes[2].appended, [Err(AppendError::Restored)]);
+    assert_eq!(net.nodes[2].appended, [Err(AppendError::Removed)]);
     assert_eq!((net.nodes[HUB].closed.len(), net.replica(2).totals().blocks), (1, 0));
 }
