@@ -76,8 +76,8 @@ pub(super) struct Group {
     pub(super) keys: BTreeMap<NodeId, Key>,
     /// Whose they are or were.
     machines: BTreeMap<NodeId, usize>,
-    /// Keys handed out by those who have no say.
-    pub(super) false_keys: BTreeSet<EpochId>,
+    /// Keys that liars handed out, and who did.
+    pub(super) false_keys: BTreeMap<EpochId, NodeId>,
     /// Those whom liars bring in, by their keys.
     pub(super) puppets: Vec<Key>,
     /// All is well, all have come in and have the newest key: what is written from now on, no removed member reads.
@@ -494,7 +494,8 @@ impl World {
         self.check("who_is_invited_comes_in", came_in, Self::who_is_out);
         if came_in {
             let latest = self.machines.iter().map(|machine| machine.clock(self.now)).max();
-            self.group.iter_mut().for_each(|group| group.settled = latest);
+            // Where nobody is left who gives keys out, the old ones stay.
+            self.group.iter_mut().for_each(|group| group.settled = latest.filter(|_| able));
             for machine in 0..self.plan.honest {
                 self.schedule(self.now + SECOND, Event::Append { machine });
             }

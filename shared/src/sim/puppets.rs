@@ -205,11 +205,9 @@ impl World {
         let to: BTreeSet<NodeId> =
             self.liars.all().filter(|known| known.height == 1).map(|known| known.author).collect();
         let key = EpochKey::from_secret(Zeroizing::new(self.random.bytes()));
-        // What somebody gave who was removed may have come before its removal.
-        let has_say = self.standing(&lane.key.node()).is_some_and(|(role, _)| role <= Role::Admin);
         if let Some(group) = &mut self.group {
             group.held.entry(lane.key.node()).or_default().insert(key.id(), key.clone());
-            group.false_keys.extend((!has_say).then_some(key.id()));
+            group.false_keys.insert(key.id(), lane.key.node());
         }
         // As an epoch begins: with a key before it.
         let before = EpochKey::from_secret(Zeroizing::new(self.random.bytes()));
