@@ -450,9 +450,8 @@ mod tests {
                 let own = own.filter(|_| random.below(8) > 0);
                 let height = own.map_or(1, |own| candidates[own].height + 1);
                 let mut parents: Vec<u8> = own.iter().map(|own| *own as u8 + 1).collect();
-                parents.extend(
-                    (0..random.below(3)).filter_map(|_| (n > 1).then(|| 1 + random.below(usize::from(n) - 1) as u8)),
-                );
+                parents
+                    .extend((0..random.below(3)).filter(|_| n > 1).map(|_| 1 + random.below(usize::from(n) - 1) as u8));
                 let records: &[(u8, u64)] = if random.below(5) == 0 {
                     &[(random.below(frozen_lanes) as u8, 1 + random.below(4) as u64)]
                 } else {
