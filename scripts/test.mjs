@@ -20,6 +20,7 @@ const SIM = ["run", "-p", "shared", "--features", "mutants"];
 const PLANTED = [
   ["signature_unchecked", "ledger_unchecked", "future_refused", "known_forgotten", "held_unstored", "evidence_unchecked"],
   ["freeze_unsaved", "zone_unvouched", "commit_before_seal", "own_time_by_clock", "proof_unchecked", "range_skips_one"],
+  ["unsealed", "removed_let_in", "strangers_let_in", "epoch_kept", "keys_to_removed", "closed_let_in", "role_unchecked"],
 ].flat();
 
 /** @type {[name: string, program: string, ...args: string[]]} */

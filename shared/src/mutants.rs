@@ -98,7 +98,6 @@ mod planted {
         RemovalUnchecked "removal_unchecked" "whoever is a member removes anybody",
         ReadersWrite "readers_write" "what a reader writes is taken in",
         DoubtfulVouch "doubtful_vouch" "whoever was let in by a removed member vouches for it",
-        VouchLateForgotten "vouch_late_forgotten" "nothing vouches for what was seen before a removal that had waited is learnt",
         // Keys: `epochs`.
         Unsealed "unsealed" "what members write is stored and sent as it is",
         EpochKept "epoch_kept" "a removal begins no epoch",

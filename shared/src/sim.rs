@@ -22,6 +22,7 @@ mod puppets;
 mod random;
 mod report;
 mod rules;
+mod seats;
 mod secrets;
 mod truth;
 

@@ -1008,8 +1008,11 @@ fn a_join_that_waited_for_its_invite_is_looked_at_again_when_its_voucher_comes()
     assert_eq!(other.order(0), net.order(HUB));
 }
 
-#[test]
-fn what_was_seen_before_a_removal_that_had_waited_stays() {
+/// Only the other owner, node 1, has seen what 9 writes, and removes 8. The founder removes 9, and is the only one to have seen
+/// what 8 writes. So the removal of 8 rests on what waits for a voucher, and comes to the founder together with it. Returns
+/// the words of 8 and of 9. If 8 has forked its lane before, its removal freezes nothing that is not frozen, and no proof of it comes
+/// but the block.
+fn two_who_remove_apart(forked: bool) -> (Net, [VerifiedBlock; 2]) {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Owner);
     let invite = invite(&mut net, 0, 120, Role::Member, 2);
@@ -1017,26 +1020,61 @@ fn what_was_seen_before_a_removal_that_had_waited_stays() {
     let joins = [8, 9].map(|newcomer| join(newcomer, 120, invite, net.now));
     joins.iter().for_each(|join| net.inject(0, join));
     net.settle();
-    cut(&mut net, 1);
-    // Only the other owner has seen what 9 writes; the founder removes 9, and is the only one to have seen what 8 writes.
+    if forked {
+        fork(&mut net, 8, 2, joins[0].hash());
+    }
+    (0..2).for_each(|node| cut(&mut net, node));
     let end = net.now;
-    let [word, of_nine] = [8, 9].map(|author| {
+    let words = [8, 9].map(|author| {
         let first = joins[usize::from(author) - 8].hash();
         block(author, 2, end, &[first], Kind::DATA, b"1")
     });
-    net.inject(1, &of_nine);
+    net.inject(1, &words[1]);
     net.append(1, "on that");
     wish(&mut net, 0, Wish::Remove { member: node_id(9) }).unwrap();
-    net.inject(0, &word);
+    if !forked {
+        net.inject(0, &words[0]);
+    }
     wish(&mut net, 1, Wish::Remove { member: node_id(8) }).unwrap();
-    // The removal of 8 rests on what waits for a voucher, and comes together with it.
+    (net, words)
+}
+
+#[test]
+fn what_was_seen_before_a_removal_that_had_waited_stays() {
+    let (mut net, [of_eight, of_nine]) = two_who_remove_apart(false);
     let blocks = net.verified(1).iter().map(|block| block.bytes().to_vec()).collect();
     net.turn(0, vec![Input::Import { token: 0, blocks }]);
     assert!(net.blocks(0).contains(&of_nine.hash()) && net.replica(0).frozen()[&node_id(8)] == 2);
-    assert!(net.blocks(0).contains(&word.hash()), "what the founder had seen is void");
-    net.link(1, HUB);
+    assert!(net.blocks(0).contains(&of_eight.hash()), "what the founder had seen is void");
+    (0..2).for_each(|node| _ = net.link(node, HUB));
     net.settle();
     net.assert_same(&[0, 1, HUB]);
+}
+
+#[test]
+fn a_restored_node_gets_its_lane_back_though_removals_wait_in_it() {
+    for forked in [false, true] {
+        let (mut net, _) = two_who_remove_apart(forked);
+        // More than are gone through at every chance.
+        (0..=shared::limits::ZONE_AT_ONCE).for_each(|n| net.append(1, &format!("{n}")));
+        let backup = net.replica(0).store().clone();
+        (0..2).for_each(|node| _ = net.link(node, HUB));
+        net.settle();
+        net.append(0, "later");
+        net.settle();
+        let order = net.order(HUB);
+        net.nodes[0].dials = 1;
+        net.restart(0, backup);
+        net.link(0, HUB);
+        net.append(0, "and on");
+        net.settle();
+        net.now += shared::limits::OWN_LANE;
+        net.turn(0, vec![Input::Wake]);
+        net.settle();
+        net.assert_same(&[0, 1, HUB]);
+        assert!(!net.replica(HUB).frozen().contains_key(&node_id(1)), "it signed a height twice, forked {forked}");
+        assert_eq!(net.order(HUB)[..order.len()], order);
+    }
 }
 
 #[test]

@@ -499,7 +499,12 @@ impl<S: Store> Replica<S> {
             }
             let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));
             if !removals.is_empty() && self.is_writer() {
-                if self.own.waits {
+                // Where blocks of its own come along, or they come from a peer that has more of those, this node lived longer
+                // once and has vouched for what it saw then: doing so again would fork its lane.
+                let source = |block: &Arc<VerifiedBlock>| self.pool.get(&block.hash()).and_then(|parked| parked.source);
+                let mut blocks = group.iter().map(|(block, ..)| block);
+                let spoke = blocks.any(|block| block.header().author == self.me || self.spoke_elsewhere(source(block)));
+                if self.own.waits && !spoke {
                     // Not yet: this node would have to vouch first.
                     self.vouchers = true;
                     return Ok(());
@@ -507,7 +512,7 @@ impl<S: Store> Replica<S> {
                 let mut known = freezes;
                 removals.iter().for_each(|(_, (lane, height))| lower(&mut known, *lane, *height));
                 let blocks: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
-                if !self.void(&known, &blocks)?.is_empty() && !mutant!(VouchLateForgotten) {
+                if !spoke && !self.void(&known, &blocks)?.is_empty() {
                     self.vouch(effects)?;
                 }
             }

@@ -314,6 +314,8 @@ impl<S: Store> Replica<S> {
         for bytes in core::mem::take(&mut self.own.late) {
             self.offer(&bytes, None, effects)?;
         }
+        // What of the lane waits here comes first, however much there is and whenever it was looked at.
+        self.timers.stop(Timer::Zone);
         self.resolve_zone(effects)?;
         let postponed = |(id, link): (&LinkId, &mut Link)| core::mem::take(&mut link.postponed).then_some(*id);
         let ids: Vec<LinkId> = self.links.iter_mut().filter_map(postponed).collect();

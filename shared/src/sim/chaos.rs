@@ -104,6 +104,16 @@ impl World {
         true
     }
 
+    /// Nobody reaches a machine, nor does it reach anybody, until a time.
+    pub(super) fn cut_off(&mut self, machine: usize, until: u64) {
+        for other in (0..self.machines.len()).filter(|other| *other != machine) {
+            for (from, to) in [(machine, other), (other, machine)] {
+                self.block(from, to);
+                self.schedule(until, Event::Unblock { from, to });
+            }
+        }
+    }
+
     fn flap(&mut self) -> bool {
         let open: Vec<usize> =
             (0..self.connections.len()).filter(|n| self.connections[*n].ends.iter().all(|end| end.open)).collect();

@@ -1,13 +1,9 @@
 //! A members' ledger in the simulator: who invites, who comes in, who is removed, and when all that is in step again.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    string::String,
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
-    CONVERGE, Event, REST, SPARE_KEY, World,
+    Event, SPARE_KEY, World,
     machine::{BEGIN, Kind, Machine, Target},
     random::Random,
 };
@@ -16,7 +12,6 @@ use crate::{
     effect::{Input, Wish, WishError},
     id::{BlockHash, NodeId},
     key::Key,
-    limits::REKEY_WITHIN,
     members::{Genesis, Join, Role},
     replica::{Config, Replica},
     seal::{EpochId, EpochKey},
@@ -52,11 +47,11 @@ pub(super) struct Ticket {
     epoch: Option<EpochKey>,
 }
 
-/// What an honest machine was asked to do.
-#[derive(Debug, Clone)]
-enum Asked {
-    Invite { secret: Key, guests: Vec<usize> },
-    Other,
+/// A link that an honest machine was asked for.
+#[derive(Debug)]
+struct Asked {
+    secret: Key,
+    guests: Vec<usize>,
 }
 
 /// What only a members' ledger has.
@@ -91,24 +86,7 @@ impl Group {
     }
 }
 
-/// Where an honest machine stands once everything is well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seat {
-    /// It belongs, or is a relay: it must be in step.
-    In,
-    /// It was removed, never came in, or came too late.
-    Out,
-    /// That is not decided yet.
-    Open,
-}
-
 impl World {
-    /// The machine on which all meet once everything is well: a relay, or the founder's machine, which all dial then.
-    pub(super) fn hub(&self) -> usize {
-        let relay = self.plan.honest + self.plan.liars;
-        if self.plan.relays > 0 { relay } else { 0 }
-    }
-
     /// Strangers are liars to whom nobody gave a link.
     pub(super) fn populate_group(&mut self) {
         let Some(group) = &self.group else { return };
@@ -168,10 +146,11 @@ impl World {
     /// Somebody changes who belongs.
     pub(super) fn govern(&mut self) {
         match self.random.below(100) {
-            0..50 => self.invite(None),
-            50..74 => self.remove_somebody(),
-            74..82 => self.duel(),
-            82..88 => self.leave(),
+            0..44 => self.invite(None),
+            44..66 => self.remove_somebody(),
+            66..78 => self.apart(),
+            78..84 => self.duel(),
+            84..90 => self.leave(),
             _ => self.close_somewhere(),
         }
         if let Some(group) = &self.group {
@@ -180,7 +159,7 @@ impl World {
     }
 
     /// Running honest machines that give links out, as far as they know themselves.
-    fn stewards(&self) -> Vec<usize> {
+    pub(super) fn stewards(&self) -> Vec<usize> {
         let is_steward = |number: &usize| {
             let replica = self.machines[*number].replica.as_ref();
             replica.is_some_and(|replica| replica.may_write() && replica.role().is_some_and(|role| role <= Role::Admin))
@@ -188,21 +167,28 @@ impl World {
         (0..self.plan.honest).filter(is_steward).collect()
     }
 
-    fn wish(&mut self, number: usize, wish: Wish, asked: Asked) {
+    fn wish(&mut self, number: usize, wish: Wish, asked: Option<Asked>) {
         let machine = &mut self.machines[number];
         if machine.replica.is_none() {
             return;
         }
         machine.next_token += 1;
         let token = machine.next_token;
-        self.group.iter_mut().for_each(|group| _ = group.asked.insert((number, token), asked.clone()));
+        if let (Some(group), Some(asked)) = (&mut self.group, asked) {
+            group.asked.insert((number, token), asked);
+        }
         self.input(number, Input::Control { token, wish }, false);
     }
 
     /// Somebody who may gives a link to some who are outside; to more of them than may come in, now and then.
     pub(super) fn invite(&mut self, guests: Option<Vec<usize>>) {
         let stewards = self.stewards();
-        let Some(number) = self.random.pick(&stewards).copied() else { return };
+        if let Some(number) = self.random.pick(&stewards).copied() {
+            self.invite_by(number, guests);
+        }
+    }
+
+    fn invite_by(&mut self, number: usize, guests: Option<Vec<usize>>) {
         let Some(group) = &mut self.group else { return };
         group.secrets += 1;
         let secret = group.secrets;
@@ -230,7 +216,7 @@ impl World {
         };
         self.report.deed("invite");
         let wish = Wish::Invite { key: secret.node(), role, uses, expires };
-        self.wish(number, wish, Asked::Invite { secret, guests });
+        self.wish(number, wish, Some(Asked { secret, guests }));
     }
 
     /// Whether a machine has not come in, or knows that it is out again.
@@ -243,7 +229,12 @@ impl World {
     }
 
     fn remove_somebody(&mut self) {
-        let Some(number) = self.anybody() else { return };
+        if let Some(number) = self.anybody() {
+            self.remove_by(number);
+        }
+    }
+
+    fn remove_by(&mut self, number: usize) {
         let Some(replica) = &self.machines[number].replica else { return };
         let members: Vec<NodeId> = replica.members().into_iter().flatten().map(|member| member.node).collect();
         let honest = |node: &NodeId| self.truth.owner(node).is_some();
@@ -251,7 +242,7 @@ impl World {
         let among = if !liars.is_empty() && self.random.per_mille(500) { liars } else { members };
         if let Some(member) = self.random.pick(&among).copied() {
             self.report.deed("remove");
-            self.wish(number, Wish::Remove { member }, Asked::Other);
+            self.wish(number, Wish::Remove { member }, None);
         }
     }
 
@@ -264,6 +255,18 @@ impl World {
         self.random.pick(&stewards).copied()
     }
 
+    /// Somebody removes somebody while it is cut off, and another one lets somebody in who does not hear of that.
+    fn apart(&mut self) {
+        let mut stewards = self.stewards();
+        self.random.shuffle(&mut stewards);
+        let [one, two, ..] = stewards[..] else { return };
+        self.report.deed("apart");
+        let until = self.now + self.random.between(ARRIVAL, 4 * ARRIVAL);
+        self.cut_off(one, until);
+        self.remove_by(one);
+        self.invite_by(two, None);
+    }
+
     /// Two who have a say remove each other at once.
     fn duel(&mut self) {
         let mut stewards = self.stewards();
@@ -272,7 +275,7 @@ impl World {
         self.report.deed("duel");
         for (by, member) in [(one, two), (two, one)] {
             let member = self.machines[member].key.node();
-            self.wish(by, Wish::Remove { member }, Asked::Other);
+            self.wish(by, Wish::Remove { member }, None);
         }
     }
 
@@ -281,7 +284,7 @@ impl World {
         let member = self.machines[number].key.node();
         if self.machines[number].replica.as_ref().is_some_and(|replica| replica.role().is_some()) {
             self.report.deed("leave");
-            self.wish(number, Wish::Remove { member }, Asked::Other);
+            self.wish(number, Wish::Remove { member }, None);
         }
     }
 
@@ -290,14 +293,14 @@ impl World {
         let Some(group) = &self.group else { return };
         if let Some(invite) = self.random.pick(&group.tickets).map(|ticket| ticket.invite) {
             self.report.deed("close");
-            self.wish(number, Wish::Close { invite }, Asked::Other);
+            self.wish(number, Wish::Close { invite }, None);
         }
     }
 
     /// A wish was granted, or not. Links go to the guests.
     pub(super) fn granted(&mut self, number: usize, token: u64, result: &Result<BlockHash, WishError>) {
         let Some(asked) = self.group.as_mut().and_then(|group| group.asked.remove(&(number, token))) else { return };
-        let (Ok(hash), Asked::Invite { secret, guests }) = (result, asked) else { return };
+        let (Ok(hash), Asked { secret, guests }) = (result, asked) else { return };
         let machine = &self.machines[number];
         let epoch = machine.replica.as_ref().and_then(|replica| replica.keys().current().cloned());
         let record = machine.disk.durable().block(hash).ok().flatten();
@@ -383,150 +386,5 @@ impl World {
     /// Whether this is a key that the machine had before it began anew: its links may not know yet.
     pub(super) fn had_key(&self, number: usize, node: &NodeId) -> bool {
         self.group.as_ref().is_some_and(|group| group.machines.get(node) == Some(&number))
-    }
-
-    /// Where a machine stands, by what the hub knows.
-    pub(super) fn seat(&self, number: usize) -> Seat {
-        let machine = &self.machines[number];
-        let Some(hub) = &self.machines[self.hub()].replica else { return Seat::Open };
-        if machine.kind == Kind::Relay || number == self.hub() {
-            return Seat::In;
-        }
-        if machine.papers.is_none() {
-            return Seat::Out;
-        }
-        let node = machine.key.node();
-        if hub.is_removed(&node) {
-            return Seat::Out;
-        }
-        if hub.has_come_in(&node) {
-            return Seat::In;
-        }
-        let knows = |replica: &Replica<_>| replica.is_removed(&node) || replica.digest() == hub.digest();
-        if machine.turned_away || machine.replica.as_ref().is_some_and(knows) { Seat::Out } else { Seat::Open }
-    }
-
-    /// Whether all who belong show the same ledger, and it is decided who belongs.
-    pub(super) fn is_group_in_step(&self) -> bool {
-        let Some(hub) = &self.machines[self.hub()].replica else { return false };
-        let digest = hub.digest();
-        let same = |replica: &Replica<_>| !replica.is_repairing() && replica.digest() == digest;
-        hub.totals().blocks > 0
-            && self.honest().all(|number| match self.seat(number) {
-                Seat::In => self.machines[number].replica.as_ref().is_some_and(same),
-                Seat::Out => true,
-                Seat::Open => false,
-            })
-    }
-
-    /// Those of the honest that must be in step, the hub first.
-    pub(super) fn seated(&self) -> Vec<usize> {
-        if self.group.is_none() {
-            return self.honest().collect();
-        }
-        let hub = self.hub();
-        [hub]
-            .into_iter()
-            .chain(self.honest().filter(|number| *number != hub && self.seat(*number) == Seat::In))
-            .collect()
-    }
-
-    /// Seated members that give keys out and let others in, and can write.
-    pub(super) fn able_stewards(&self) -> Vec<usize> {
-        self.stewards().into_iter().filter(|number| self.seat(*number) == Seat::In).collect()
-    }
-
-    /// Once all is well, all meet at one place.
-    pub(super) fn heal_group(&mut self) {
-        if self.group.is_none() {
-            return;
-        }
-        let hub = self.hub();
-        for number in 0..self.machines.len() {
-            let machine = &mut self.machines[number];
-            machine.turned_away = false;
-            if number != hub && !machine.targets.iter().any(|target| target.machine == hub) {
-                machine.targets.push(Target::new(hub));
-                let slot = machine.targets.len() - 1;
-                self.schedule(self.now + SECOND, Event::Dial { machine: number, slot });
-            }
-        }
-    }
-
-    /// Nobody honest has the first block of the ledger any more, so that nobody can show that it belongs.
-    pub(super) fn is_ledger_lost(&self) -> bool {
-        let genesis = BTreeSet::from_iter(self.honest().filter_map(|number| {
-            let durable = self.machines[number].disk.durable();
-            let first = durable.after(None, crate::store::Page::ONE).ok()?.into_iter().next()?;
-            (first.summary.height == 1).then_some(first.summary.hash)
-        }));
-        genesis.is_empty()
-    }
-
-    /// The end of a seed with a members' ledger: all that belong get in step and have the newest key, whoever is invited
-    /// comes in, and what is written then reaches all of them and nobody else.
-    pub(super) fn recover_group(&mut self) {
-        if self.is_ledger_lost() {
-            return self.report.deed("ledger_lost");
-        }
-        let began = self.now;
-        let in_step = self.run_until(began + CONVERGE, Self::is_converged);
-        self.report.converged = self.now - began;
-        if !in_step {
-            return self.check_end();
-        }
-        // Whoever would have given keys out may be gone; another one does it within some time.
-        self.run_until(self.now + REKEY_WITHIN + 2 * SECOND, |_| false);
-        let outside: Vec<usize> = (0..self.plan.honest).filter(|number| self.is_excluded(*number)).collect();
-        let able = !self.able_stewards().is_empty();
-        if able && !outside.is_empty() {
-            outside.iter().for_each(|number| self.machines[*number].turned_away = true);
-            self.invite(Some(outside));
-        }
-        let began = self.now;
-        let all_in = |world: &Self| {
-            let writes = |replica: &Replica<_>| !replica.lacks_epoch_key();
-            let has_key = |number: usize| world.machines[number].replica.as_ref().is_some_and(writes);
-            let within = |number: usize| !world.is_excluded(number) && has_key(number);
-            world.is_converged() && (!able || (0..world.plan.honest).all(within))
-        };
-        let came_in = self.run_until(began + CONVERGE, all_in);
-        self.check("who_is_invited_comes_in", came_in, Self::who_is_out);
-        if came_in {
-            let latest = self.machines.iter().map(|machine| machine.clock(self.now)).max();
-            // Where nobody is left who gives keys out, the old ones stay.
-            self.group.iter_mut().for_each(|group| group.settled = latest.filter(|_| able));
-            for machine in 0..self.plan.honest {
-                self.schedule(self.now + SECOND, Event::Append { machine });
-            }
-            self.run_until(self.now + REST, |_| false);
-            let began = self.now;
-            self.run_until(began + CONVERGE, |world| world.is_converged() && world.unanswered().is_none());
-        }
-        self.check_end();
-    }
-
-    /// An honest machine that does not belong, or can write no more.
-    fn is_excluded(&self, number: usize) -> bool {
-        let machine = &self.machines[number];
-        let Some(hub) = &self.machines[self.hub()].replica else { return true };
-        let node = machine.key.node();
-        !machine.retired && (!hub.has_come_in(&node) || hub.frozen().contains_key(&node))
-    }
-
-    fn who_is_out(&self) -> String {
-        let mut lines = Vec::new();
-        for number in 0..self.plan.honest {
-            let lacks = self.machines[number].replica.as_ref().map(Replica::lacks_epoch_key);
-            if self.is_excluded(number) || lacks != Some(false) {
-                lines.push(alloc::format!(
-                    "machine {number}: {:?}, excluded {}, turned away {}, lacks key {lacks:?}",
-                    self.seat(number),
-                    self.is_excluded(number),
-                    self.machines[number].turned_away,
-                ));
-            }
-        }
-        alloc::format!("{} | {}", lines.join("; "), self.differences())
     }
 }

@@ -20,6 +20,7 @@ const DEEDS: &[&str] = &[
     "come_again",
     "remove",
     "duel",
+    "apart",
     "leave",
     "close",
     "stranger_without_membership",

@@ -102,6 +102,8 @@ pub(super) struct Truth {
     exchanged: bool,
     /// Everybody honest who had these lost them.
     lost: BTreeSet<BlockHash>,
+    /// Somebody who had these made them void.
+    voided: BTreeSet<BlockHash>,
     /// Blocks that a disk lost whose owner wrote them.
     unremembered: BTreeMap<NodeId, BTreeSet<BlockHash>>,
     /// Lowest height that an honest member signed twice, after it lost its disk and could ask nobody.
@@ -309,6 +311,7 @@ impl World {
             .collect();
         drop(durable);
         // Who comes in only now could not vouch before.
+        self.truth.voided.extend(&gone);
         let vouches = !self.comes_in(number, effects);
         let honest = self.wrongly_void(number, &gone, vouches);
         self.check("seen_is_never_void", honest.is_none(), |world| {
@@ -373,6 +376,10 @@ impl World {
         }
         let author = self.machines[number].node();
         let Some(hash) = self.truth.signed.get(&(author, height)).copied() else { return };
+        // Who made a block void does not say that it holds it no more.
+        if self.truth.voided.contains(&hash) {
+            return;
+        }
         let others = self.machines.iter().enumerate().filter(|(other, _)| *other != number);
         let may = others.filter(|(_, machine)| {
             !machine.is_honest() || machine.disk.durable().summary(&hash).is_ok_and(|s| s.is_some())
