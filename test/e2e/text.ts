@@ -23,6 +23,7 @@ export class TextClient {
   /** Resolves with the code and the reason of the close frame. */
   readonly closed: Promise<{ readonly code: number; readonly reason: string }>;
   readonly #socket: WebSocket;
+  #end = "";
   #waiting: string[] = [];
   #wake: () => void = () => {};
 
@@ -49,6 +50,7 @@ export class TextClient {
     socket.on("error", () => {});
     this.closed = new Promise((resolve) => {
       socket.once("close", (code, reason) => {
+        this.#end = `${code} ${String(reason)}`;
         resolve({ code, reason: String(reason) });
         this.#wake();
       });
@@ -74,7 +76,7 @@ export class TextClient {
       const index = this.#waiting.findIndex((text) => isEnvelope(text) && where(JSON.parse(text) as Envelope<T>));
       if (index >= 0) return JSON.parse(this.#waiting.splice(index, 1)[0]!) as Envelope<T>;
       if (this.#socket.readyState === WebSocket.CLOSED)
-        throw new Error(`closed; frames left: ${this.#waiting.join("\n")}`);
+        throw new Error(`closed with ${this.#end}; frames left: ${this.#waiting.join("\n")}`);
       await this.#frame(end - Date.now());
     }
   }
