@@ -32,9 +32,9 @@ afterAll(async () => {
   await world.close();
 });
 
-/** A room that no other test uses. */
+/** An open ledger that no other test uses: the first byte of an id says of which kind it is. */
 function newLedger(): string {
-  return randomBytes(32).toString("hex");
+  return `00${randomBytes(31).toString("hex")}`;
 }
 
 /** A WebSocket without any of the text client's comforts. */
