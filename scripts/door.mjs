@@ -10,7 +10,7 @@ import { buildRelay, relayCommand } from "./relay-dev.mjs";
 import { root, run } from "./relay-tools.mjs";
 import { main } from "./setup.mjs";
 
-const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger"];
+const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal"];
 
 /** The process of workerd that has the relay: the youngest below wrangler that uses memory. @param {number} pid */
 function workerd(pid) {

@@ -46,7 +46,8 @@ const steps = [
     "--all-targets",
     ...DENY,
   ],
-  ["clippy of what runs in wasm", "cargo", "clippy", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
+  // With the profile of the relay's build, so that both share what runs while they compile.
+  ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
   // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
   // the relay's build below do it.
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],

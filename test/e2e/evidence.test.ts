@@ -6,60 +6,77 @@ import { join } from "node:path";
 import { expect } from "vitest";
 
 import type { Client, Fork, NodeChange } from "../../client/src/index.js";
-import { test } from "./fixture.js";
+import { privateTest, test } from "./fixture.js";
 import { cableUrl, event, PATIENCE, type World } from "./harness.js";
-import { client, converged, ledger, linked } from "./ledger.js";
+import { client, converged, held, ledger, linked } from "./ledger.js";
 
-test("two blocks of one height are the same proof on all nodes, and all ledgers stay equal", async ({ world }) => {
-  const machine = await world.directory("machine");
-  await world.cairn("append", "written once", "--data", machine);
+/** A machine that was in the ledger, wrote something there that is the others' too, and is off; and how high its lane is. */
+async function written(world: World, relay: string, text: string): Promise<{ machine: string; height: number }> {
+  const node = await world.node({ relay });
+  const writer = client<string>(world, node);
+  await linked(writer);
+  const { height } = await writer.append(text);
+  await held([writer]);
+  writer.close();
+  await node.stop();
+  return { machine: node.data, height };
+}
+
+async function copied(world: World, machine: string): Promise<string> {
   const backup = await world.newData("backup");
   await cp(machine, backup, { recursive: true });
-  await world.cairn("append", "by the machine", "--data", machine);
-  await world.cairn("append", "by its backup", "--data", backup);
+  return backup;
+}
+
+privateTest("two blocks of one height are the same proof on all nodes, and all ledgers stay equal", async ({ world }) => {
+  const marked = (text: string): string => `${world.mark} ${text}`;
+  const relay = await world.relay();
+  const cable = await world.cable(relay.url);
+  const nodes = [await world.node({ relay: relay.url })];
+  const clients = [client<string>(world, nodes[0]!)];
+  // In a group it is the first one who lets the others in.
+  await linked(clients[0]!);
+  for (const url of [cableUrl(cable, relay.url), cableUrl(cable, relay.url)]) nodes.push(await world.node({ relay: url }));
+  clients.push(...nodes.slice(1).map((node) => client<string>(world, node)));
+  await Promise.all(clients.map((each) => linked(each)));
+  const { machine, height } = await written(world, relay.url, marked("written once"));
+  const backup = await copied(world, machine);
+  await world.cairn("append", marked("by the machine"), "--data", machine);
+  await world.cairn("append", marked("by its backup"), "--data", backup);
   const [one, other] = [join(machine, "blocks"), join(backup, "blocks")];
   await world.cairn("export", one, "--data", machine);
   await world.cairn("export", other, "--data", backup);
-
-  const relay = await world.relay();
-  const cable = await world.cable(relay.url);
-  const relays = [cableUrl(cable, relay.url), cableUrl(cable, relay.url), relay.url];
-  const nodes = await Promise.all(relays.map((url) => world.node({ relay: url })));
-  const clients = nodes.map((node) => client<string>(world, node));
-  await Promise.all(clients.map((each) => linked(each)));
-  await clients[2]!.append("before");
-  await converged(clients, 1);
+  await clients[0]!.append(marked("before"));
+  await converged(clients, 2);
   const sockets = await Promise.all(nodes.map((node) => world.socket(node)));
   const proofs = Promise.all(sockets.map((socket) => event<Fork>(socket, "fork_detected")));
   // Each half is seen by one node before the proof is there.
   cable.pull();
   await Promise.all([
-    world.cairn("import", one, "--data", nodes[0]!.data),
-    world.cairn("import", other, "--data", nodes[1]!.data),
+    world.cairn("import", one, "--data", nodes[1]!.data),
+    world.cairn("import", other, "--data", nodes[2]!.data),
   ]);
   cable.plug();
   const [first, ...rest] = await proofs;
-  expect(first).toMatchObject({ height: 2 });
+  expect(first).toMatchObject({ height: height + 1 });
   for (const proof of rest) expect(proof).toEqual(first);
 
-  // Three entries were there, both halves of the fork were seen, and every node vouches for what it saw and records the proof.
+  // Both halves of the fork were seen, and every node vouches for what it saw and records the proof.
   const digests = async (): Promise<number> =>
     new Set((await Promise.all(clients.map((each) => each.status()))).map(({ digest }) => digest)).size;
   await expect.poll(digests, { timeout: PATIENCE }).toBe(1);
   const statuses = await Promise.all(clients.map((each) => each.status()));
-  for (const { frozen } of statuses) expect(frozen).toEqual([{ author: first!.author, height: 2 }]);
-  const data = (await ledger(clients[0]!)).flatMap((entry) => (entry.kind === "data" ? [entry.data] : []));
-  expect(data.sort()).toEqual(["before", "by its backup", "by the machine", "written once"]);
+  for (const { frozen } of statuses) expect(frozen).toEqual([{ author: first!.author, height: height + 1 }]);
+  const said = ["before", "by its backup", "by the machine", "written once"];
+  expect(await texts(clients[1]!)).toEqual(said.map(marked));
 
   // What the machine writes now counts nowhere.
-  await world.cairn("append", "too late", "--data", machine);
+  await world.cairn("append", marked("too late"), "--data", machine);
   await world.cairn("export", one, "--data", machine);
-  await world.cairn("import", one, "--data", nodes[2]!.data);
-  await clients[0]!.append("after");
+  await world.cairn("import", one, "--data", nodes[0]!.data);
+  await clients[1]!.append(marked("after"));
   await converged(clients, 5);
-  const texts = (await ledger(clients[2]!)).map((entry) => entry.data);
-  expect(texts).toContain("after");
-  expect(texts).not.toContain("too late");
+  expect(await texts(clients[0]!)).toEqual(["after", ...said].map(marked));
   expect(await ledger(clients[1]!)).toEqual(await ledger(clients[2]!));
   for (const node of nodes) await world.cairn("verify", "--data", node.data);
 });
@@ -71,22 +88,24 @@ async function texts(of: Client<string>): Promise<string[]> {
 
 /** A machine that wrote something with the relay, a backup of it from before that, and somebody else. */
 async function lives(world: World) {
+  const marked = (text: string): string => `${world.mark} ${text}`;
   const relay = await world.relay();
   const cable = await world.cable(relay.url);
   const url = cableUrl(cable, relay.url);
-  const [machine, backup] = [await world.newData("machine"), await world.newData("backup")];
-  await world.cairn("append", "early", "--data", machine);
-  await cp(machine, backup, { recursive: true });
   const other = await world.node({ relay: relay.url });
-  const [node, first] = [client<string>(world, other), await world.node({ data: machine, relay: url })];
+  const node = client<string>(world, other);
+  await linked(node);
+  const { machine } = await written(world, relay.url, marked("early"));
+  const backup = await copied(world, machine);
+  const first = await world.node({ data: machine, relay: url });
   const writer = client<string>(world, first);
-  await Promise.all([linked(node), linked(writer)]);
-  await writer.append("first life, one");
-  await writer.append("first life, two");
+  await linked(writer);
+  await writer.append(marked("first life, one"));
+  const { height } = await writer.append(marked("first life, two"));
   await converged([node, writer], 3);
   writer.close();
   await first.stop();
-  return { cable, url, machine, backup, node };
+  return { marked, cable, url, machine, backup, node, height };
 }
 
 /** Puts the backup in the place of the machine's data. */
@@ -95,13 +114,13 @@ async function restore(machine: string, backup: string): Promise<void> {
   await cp(backup, machine, { recursive: true });
 }
 
-test("a restored backup learns its own lane from the relay before it writes", async ({ world }) => {
-  const { url, machine, backup, node } = await lives(world);
+privateTest("a restored backup learns its own lane from the relay before it writes", async ({ world }) => {
+  const { marked, url, machine, backup, node, height } = await lives(world);
   await restore(machine, backup);
   const restored = client<string>(world, await world.node({ data: machine, relay: url }));
   // Nothing waits for the link: the append is the first thing that the node hears.
-  const entry = await restored.append("second life");
-  expect(entry.height).toBe(4);
+  const entry = await restored.append(marked("second life"));
+  expect(entry.height).toBe(height + 1);
   await converged([node, restored], 4);
   for (const { frozen, former_nodes } of [await node.status(), await restored.status()]) {
     expect([frozen, former_nodes]).toEqual([[], []]);
@@ -109,20 +128,20 @@ test("a restored backup learns its own lane from the relay before it writes", as
 });
 
 test("a backup that wrote while the relay was away goes on with a new key, and nothing is lost", async ({ world }) => {
-  const { cable, url, machine, backup, node } = await lives(world);
+  const { marked, cable, url, machine, backup, node } = await lives(world);
   await restore(machine, backup);
   cable.pull();
   const process = await world.node({ data: machine, relay: url });
   const restored = client<string>(world, process);
   const socket = await world.socket(process);
   const changed = event<NodeChange>(socket, "node_changed");
-  const old = (await restored.append("second life")).creator_node_id;
+  const old = (await restored.append(marked("second life"))).creator_node_id;
   cable.plug();
   const change = await changed;
   expect(change.old).toBe(old);
-  const after = await restored.append("third life");
+  const after = await restored.append(marked("third life"));
   expect(after.creator_node_id).toBe(change.new);
-  const all = ["early", "first life, one", "first life, two", "second life", "third life"];
+  const all = ["early", "first life, one", "first life, two", "second life", "third life"].map(marked);
   for (const each of [node, restored]) await expect.poll(() => texts(each), { timeout: PATIENCE }).toEqual(all);
   const digests = async () => new Set([(await node.status()).digest, (await restored.status()).digest]).size;
   await expect.poll(digests, { timeout: PATIENCE }).toBe(1);
@@ -134,21 +153,21 @@ test("a backup that wrote while the relay was away goes on with a new key, and n
   // It is the same node after a restart.
   await process.stop();
   const again = client<string>(world, await world.node({ data: machine, relay: url }));
-  expect((await again.append("at last")).creator_node_id).toBe(change.new);
-  await expect.poll(() => texts(node), { timeout: PATIENCE }).toEqual(["at last", ...all]);
+  expect((await again.append(marked("at last"))).creator_node_id).toBe(change.new);
+  await expect.poll(() => texts(node), { timeout: PATIENCE }).toEqual([marked("at last"), ...all]);
 });
 
 test("two copies that run at once end with a key each, and nothing is lost", async ({ world }) => {
-  const { url, machine, backup, node } = await lives(world);
+  const { marked, url, machine, backup, node } = await lives(world);
   const copies: Client<string>[] = [];
   for (const [data, text] of [[machine, "by the machine"], [backup, "by its copy"]] as const) {
-    await world.cairn("append", text, "--data", data);
+    await world.cairn("append", marked(text), "--data", data);
     copies.push(client<string>(world, await world.node({ data, relay: url })));
   }
   const nodes = async () => (await Promise.all(copies.map((each) => each.status()))).map((status) => status.node);
   await expect.poll(async () => new Set(await nodes()).size, { timeout: PATIENCE }).toBe(2);
-  await Promise.all(copies.map((each, i) => each.append(`after, ${i}`)));
-  const all = ["after, 0", "after, 1", "by its copy", "by the machine", "early", "first life, one", "first life, two"];
+  await Promise.all(copies.map((each, i) => each.append(marked(`after, ${i}`))));
+  const all = ["after, 0", "after, 1", "by its copy", "by the machine", "early", "first life, one", "first life, two"].map(marked);
   for (const each of [node, ...copies]) await expect.poll(() => texts(each), { timeout: PATIENCE }).toEqual(all);
   const digests = async () =>
     new Set((await Promise.all([node, ...copies].map((each) => each.status()))).map(({ digest }) => digest)).size;

@@ -1,4 +1,4 @@
-/** The golden vectors in wasm: the file that `shared/tests/vectors.rs` reads natively. */
+/** The golden vectors in wasm: the file that `shared/tests/shared/vectors.rs` reads natively. */
 
 import { readFileSync } from "node:fs";
 

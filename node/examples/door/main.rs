@@ -1,10 +1,11 @@
 //! A flood of strangers at a relay, while two members of a ledger there write to each other: `just door`.
 //!
 //! `door <relay> <seconds> <process of workerd> <kind> …`; the kinds are `wrong_proof`, `silent`, `no_such_ledger`,
-//! `wrong_secret` and `core`. Each prints a line `door/<kind> pass|FAIL key=value …`.
+//! `wrong_secret`, `core`, and `removal`, in which nobody floods. Each prints a line `door/<kind> pass|FAIL key=value …`.
 #![allow(missing_docs, reason = "a program")]
 
 mod member;
+mod removal;
 mod strangers;
 
 use std::{env, fs, process::ExitCode, sync::atomic::Ordering, time::Duration};
@@ -17,6 +18,7 @@ use tokio::{
 
 use self::{
     member::{Times, group},
+    removal::removal,
     strangers::{Kind, flood, in_the_core},
 };
 
@@ -28,6 +30,8 @@ const RATE: u64 = 20;
 const WIDTH: usize = 128;
 /// Silent ones take no work, only places.
 const SILENT_WIDTH: usize = 1_500;
+/// Members of whom one is removed.
+const MEMBERS: usize = 1_000;
 /// How much the flood may lengthen the 99th of a hundred entries on its way.
 const FACTOR: f64 = 1.5;
 /// MiB by which workerd may grow.
@@ -45,6 +49,7 @@ async fn main() -> Result<ExitCode, Error> {
                 println!("door/core pass µs_per_bad_handshake={:.0}", in_the_core(20_000)?);
                 true
             }
+            "removal" => removal(&relay, MEMBERS).await?,
             "wrong_proof" => beside(&relay, seconds, process, Kind::WrongProof).await?,
             "silent" => beside(&relay, seconds, process, Kind::Silent).await?,
             "no_such_ledger" => beside(&relay, seconds, process, Kind::NoSuchLedger).await?,

@@ -2,20 +2,28 @@
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{
+    FutureExt, SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
 use shared::{
-    BlockHash, Config, Effect, EpochKey, Input, Key, Kind, LedgerId, LinkId, MemoryStore, NodeId, Replica, Role,
-    Timestamp,
+    BlockHash, Config, Effect, EpochKey, Input, Key, Kind, LedgerId, LinkId, MemoryStore, NodeId, Page, ReadStore,
+    Replica, Timestamp,
     effect::Wish,
     members::{self, Genesis, Join},
 };
-use tokio::{sync::mpsc, time::sleep_until};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, oneshot},
+    time::sleep_until,
+};
 use tokio_tungstenite::{
-    connect_async_with_config,
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{
         Message,
         client::IntoClientRequest,
@@ -30,6 +38,12 @@ const LINK: LinkId = LinkId(1);
 const SECRET: &str = "Bearer right";
 /// Bytes of an entry.
 const ENTRY: usize = 100;
+/// Members who come in by one invite.
+const USES: usize = 100;
+/// Blocks that are taken in at once.
+const BATCH: usize = 256;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// When each entry was handed in that has not come to the other member yet.
 type Begun = BTreeMap<(NodeId, u64), Instant>;
@@ -57,6 +71,37 @@ impl Times {
         came.sort_unstable();
         (came, times.0.len())
     }
+}
+
+/// A founder and so many members whom it let in, the founder's history, and the ledger's id. The guests have nothing of the ledger yet.
+pub(crate) fn crowd(members: usize) -> Result<(Member, Vec<Member>, LedgerId), Error> {
+    let salt = random()?;
+    let key = Key::from_secret(&random()?);
+    let ledger = Genesis { founder: key.node(), salt }.ledger();
+    let mut founder = Member::new(ledger, key, None, None)?;
+    founder.grant(Wish::Found { salt })?;
+    let mut guests = Vec::new();
+    while guests.len() < members {
+        let uses = (members - guests.len()).min(USES);
+        let secret = Key::from_secret(&random()?);
+        let wish = Wish::Invite {
+            key: secret.node(),
+            role: members::Role::Member,
+            uses: uses as u32,
+            expires: Timestamp::MAX,
+        };
+        let invite = founder.grant(wish)?;
+        let epoch = founder.replica.keys().current().cloned();
+        let mut joins = Vec::new();
+        for _ in 0..uses {
+            let key = Key::from_secret(&random()?);
+            let join = Join::sign(&secret, &ledger, invite, &key.node()).block(ledger, &key, now(), now(), random()?);
+            joins.push(join.bytes().to_vec());
+            guests.push(Member::new(ledger, key, joins.last().cloned(), epoch.clone())?);
+        }
+        founder.import(&joins)?;
+    }
+    Ok((founder, guests, ledger))
 }
 
 /// A member before it is linked.
@@ -91,6 +136,10 @@ impl Member {
         Ok(Self { replica, key, effects })
     }
 
+    pub(crate) fn node(&self) -> NodeId {
+        self.key.node()
+    }
+
     fn turn(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
         for input in inputs {
             self.replica.handle(now(), input, &mut self.effects)?;
@@ -107,26 +156,44 @@ impl Member {
         Ok(granted.ok_or("a wish was not answered")??)
     }
 
+    /// Takes in what others wrote.
+    fn import(&mut self, blocks: &[Vec<u8>]) -> Result<(), Error> {
+        for blocks in blocks.chunks(BATCH) {
+            self.turn(vec![Input::Import { token: 0, blocks: blocks.to_vec() }])?;
+            self.effects.clear();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn history(&self) -> Vec<Vec<u8>> {
+        let all = Page { blocks: usize::MAX, bytes: usize::MAX };
+        let Ok(records) = self.replica.store().after(None, all);
+        records.into_iter().map(|record| record.bytes).collect()
+    }
+
+    async fn link(mut self, room: &str) -> Result<Linked, Error> {
+        let mut request = room.into_client_request()?;
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(SECRET));
+        let (socket, _) = connect_async_with_config(request, None, true).await?;
+        let (sink, stream) = socket.split();
+        self.turn(vec![Input::LinkOpened { link: LINK, role: shared::Role::Dialled }])?;
+        Ok(Linked { member: self, sink, stream })
+    }
+
     /// Links to the relay until `entries` is closed; each number is an entry to write. Says by `up` that it is in.
     pub(crate) async fn run(
-        mut self,
+        self,
         room: String,
         mut entries: mpsc::Receiver<()>,
         up: mpsc::Sender<()>,
         times: Times,
     ) -> Result<(), Error> {
-        let mut request = room.into_client_request()?;
-        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(SECRET));
-        let (socket, _) = connect_async_with_config(request, None, true).await?;
-        let (mut sink, mut stream) = socket.split();
-        self.turn(vec![Input::LinkOpened { link: LINK, role: Role::Dialled }])?;
+        let me = self.key.node();
+        let mut linked = self.link(&room).await?;
         let mut began = None;
         loop {
-            for effect in std::mem::take(&mut self.effects) {
+            for effect in linked.act().await? {
                 match effect {
-                    Effect::Send { bytes, .. } => sink.feed(Message::binary(bytes)).await?,
-                    Effect::Ping { .. } => sink.feed(Message::text("ping")).await?,
-                    Effect::Close { reason, .. } => return Err(format!("a member's link was closed: {reason}").into()),
                     Effect::PeerUp { .. } => up.send(()).await?,
                     Effect::Appended { result, .. } => {
                         let ids = result?;
@@ -134,7 +201,7 @@ impl Member {
                             times.begin(id.author, id.height, began);
                         }
                     }
-                    Effect::Added(added) if added.block.header().author != self.key.node() => {
+                    Effect::Added(added) if added.block.header().author != me => {
                         let header = added.block.header();
                         if added.block.entries().iter().any(|entry| entry.kind == Kind::DATA) {
                             times.end(header.author, header.height);
@@ -143,16 +210,8 @@ impl Member {
                     _ => {}
                 }
             }
-            sink.flush().await?;
-            let wake = self.replica.next_wake().map_or(60_000_000, |due| due.since(now()));
-            let wake = tokio::time::Instant::now() + Duration::from_micros(wake);
             let input = tokio::select! {
-                message = stream.next() => match message {
-                    Some(Ok(Message::Binary(bytes))) => Input::Frame { link: LINK, bytes: bytes.into() },
-                    Some(Ok(Message::Text(_))) => Input::Pong { link: LINK },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
-                    other => return Err(format!("a member was sent away: {other:?}").into()),
-                },
+                input = linked.next() => input?,
                 entry = entries.recv() => match entry {
                     Some(()) => {
                         began = Some(Instant::now());
@@ -160,9 +219,102 @@ impl Member {
                     }
                     None => return Ok(()),
                 },
-                () = sleep_until(wake) => Input::Wake,
             };
-            self.turn(vec![input])?;
+            linked.member.turn(vec![input])?;
+        }
+    }
+
+    /// Links to the relay and removes `member` when it is told to.
+    pub(crate) async fn remove(
+        self,
+        room: String,
+        member: NodeId,
+        now: oneshot::Receiver<()>,
+        up: mpsc::Sender<()>,
+    ) -> Result<(), Error> {
+        let mut linked = self.link(&room).await?;
+        let mut now = pin!(now.fuse());
+        loop {
+            for effect in linked.act().await? {
+                match effect {
+                    // The relay has all that was written so far.
+                    Effect::Held { .. } => up.send(()).await?,
+                    Effect::Granted { result, .. } => _ = result?,
+                    _ => {}
+                }
+            }
+            let input = tokio::select! {
+                input = linked.next() => input?,
+                Ok(()) = &mut now => Input::Control { token: 0, wish: Wish::Remove { member } },
+            };
+            linked.member.turn(vec![input])?;
+        }
+    }
+
+    /// Links to the relay and says when it has heard that `member` is removed.
+    pub(crate) async fn hear(
+        mut self,
+        room: String,
+        history: Arc<Vec<Vec<u8>>>,
+        member: NodeId,
+        up: mpsc::Sender<()>,
+        heard: mpsc::Sender<Instant>,
+    ) -> Result<(), Error> {
+        self.import(&history)?;
+        drop(history);
+        let mut linked = self.link(&room).await?;
+        loop {
+            for effect in linked.act().await? {
+                match effect {
+                    Effect::PeerUp { .. } => up.send(()).await?,
+                    Effect::Removed(removal) if removal.lane().0 == member => heard.send(Instant::now()).await?,
+                    _ => {}
+                }
+            }
+            let input = linked.next().await?;
+            linked.member.turn(vec![input])?;
+        }
+    }
+}
+
+/// A member and its link to the relay.
+struct Linked {
+    member: Member,
+    sink: SplitSink<Socket, Message>,
+    stream: SplitStream<Socket>,
+}
+
+impl Linked {
+    /// Sends what is to be sent; returns what else there is to do.
+    async fn act(&mut self) -> Result<Vec<Effect>, Error> {
+        let mut others = Vec::new();
+        for effect in std::mem::take(&mut self.member.effects) {
+            match effect {
+                Effect::Send { bytes, .. } => self.sink.feed(Message::binary(bytes)).await?,
+                Effect::Ping { .. } => self.sink.feed(Message::text("ping")).await?,
+                Effect::Close { reason, .. } => return Err(format!("a member's link was closed: {reason}").into()),
+                other => others.push(other),
+            }
+        }
+        self.sink.flush().await?;
+        Ok(others)
+    }
+
+    /// What comes next from the relay, or because it is time.
+    async fn next(&mut self) -> Result<Input, Error> {
+        let wake = self.member.replica.next_wake().map_or(60_000_000, |due| due.since(now()));
+        let wake = tokio::time::Instant::now() + Duration::from_micros(wake);
+        loop {
+            let message = tokio::select! {
+                message = self.stream.next() => message,
+                () = sleep_until(wake) => return Ok(Input::Wake),
+            };
+            return match message {
+                Some(Ok(Message::Binary(bytes))) => Ok(Input::Frame { link: LINK, bytes: bytes.into() }),
+                Some(Ok(Message::Text(_))) => Ok(Input::Pong { link: LINK }),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
+                other => Err(format!("a member was sent away: {other:?}").into()),
+            };
         }
     }
 }

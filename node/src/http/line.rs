@@ -113,6 +113,8 @@ pub(crate) struct Connection {
     line: Line,
     /// Where a WebSocket is in its frames. None: it is no WebSocket yet.
     frames: Option<Frames>,
+    /// How long the other side may take no data.
+    patience: Duration,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
     /// The other side took no data for too long.
@@ -131,8 +133,9 @@ impl Connection {
         stream.set_nodelay(true)?;
         // Left to itself, the operating system keeps megabytes for a client that does not read.
         SockRef::from(&stream).set_send_buffer_size(CLIENT_SEND_BUFFER)?;
+        let patience = Duration::from_micros(CLIENT_STALL);
         let (line, reader) = (Line::default(), None);
-        Ok(Self { stream, line, frames: None, stall: None, stalled: false, reader, _place: place })
+        Ok(Self { stream, line, frames: None, patience, stall: None, stalled: false, reader, _place: place })
     }
 
     /// The connection's state, for whoever writes to it.
@@ -156,14 +159,14 @@ impl Connection {
             return Poll::Ready(written);
         }
         self.line.set(true);
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(Duration::from_micros(CLIENT_STALL))));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         if stall.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
         let told = self.tell_reason(parts);
         tracing::info!(
             "a client took no data for {} s, its connection is closed{}",
-            CLIENT_STALL / 1_000_000,
+            self.patience.as_secs(),
             if told { "" } else { " without room for the reason" }
         );
         self.stalled = true;
@@ -286,6 +289,9 @@ mod tests {
 
     use super::*;
 
+    /// How long a test waits for who takes no data.
+    const SHORT: Duration = Duration::from_millis(50);
+
     async fn pair() -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -303,13 +309,14 @@ mod tests {
         }
     }
 
-    // The clock stands still while something runs, and jumps to the next timer when nothing can.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_side_that_takes_nothing_is_given_up_in_time() {
         let (mut connection, _other) = pair().await;
+        assert_eq!(connection.patience.as_secs(), CLIENT_STALL / 1_000_000);
+        connection.patience = SHORT;
         let began = Instant::now();
         assert_eq!(write_until_error(&mut connection).await.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(began.elapsed().as_secs(), CLIENT_STALL / 1_000_000);
+        assert!(began.elapsed() >= SHORT);
         assert_eq!(connection.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
         connection.line().free().await;
     }
@@ -351,10 +358,10 @@ mod tests {
         never.await;
     }
 
-    // The clock stands still while something runs, and jumps to the next timer when nothing can.
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_reads_again_after_being_given_up_finds_whole_frames_and_the_reason() {
         let (mut connection, mut other) = pair().await;
+        connection.patience = SHORT;
         connection.line().upgrades();
         connection.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
         let text = frame(TEXT, &[b'x'; 30_011]);

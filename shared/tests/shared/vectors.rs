@@ -1,8 +1,6 @@
 //! The golden vectors, natively. `client/wasm` reads the same file in wasm.
 
-mod common;
-
-use common::{at, key};
+use crate::common::{at, key};
 use serde_json::Value;
 use shared::{
     Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
@@ -11,7 +9,7 @@ use shared::{
 };
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/vectors.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/vectors.json")).unwrap()
 }
 
 /// The bytes that a list of [hexadecimal digits, what they are] stands for.
@@ -93,7 +91,7 @@ fn envelopes_read_back() {
 /// The worked example of the protocol's description is the golden vector.
 #[test]
 fn the_description_shows_the_same_bytes() {
-    let page = include_str!("../../docs/PROTOCOL.md");
+    let page = include_str!("../../../docs/PROTOCOL.md");
     let vectors = vectors();
     for field in vectors["block"]["bytes"].as_array().unwrap() {
         assert!(page.contains(text(&field[0])), "docs/PROTOCOL.md lacks {field}");

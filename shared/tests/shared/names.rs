@@ -1,8 +1,6 @@
 //! What members read and are called: names, sealed payloads in views, new keys on demand, and what a driver is told of it.
 
-mod common;
-
-use common::{
+use crate::common::{
     Net, at,
     group::{HUB, block, bring_in, group, head, invite, join, ledger, wish},
     key, node_id,
@@ -306,7 +304,7 @@ fn in_an_open_ledger_everybody_has_a_nickname() {
 fn of_a_forked_lane_the_same_name_counts_everywhere() {
     let mut net = Net::new(&[true, true, false]);
     let named = |micros, name: &str| {
-        let (ledger, author) = (common::ledger(), node_id(9));
+        let (ledger, author) = (crate::common::ledger(), node_id(9));
         let header = shared::Header { ledger, author, height: 1, timestamp: at(micros), parents: vec![] };
         let entry = shared::Entry::new(Kind::NICKNAME, [7; 16], format!("{name:?}").into_bytes());
         VerifiedBlock::sign(header, vec![entry], &key(9))
@@ -463,7 +461,7 @@ fn in_an_open_ledger_entries_of_members_ledgers_are_their_authors_words() {
     for number in 5..=8 {
         let entry = shared::Entry::new(Kind(number), [7; 16], b"{\"a\":1}".to_vec());
         let header = shared::Header {
-            ledger: common::ledger(),
+            ledger: crate::common::ledger(),
             author: node_id(1),
             height: 1,
             timestamp: at(1),

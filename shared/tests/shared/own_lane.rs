@@ -1,10 +1,8 @@
 //! This node's own lane first: restored backups, forks that were made all the same, and successors.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Net, at, block, node_id};
+use crate::common::{Net, at, block, node_id};
 use shared::{
     BlockHash, Effect, Evidence, Input, Kind, LinkId, MemoryStore, NodeId, Role, Succession, VerifiedBlock, limits,
 };
@@ -65,7 +63,7 @@ fn successions(net: &Net, node: usize) -> BTreeMap<NodeId, NodeId> {
     for block in net.verified(node) {
         for entry in block.entries().iter().filter(|entry| entry.kind == Kind::SUCCESSION) {
             let succession = Succession::decode(entry.payload().unwrap()).unwrap();
-            succession.verify(&common::ledger(), &block.header().author).unwrap();
+            succession.verify(&crate::common::ledger(), &block.header().author).unwrap();
             assert_eq!(found.insert(succession.old, block.header().author), None, "two successions of one key");
         }
     }
@@ -200,12 +198,12 @@ fn a_link_that_fails_is_not_waited_for() {
 }
 
 /// Links node 0 to the hub and lets all pass but blocks, one packet at a time. Stops before the first frame with blocks.
-fn until_blocks(net: &mut Net) -> (common::End, common::End) {
+fn until_blocks(net: &mut Net) -> (crate::common::End, crate::common::End) {
     use shared::wire::{Message, decode_frame};
     let (near, far) = net.link(0, HUB);
     loop {
         let next = net.queues.get(&near).and_then(|queue| queue.front());
-        if let Some(common::Packet::Frame(bytes)) = next
+        if let Some(crate::common::Packet::Frame(bytes)) = next
             && decode_frame(bytes).unwrap().iter().any(|e| matches!(e.message, Message::EntryAnnounce { .. }))
         {
             return (near, far);
@@ -353,8 +351,8 @@ fn a_peer_that_withholds_the_other_branch_delays_a_successor_by_the_deadline_at_
     let began = net.now;
     net.append(0, "held");
     assert_eq!(net.nodes[0].appended.len(), 1);
-    let blocks = |packet: &common::Packet| match packet {
-        common::Packet::Frame(bytes) => decode_frame(bytes)
+    let blocks = |packet: &crate::common::Packet| match packet {
+        crate::common::Packet::Frame(bytes) => decode_frame(bytes)
             .unwrap()
             .iter()
             .any(|e| matches!(e.message, Message::EntryAnnounce { .. } | Message::EntryResponse { .. })),
@@ -423,12 +421,12 @@ fn a_node_that_has_not_written_yet_waits_when_a_peer_knows_more() {
 /// A stranger that holds its key links to node 0 and says that it has a block of node 0's lane which nobody has.
 fn lie(net: &mut Net, link: LinkId) {
     use shared::wire::{Envelope, Head, Message, auth_message, decode_frame};
-    let liar = common::key(9);
+    let liar = crate::common::key(9);
     let say = |message| {
         let envelope = Envelope { message_id: [1; 16], sender: liar.node(), recipient: None, message };
         Input::Frame { link, bytes: envelope.encode() }
     };
-    let hello = Message::Hello { version: 1, ledger: common::ledger(), node: liar.node(), nonce: [3; 32] };
+    let hello = Message::Hello { version: 1, ledger: crate::common::ledger(), node: liar.node(), nonce: [3; 32] };
     let mut effects = Vec::new();
     let now = at(net.now);
     let replica = net.nodes[0].replica.as_mut().unwrap();
@@ -444,7 +442,7 @@ fn lie(net: &mut Net, link: LinkId) {
         }
         _ => None,
     });
-    let proof = auth_message(&common::ledger(), (&liar.node(), &[3; 32]), (&node_id(1), &challenge.unwrap()));
+    let proof = auth_message(&crate::common::ledger(), (&liar.node(), &[3; 32]), (&node_id(1), &challenge.unwrap()));
     let head = Head { author: node_id(1), tips: vec![(7, BlockHash::from_bytes([8; 32]))], frozen: 0 };
     let heads = Message::LedgerSyncResponse { heads: vec![head], last: true };
     net.turn(0, vec![say(Message::Auth { signature: liar.sign(&proof) }), say(heads)]);
@@ -742,13 +740,13 @@ fn a_file_with_another_life_of_this_node_is_taken_in_whole() {
     let proof = Evidence::new(mine[0], &twin).unwrap().encode();
     let entry = shared::Entry::new(Kind::EVIDENCE, [5; 16], proof);
     let header = shared::Header {
-        ledger: common::ledger(),
+        ledger: crate::common::ledger(),
         author: node_id(8),
         height: 1,
         timestamp: at(net.now),
         parents: vec![mine[0].hash()],
     };
-    let record = VerifiedBlock::sign(header, vec![entry], &common::key(8));
+    let record = VerifiedBlock::sign(header, vec![entry], &crate::common::key(8));
     for block in [mine[0], &record, mine[1], mine[2], mine[3]] {
         net.inject(0, block);
     }

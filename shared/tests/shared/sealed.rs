@@ -1,10 +1,8 @@
 //! The golden vectors of sealed payloads, names, closed invites and invite tokens.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{at, key, node_id};
+use crate::common::{at, key, node_id};
 use serde_json::Value;
 use shared::{
     BlockHash, EpochKey, Keyring, NodeId, Place, Rekey, Token, TokenError, block::open_ledger, key::Ephemeral,
@@ -13,15 +11,15 @@ use shared::{
 use zeroize::Zeroizing;
 
 fn seal_vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/seal.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/seal.json")).unwrap()
 }
 
 fn names_vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/names.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/names.json")).unwrap()
 }
 
 fn token_vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/token.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/token.json")).unwrap()
 }
 
 /// The bytes that a list of [hexadecimal digits, what they are] stands for.
@@ -142,7 +140,7 @@ fn a_newer_token_is_told_from_a_damaged_one() {
 /// The worked examples of the protocol's description are the golden vectors.
 #[test]
 fn the_description_shows_the_same_bytes() {
-    let page = include_str!("../../docs/PROTOCOL.md");
+    let page = include_str!("../../../docs/PROTOCOL.md");
     let (seal, names, token) = (seal_vectors(), names_vectors(), token_vectors());
     for fields in
         [&names["nickname"]["bytes"], &seal["sealed"]["bytes"], &seal["rekey"]["bytes"], &token["token"]["bytes"]]

@@ -1,8 +1,6 @@
 //! What fuzzing found: each as the shortest case that showed it.
 
-mod common;
-
-use common::{Net, at, block, config, node_id};
+use crate::common::{Net, at, block, config, node_id};
 use shared::{
     Input, LinkId, MemoryStore, Page, ReadStore, Replica, ReplicaError, Store, Summary, Timestamp, VerifiedBlock,
     replica::OpenError,

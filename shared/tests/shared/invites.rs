@@ -1,8 +1,6 @@
 //! Invites: the list of them, the tokens that are made of them, and keys that may not be used again.
 
-mod common;
-
-use common::{
+use crate::common::{
     Net, at,
     group::{HUB, bring_in, group, invite, join, ledger, wish},
     key, node_id,
@@ -137,7 +135,7 @@ fn a_key_is_used_for_one_invite_only() {
 #[test]
 fn of_too_many_invites_the_closed_ones_are_left_out_first_and_then_the_oldest() {
     let mut net = Net::of(Some(ledger()), &[true]);
-    wish(&mut net, 0, Wish::Found { salt: common::group::SALT }).unwrap();
+    wish(&mut net, 0, Wish::Found { salt: crate::common::group::SALT }).unwrap();
     let mut made = Vec::new();
     let mut another = |net: &mut Net| {
         let number = made.len() as u32;

@@ -1,8 +1,6 @@
 //! What replicas do together: forwarding, catching up, partitions, forks, hibernation.
 
-mod common;
-
-use common::{Net, at, block, ledger, node_id};
+use crate::common::{Net, at, block, ledger, node_id};
 use shared::{Entry, Input, Kind, LinkId, MemoryStore, ReadStore, Role, VerifiedBlock, limits};
 
 /// Two writers and a hub that does not write, in a star.
@@ -148,7 +146,7 @@ fn refused_blocks_leave_no_trace() {
     let too_early = block(8, 1, net.now + 1, &[good.hash()], &[b"1"]);
     let stripped = Entry::new(Kind::EVIDENCE, [7; 16], b"1".to_vec());
     let header = block(8, 1, net.now, &[], &[b"1"]).header().clone();
-    let stripped = VerifiedBlock::sign(header, vec![stripped], &common::key(8)).strip();
+    let stripped = VerifiedBlock::sign(header, vec![stripped], &crate::common::key(8)).strip();
     for bytes in
         [&flipped[..], not_own.bytes(), too_early.bytes(), stripped.bytes(), b"", &[0xff; 40], &good.bytes()[1..]]
     {
@@ -356,7 +354,7 @@ fn a_store_of_another_ledger_is_refused() {
     let mut net = Net::new(&[true]);
     net.append(0, "x");
     let store = net.replica(0).store().clone();
-    let other = shared::Config { ledger: shared::block::open_ledger("other"), ..common::config(1, true, 0) };
+    let other = shared::Config { ledger: shared::block::open_ledger("other"), ..crate::common::config(1, true, 0) };
     let error = shared::Replica::restore(other, store, &[], at(0), &mut Vec::new()).err().unwrap();
     assert!(error.to_string().contains(&ledger().to_string()), "{error}");
 }

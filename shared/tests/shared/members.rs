@@ -1,10 +1,8 @@
 //! Who belongs to a members' ledger: joining, removing, races for one invite, and liars who let each other in.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{
+use crate::common::{
     Net, at,
     group::{HUB, SALT, block, bring_in, group, head, invite, join, ledger, wish},
     key, node_id,
@@ -429,7 +427,7 @@ fn a_stranger_hears_nothing() {
     let mut heard = Vec::new();
     loop {
         for packet in net.queues.get(&near).into_iter().flatten() {
-            if let common::Packet::Frame(bytes) = packet {
+            if let crate::common::Packet::Frame(bytes) = packet {
                 heard.extend(decode_frame(bytes).unwrap().into_iter().map(|envelope| envelope.message));
             }
         }

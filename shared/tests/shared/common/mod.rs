@@ -1,7 +1,6 @@
 //! A network of real replicas in memory: frames go from one to the other in order, nothing is random but the seed.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
-pub mod group;
+pub(crate) mod group;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,70 +9,70 @@ use shared::{
     Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
 };
 
-pub fn key(n: u8) -> Key {
+pub(crate) fn key(n: u8) -> Key {
     Key::from_secret(&[n; 32])
 }
 
-pub fn node_id(n: u8) -> NodeId {
+pub(crate) fn node_id(n: u8) -> NodeId {
     key(n).node()
 }
 
-pub fn ledger() -> LedgerId {
+pub(crate) fn ledger() -> LedgerId {
     open_ledger("test")
 }
 
-pub fn at(micros: u64) -> Timestamp {
+pub(crate) fn at(micros: u64) -> Timestamp {
     Timestamp::from_micros(micros).unwrap()
 }
 
-pub fn config(n: u8, writes: bool, start: u8) -> Config {
+pub(crate) fn config(n: u8, writes: bool, start: u8) -> Config {
     Config { writes, ..Config::new(ledger(), key(n), [start; 32]) }
 }
 
 /// A block made outside any replica.
-pub fn block(author: u8, height: u64, micros: u64, parents: &[BlockHash], payloads: &[&[u8]]) -> VerifiedBlock {
+pub(crate) fn block(author: u8, height: u64, micros: u64, parents: &[BlockHash], payloads: &[&[u8]]) -> VerifiedBlock {
     let entries = payloads.iter().map(|p| Entry::new(Kind::DATA, [7; 16], p.to_vec())).collect();
     let header =
         Header { ledger: ledger(), author: node_id(author), height, timestamp: at(micros), parents: parents.to_vec() };
     VerifiedBlock::sign(header, entries, &key(author))
 }
 
-pub struct Node {
-    pub replica: Option<Replica<MemoryStore>>,
-    pub number: u8,
-    pub writes: bool,
-    pub starts: u8,
-    pub added: Vec<BlockHash>,
-    pub appended: Vec<Result<Vec<shared::EntryId>, shared::AppendError>>,
-    pub forks: Vec<Evidence>,
-    pub granted: Vec<Result<BlockHash, shared::effect::WishError>>,
-    pub removed: Vec<(NodeId, u64)>,
+pub(crate) struct Node {
+    pub(crate) replica: Option<Replica<MemoryStore>>,
+    pub(crate) number: u8,
+    pub(crate) writes: bool,
+    pub(crate) starts: u8,
+    pub(crate) added: Vec<BlockHash>,
+    pub(crate) appended: Vec<Result<Vec<shared::EntryId>, shared::AppendError>>,
+    pub(crate) forks: Vec<Evidence>,
+    pub(crate) granted: Vec<Result<BlockHash, shared::effect::WishError>>,
+    pub(crate) removed: Vec<(NodeId, u64)>,
     /// `writes` and `keys` of what it was told about members.
-    pub changed: Vec<(bool, bool)>,
-    pub erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
-    pub reordered: usize,
+    pub(crate) changed: Vec<(bool, bool)>,
+    pub(crate) erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
+    pub(crate) reordered: usize,
     /// Height of the last block of its own.
-    pub written: u64,
-    pub remembered: BTreeMap<LinkId, Vec<u8>>,
-    pub closed: Vec<String>,
-    pub progress: Vec<(u64, u64)>,
-    pub held: Option<(u64, u32)>,
-    pub imported: Vec<shared::effect::ImportReport>,
-    pub repaired: Vec<BlockHash>,
+    pub(crate) written: u64,
+    pub(crate) remembered: BTreeMap<LinkId, Vec<u8>>,
+    pub(crate) closed: Vec<String>,
+    pub(crate) progress: Vec<(u64, u64)>,
+    pub(crate) held: Option<(u64, u32)>,
+    pub(crate) imported: Vec<shared::effect::ImportReport>,
+    pub(crate) repaired: Vec<BlockHash>,
     /// What the next start is told to wait for.
-    pub dials: u32,
+    pub(crate) dials: u32,
     /// Number of the spare key.
-    pub successor: Option<u8>,
-    pub succeeded: Vec<(NodeId, NodeId)>,
+    pub(crate) successor: Option<u8>,
+    pub(crate) succeeded: Vec<(NodeId, NodeId)>,
     /// Its first block in a members' ledger.
-    pub join: Option<Vec<u8>>,
-    pub epoch: Option<shared::seal::EpochKey>,
+    pub(crate) join: Option<Vec<u8>>,
+    pub(crate) epoch: Option<shared::seal::EpochKey>,
     /// Number of the key in whose place the spare one was put.
-    pub replaced: Option<u8>,
+    pub(crate) replaced: Option<u8>,
 }
 
 impl Node {
-    pub fn new(number: u8, writes: bool) -> Self {
+    pub(crate) fn new(number: u8, writes: bool) -> Self {
         Self {
             replica: None,
             number,
@@ -105,35 +104,35 @@ impl Node {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct End {
-    pub node: usize,
-    pub link: LinkId,
+pub(crate) struct End {
+    pub(crate) node: usize,
+    pub(crate) link: LinkId,
 }
 
-pub enum Packet {
+pub(crate) enum Packet {
     Frame(Vec<u8>),
     Ping,
     Pong,
 }
 
 #[derive(Default)]
-pub struct Net {
-    pub nodes: Vec<Node>,
-    pub now: u64,
-    pub ends: BTreeMap<End, End>,
-    pub queues: BTreeMap<End, VecDeque<Packet>>,
+pub(crate) struct Net {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) now: u64,
+    pub(crate) ends: BTreeMap<End, End>,
+    pub(crate) queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
-    pub frames: usize,
+    pub(crate) frames: usize,
     /// Instead of the open one.
-    pub ledger: Option<LedgerId>,
+    pub(crate) ledger: Option<LedgerId>,
 }
 
 impl Net {
-    pub fn new(writers: &[bool]) -> Self {
+    pub(crate) fn new(writers: &[bool]) -> Self {
         Self::of(None, writers)
     }
 
-    pub fn of(ledger: Option<LedgerId>, writers: &[bool]) -> Self {
+    pub(crate) fn of(ledger: Option<LedgerId>, writers: &[bool]) -> Self {
         let mut net = Self { now: 1_000_000_000_000, ledger, ..Self::default() };
         for (i, writes) in writers.iter().enumerate() {
             net.nodes.push(Node::new(i as u8 + 1, *writes));
@@ -142,11 +141,11 @@ impl Net {
         net
     }
 
-    pub fn replica(&self, node: usize) -> &Replica<MemoryStore> {
+    pub(crate) fn replica(&self, node: usize) -> &Replica<MemoryStore> {
         self.nodes[node].replica.as_ref().unwrap()
     }
 
-    pub fn start(&mut self, node: usize, store: MemoryStore, links: &[(LinkId, Vec<u8>)]) {
+    pub(crate) fn start(&mut self, node: usize, store: MemoryStore, links: &[(LinkId, Vec<u8>)]) {
         let now = at(self.now);
         let state = &mut self.nodes[node];
         state.starts += 1;
@@ -167,7 +166,7 @@ impl Net {
     }
 
     /// Sleeps and wakes up again as a Durable Object does: the store and the links stay.
-    pub fn hibernate(&mut self, node: usize) {
+    pub(crate) fn hibernate(&mut self, node: usize) {
         let store = self.nodes[node].replica.take().unwrap().store().clone();
         let links: Vec<(LinkId, Vec<u8>)> = self
             .ends
@@ -178,7 +177,7 @@ impl Net {
         self.start(node, store, &links);
     }
 
-    pub fn turn(&mut self, node: usize, inputs: Vec<Input>) {
+    pub(crate) fn turn(&mut self, node: usize, inputs: Vec<Input>) {
         let now = at(self.now);
         let replica = self.nodes[node].replica.as_mut().unwrap();
         let mut effects = Vec::new();
@@ -250,7 +249,7 @@ impl Net {
         }
     }
 
-    pub fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
+    pub(crate) fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
         self.next_link += 2;
         let a = End { node: dialler, link: LinkId(self.next_link) };
         let b = End { node: acceptor, link: LinkId(self.next_link + 1) };
@@ -262,7 +261,7 @@ impl Net {
     }
 
     /// Ends a replica, its links with it, and starts another one on this store.
-    pub fn restart(&mut self, node: usize, store: MemoryStore) {
+    pub(crate) fn restart(&mut self, node: usize, store: MemoryStore) {
         self.nodes[node].replica = None;
         let ends: Vec<_> = self.ends.keys().filter(|end| end.node == node).copied().collect();
         ends.into_iter().for_each(|end| self.cut(end));
@@ -270,7 +269,7 @@ impl Net {
     }
 
     /// Cuts the link with this end; what was under way is lost.
-    pub fn cut(&mut self, end: End) {
+    pub(crate) fn cut(&mut self, end: End) {
         let Some(other) = self.ends.remove(&end) else { return };
         self.ends.remove(&other);
         for end in [end, other] {
@@ -283,7 +282,7 @@ impl Net {
     }
 
     /// Delivers one packet of the `choice`-th non-empty queue. False when all are empty.
-    pub fn step(&mut self, choice: usize) -> bool {
+    pub(crate) fn step(&mut self, choice: usize) -> bool {
         let ends: Vec<End> = self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(end, _)| *end).collect();
         let Some(end) = ends.get(choice % ends.len().max(1)).copied() else { return false };
         let packet = self.queues.get_mut(&end).unwrap().pop_front().unwrap();
@@ -300,7 +299,7 @@ impl Net {
     }
 
     /// Delivers everything, and lets timers that are due soon fire.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         for round in 0.. {
             assert!(round < 1_000_000, "the network never becomes quiet");
             if self.step(round) {
@@ -320,7 +319,7 @@ impl Net {
     }
 
     /// The texts of all data entries, in alphabetical order.
-    pub fn texts(&self, node: usize) -> Vec<String> {
+    pub(crate) fn texts(&self, node: usize) -> Vec<String> {
         let blocks = self.verified(node);
         let data = blocks.iter().flat_map(|block| block.entries()).filter(|entry| entry.kind == Kind::DATA);
         let mut texts: Vec<String> =
@@ -329,38 +328,38 @@ impl Net {
         texts
     }
 
-    pub fn append(&mut self, node: usize, text: &str) {
+    pub(crate) fn append(&mut self, node: usize, text: &str) {
         self.now += 1_000;
         self.turn(node, vec![Input::Append { token: 0, payloads: vec![format!("{text:?}").into_bytes()] }]);
     }
 
-    pub fn inject(&mut self, node: usize, block: &VerifiedBlock) {
+    pub(crate) fn inject(&mut self, node: usize, block: &VerifiedBlock) {
         self.turn(node, vec![Input::Import { token: 0, blocks: vec![block.bytes().to_vec()] }]);
     }
 
-    pub fn blocks(&self, node: usize) -> BTreeSet<BlockHash> {
+    pub(crate) fn blocks(&self, node: usize) -> BTreeSet<BlockHash> {
         self.order(node).into_iter().collect()
     }
 
-    pub fn order(&self, node: usize) -> Vec<BlockHash> {
+    pub(crate) fn order(&self, node: usize) -> Vec<BlockHash> {
         let all = Page { blocks: usize::MAX, bytes: usize::MAX };
         self.replica(node).store().after(None, all).unwrap().into_iter().map(|r| r.summary.hash).collect()
     }
 
-    pub fn verified(&self, node: usize) -> Vec<VerifiedBlock> {
+    pub(crate) fn verified(&self, node: usize) -> Vec<VerifiedBlock> {
         let all = Page { blocks: usize::MAX, bytes: usize::MAX };
         let records = self.replica(node).store().after(None, all).unwrap();
         records.iter().map(|record| Block::decode(&record.bytes).unwrap().verify().unwrap()).collect()
     }
 
     #[track_caller]
-    pub fn assert_equal(&self) {
+    pub(crate) fn assert_equal(&self) {
         self.assert_same(&(0..self.nodes.len()).collect::<Vec<_>>());
     }
 
     /// The same, of some of the nodes, 0 among them.
     #[track_caller]
-    pub fn assert_same(&self, nodes: &[usize]) {
+    pub(crate) fn assert_same(&self, nodes: &[usize]) {
         let first = self.replica(0);
         for node in nodes.iter().copied() {
             let other = self.replica(node);

@@ -1,10 +1,8 @@
 //! A hub's door and its pace: strangers put out strangers, and who sends too much waits or is closed.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{at, block, config, key, ledger, node_id};
+use crate::common::{at, block, config, key, ledger, node_id};
 use shared::{
     BlockHash, CloseReason, Config, Effect, Input, Key, LinkId, MemoryStore, ReadStore, Replica, Role, Store,
     limits::{

@@ -1,9 +1,7 @@
 //! Erasing: the payload goes wherever the erase comes to, the history stays what it was; and nobody hides what was said by
 //! handing it on without its payload.
 
-mod common;
-
-use common::{Net, at, config, key, ledger, node_id};
+use crate::common::{Net, at, config, key, ledger, node_id};
 use shared::{
     Block, BlockHash, Entry, EntryId, Header, Input, Kind, MemoryStore, Page, ReadStore, Replica, Store, VerifiedBlock,
     block::BlockError,
@@ -75,7 +73,7 @@ fn erase(author: u8, height: u64, parents: &[&Block], target: &Block, index: u32
 }
 
 fn written(author: u8, height: u64, micros: u64, parents: &[BlockHash], payloads: &[&[u8]]) -> VerifiedBlock {
-    common::block(author, height, micros, parents, payloads)
+    crate::common::block(author, height, micros, parents, payloads)
 }
 
 fn permutations(count: usize) -> Vec<Vec<usize>> {
@@ -376,7 +374,7 @@ fn what_nobody_has_is_asked_for_when_there_is_a_reason_and_not_for_ever() {
     // A new link is a reason.
     let mut other = Net::new(&[false]);
     hidden.iter().for_each(|block| hand(&mut other, 0, block));
-    net.nodes.push(common::Node::new(4, false));
+    net.nodes.push(crate::common::Node::new(4, false));
     net.start(3, other.replica(0).store().clone(), &[]);
     net.link(3, HUB);
     net.settle();

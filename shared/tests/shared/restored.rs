@@ -1,10 +1,8 @@
 //! A key that comes back without its store: nothing is signed before a peer has given it its lane.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Net, node_id};
+use crate::common::{Net, node_id};
 use shared::{
     AppendError, Input, Kind, LinkId, MemoryStore, Page, ReadStore, Replica, Role, Store, Timestamp,
     effect::{Wish, WishError},
@@ -157,7 +155,7 @@ fn a_peer_that_withholds_the_lane_is_not_enough() {
     };
     loop {
         let next = net.queues.get(&near).and_then(|queue| queue.front());
-        if matches!(next, Some(common::Packet::Frame(bytes)) if is_blocks(bytes)) {
+        if matches!(next, Some(crate::common::Packet::Frame(bytes)) if is_blocks(bytes)) {
             net.queues.remove(&near);
         }
         if !net.step(0) {
@@ -236,9 +234,9 @@ fn group() -> Net {
     let (key, role) = (node_id(100), MemberRole::Member);
     let invite = wish(&mut net, 0, Wish::Invite { key, role, uses: 1, expires: Timestamp::MAX }).unwrap();
     net.settle();
-    let now = common::at(net.now);
-    let join = Join::sign(&common::key(100), &genesis().ledger(), invite, &node_id(3));
-    let first = join.block(genesis().ledger(), &common::key(3), now, now, [3; 16]);
+    let now = crate::common::at(net.now);
+    let join = Join::sign(&crate::common::key(100), &genesis().ledger(), invite, &node_id(3));
+    let first = join.block(genesis().ledger(), &crate::common::key(3), now, now, [3; 16]);
     net.nodes[2].join = Some(first.bytes().to_vec());
     net.nodes[2].epoch = net.replica(0).keys().current().cloned();
     net.restart(2, MemoryStore::default());

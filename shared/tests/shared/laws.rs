@@ -1,10 +1,8 @@
 //! Laws that hold for all inputs: encoding, order of delivery, restoring, liars.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Net, at, block, key, ledger, node_id};
+use crate::common::{Net, at, block, key, ledger, node_id};
 use proptest::{collection::vec, prelude::*};
 use shared::{
     Block, BlockHash, Entry, Evidence, Header, Input, Kind, NodeId, VerifiedBlock,

@@ -1,10 +1,8 @@
 //! Damaged and missing blocks: found, never sent, and fetched again from those who have them.
 
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{Net, config, ledger};
+use crate::common::{Net, config, ledger};
 use shared::{
     AppendError, BlockHash, Effect, Input, LinkId, MemoryStore, Page, ReadStore, Record, Replica, ReplicaError, Role,
     Store, Summary, limits,
@@ -109,7 +107,7 @@ fn a_damaged_block_is_not_sent() {
         store = replica.store().clone();
         flip(&mut store, &records[index], 70);
         let mut effects = Vec::new();
-        let now = common::at(net.now);
+        let now = crate::common::at(net.now);
         let mut damaged = Replica::restore(config(1, true, 9), store, &[], now, &mut effects).unwrap();
         let mut fresh =
             Replica::restore(config(7, true, 8), MemoryStore::default(), &[], now, &mut Vec::new()).unwrap();
@@ -162,7 +160,7 @@ fn what_nobody_has_stays_wanted_and_is_asked_for_on_every_new_link() {
     net.start(0, store, &[]);
     // A peer without it, and a restart in between.
     let stranger = net.nodes.len();
-    net.nodes.push(common::Node::new(9, true));
+    net.nodes.push(crate::common::Node::new(9, true));
     net.start(stranger, MemoryStore::default(), &[]);
     net.link(0, stranger);
     net.settle();

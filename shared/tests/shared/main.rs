@@ -1,0 +1,16 @@
+//! Whole replicas over stores in memory, and the golden vectors. One program: each further one would compile all of a replica again.
+
+mod common;
+mod door;
+mod erase;
+mod hostile;
+mod invites;
+mod laws;
+mod members;
+mod names;
+mod own_lane;
+mod repair;
+mod replica;
+mod restored;
+mod sealed;
+mod vectors;
