@@ -1,4 +1,4 @@
-/** All TypeScript tests: `unit` needs only Node.js, `system` the built node and the built relay. */
+/** All TypeScript tests: `unit` needs only Node.js, `edges` and `system` the built node and the built relay. */
 
 import { defineConfig } from "vitest/config";
 
@@ -13,13 +13,17 @@ export default defineConfig({
       },
       {
         test: {
+          name: "edges",
+          // What one process does with what comes from outside; mostly it is waited for deadlines.
+          include: ["client/wasm/test/**/*.test.ts", "node/tests/**/*.test.ts", "relay-worker/test/**/*.test.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
           name: "system",
-          include: [
-            "client/wasm/test/**/*.test.ts",
-            "node/tests/**/*.test.ts",
-            "relay-worker/test/**/*.test.ts",
-            "test/e2e/**/*.test.ts",
-          ],
+          include: ["test/e2e/**/*.test.ts"],
           // Every file starts real processes and measures time: one after the other, or they measure one another.
           fileParallelism: false,
           testTimeout: 120_000,

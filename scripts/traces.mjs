@@ -14,7 +14,8 @@ import { main, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
 const OUT = join(root, "target", "sim-wasm");
-const SIM = ["-p", "shared", "--features", "sim", "--bin", "sim"];
+/** With the bugs that can be planted, of which none is: `npm test` has built that already. */
+const SIM = ["-p", "shared", "--features", "mutants", "--bin", "sim"];
 
 /** Every build: makes itself, then says the trace of each seed. */
 const builds = {

@@ -303,8 +303,8 @@ impl Truth {
 fn exchange(a: &mut Replica<SqliteStore>, b: &mut Replica<MemoryStore>) -> Result<(), String> {
     let link = LinkId(1);
     let now = 9_000_000;
-    let mut to_a = vec![Input::LinkOpened { link, role: Role::Dialled }];
-    let mut to_b = vec![Input::LinkOpened { link, role: Role::Accepted }];
+    let mut to_a = vec![Input::relay_opened(link, Role::Dialled)];
+    let mut to_b = vec![Input::relay_opened(link, Role::Accepted)];
     loop {
         to_b.extend(frames(turn(a, now, std::mem::take(&mut to_a))?)?);
         to_a.extend(frames(turn(b, now, std::mem::take(&mut to_b)).expect(MEMORY))?);

@@ -176,7 +176,7 @@ impl Live {
             (socket.linked, socket.text) = (true, false);
             actions.push(Action::Keep(socket.clone()));
             self.sockets.insert(link, socket);
-            return self.turn(now, vec![Input::LinkOpened { link, role: Role::Accepted }], actions);
+            return self.turn(now, vec![Input::relay_opened(link, Role::Accepted)], actions);
         }
         self.sockets.insert(link, socket);
         let mut effects = Vec::new();
@@ -204,7 +204,7 @@ impl Live {
         (socket.linked, socket.text) = (true, false);
         actions.push(Action::Keep(socket.clone()));
         self.room.on_closed(link);
-        self.turn(now, vec![Input::LinkOpened { link, role: Role::Accepted }, frame], actions)
+        self.turn(now, vec![Input::relay_opened(link, Role::Accepted), frame], actions)
     }
 
     fn on_text(&mut self, now: Timestamp, link: LinkId, text: &str, actions: &mut Vec<Action>) -> Result<(), Failure> {
@@ -277,7 +277,7 @@ impl Live {
                 Effect::Repaired { hash } => console_log!("block {hash} is in its place again"),
                 Effect::PeerUp { link, node } => console_log!("link {}: {} is up", link.0, node.fmt_short()),
                 Effect::PeerDown { link, node } => console_log!("link {}: {} is gone", link.0, node.fmt_short()),
-                // A relay appends and imports nothing, has no lane of its own and nobody to show progress to; its text
+                // A relay dials nobody. It appends and imports nothing, has no lane of its own and nobody to show progress to; its text
                 // clients read the ledger's order when they ask for it.
                 Effect::Appended { .. }
                 | Effect::Imported { .. }
@@ -286,6 +286,7 @@ impl Live {
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
                 | Effect::Succeeded { .. }
+                | Effect::Dial { .. }
                 | Effect::Progress { .. } => {}
             }
         }

@@ -6,6 +6,7 @@ use core::fmt;
 use thiserror::Error;
 
 use crate::{
+    announce::Address,
     block::VerifiedBlock,
     evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
@@ -26,6 +27,29 @@ pub enum Role {
     /// The peer did.
     Accepted,
 }
+
+/// Which way a link goes to its peer, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Path {
+    /// To or from a relay, which stands between nodes.
+    Relay,
+    /// A WebSocket from node to node.
+    WebSocket,
+}
+
+impl Path {
+    /// As it is told to people and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// The replica's number for one [`Effect::Dial`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
 
 /// Something that happened.
 #[derive(Debug)]
@@ -65,6 +89,20 @@ pub enum Input {
         link: LinkId,
         /// Who dialled.
         role: Role,
+        /// Which way it goes.
+        path: Path,
+        /// What was to be dialled, if the replica wanted it.
+        dial: Option<DialId>,
+    },
+    /// None of the addresses of an [`Effect::Dial`] led anywhere.
+    Unreachable {
+        /// Which dial.
+        dial: DialId,
+    },
+    /// Where other nodes reach this one. Replaces what was said before.
+    Reachable {
+        /// The best first.
+        addresses: Vec<Address>,
     },
     /// A connection is gone, whoever closed it.
     LinkClosed {
@@ -92,6 +130,13 @@ pub enum Input {
     DialFailed,
     /// Time passed; due whenever `next_wake` says so, harmless at any other time.
     Wake,
+}
+
+impl Input {
+    /// A connection to or from a relay is open.
+    pub fn relay_opened(link: LinkId, role: Role) -> Self {
+        Self::LinkOpened { link, role, path: Path::Relay, dial: None }
+    }
 }
 
 /// A change of who belongs to a members' ledger, of what they are called, of the key that they share, or of what the ledger holds.
@@ -219,6 +264,14 @@ impl WishError {
 /// Something to do, once the turn is durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
+    /// Try these addresses, the best first, until one leads to a node: [`Input::LinkOpened`] with this number, or
+    /// [`Input::Unreachable`].
+    Dial {
+        /// Its number.
+        dial: DialId,
+        /// At least one.
+        addresses: Vec<Address>,
+    },
     /// Send a binary frame.
     Send {
         /// On this link.
@@ -247,7 +300,7 @@ pub enum Effect {
     Remember {
         /// With this one.
         link: LinkId,
-        /// At most 200 bytes.
+        /// At most 1,500 bytes.
         state: Vec<u8>,
     },
     /// The answer to [`Input::Append`]: it is durable, or why not.

@@ -9,6 +9,7 @@ extern crate alloc;
 #[macro_use]
 pub mod mutants;
 
+pub mod announce;
 pub mod block;
 pub mod effect;
 pub mod erase;
@@ -39,8 +40,9 @@ pub mod token;
 pub mod view;
 pub mod wire;
 
+pub use announce::{Address, Announcement};
 pub use block::{Block, BlockError, Entry, Header, Kind, VerifiedBlock};
-pub use effect::{AppendError, CloseReason, Effect, Input, LinkId, Role};
+pub use effect::{AppendError, CloseReason, DialId, Effect, Input, LinkId, Path, Role};
 pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;

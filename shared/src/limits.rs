@@ -204,6 +204,29 @@ pub const RECONNECT_FIRST: u64 = 200_000;
 /// µs of the longest wait before a link is dialled again.
 pub const RECONNECT_MOST: u64 = 20 * SECOND;
 
+/// Addresses of one node.
+pub const ADDRESSES: usize = 8;
+/// Bytes of one address.
+pub const ADDRESS_BYTES: usize = 128;
+/// Bytes of all addresses in an announcement, encoded and sealed.
+pub const ANNOUNCEMENT_BYTES: usize = ADDRESSES * (ADDRESS_BYTES + 2) + 64;
+/// Nodes whose announcements a node keeps.
+pub const KNOWN_PEERS: usize = 1_024;
+/// Announcements of others that a new link is told at once.
+pub const ANNOUNCED_AT_ONCE: usize = 64;
+/// Direct links that a node looks for by itself.
+pub const DIRECT_LINKS_WANTED: usize = 8;
+/// Direct links of a node in one ledger.
+pub const DIRECT_LINKS: usize = 12;
+/// Addresses that a node is given by hand.
+pub const GIVEN_PEERS: usize = 64;
+/// µs that the node with the greater id waits for the other one to dial it.
+pub const DIAL_SECOND: u64 = 1_500_000;
+/// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
+pub const DIALS_IN_VAIN: u32 = 30;
+/// µs between two notes of known peers.
+pub const PEERS_EVERY: u64 = 5 * SECOND;
+
 /// Name, value and unit of every limit that a user can meet.
 pub const TABLE: &[(&str, u64, &str)] = &[
     ("payload", PAYLOAD_BYTES as u64, "bytes"),
@@ -226,6 +249,12 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("name of a member or a ledger", NAME_BYTES as u64, "bytes"),
     ("invites in the list", INVITES as u64, "invites"),
     ("links per hub", LINKS as u64, "links"),
+    ("direct links that a node looks for", DIRECT_LINKS_WANTED as u64, "links"),
+    ("direct links of a node", DIRECT_LINKS as u64, "links"),
+    ("known peers", KNOWN_PEERS as u64, "nodes"),
+    ("peers given by hand", GIVEN_PEERS as u64, "addresses"),
+    ("addresses of a node", ADDRESSES as u64, "addresses"),
+    ("address", ADDRESS_BYTES as u64, "bytes"),
     ("links at a hub's door", DOOR_LINKS as u64, "links"),
     ("frame before a proof", GREETING_BYTES as u64, "bytes"),
     ("of one peer at a relay, at once", PEER_BYTES, "bytes"),

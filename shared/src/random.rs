@@ -20,6 +20,11 @@ impl Random {
         digest.chain_update(self.counter.to_be_bytes()).finalize().into()
     }
 
+    pub(crate) fn u64(&mut self) -> u64 {
+        let bytes = self.bytes32();
+        u64::from_be_bytes(core::array::from_fn(|i| bytes[i]))
+    }
+
     pub(crate) fn bytes16(&mut self) -> [u8; 16] {
         let bytes = self.bytes32();
         core::array::from_fn(|i| bytes[i])

@@ -16,6 +16,7 @@ mod invites;
 mod mending;
 mod names;
 mod news;
+mod overlay;
 mod own;
 mod serve;
 
@@ -29,11 +30,12 @@ use alloc::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use self::{epochs::Epochs, erase::Withheld, news::News, own::Own};
-pub use self::{epochs::META_EPOCHS, own::note_restored};
+use self::{epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
+pub use self::{epochs::META_EPOCHS, overlay::PeerStatus, own::note_restored};
 use crate::{
+    announce::Address,
     block::{Entry, Header, Kind, VerifiedBlock},
-    effect::{Added, AppendError, Effect, Input, LinkId, Wish},
+    effect::{Added, AppendError, Effect, Input, LinkId, Path, Role, Wish},
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::Key,
     ledger::Ledger,
@@ -69,7 +71,7 @@ pub struct Config {
     pub seed: Zeroizing<[u8; 32]>,
     /// Whether the node writes. A relay does not.
     pub writes: bool,
-    /// How many relays the driver dials at the start. Until their peers have told what they have of this node's lane, or
+    /// How many relays the driver dials at the start, and how many `peers` this replica has dialled. Until their peers have told what they have of this node's lane, or
     /// each of the first dials has failed ([`Input::DialFailed`]), or a deadline has passed, nothing is signed. 0: it writes
     /// at once.
     pub dials: u32,
@@ -84,13 +86,31 @@ pub struct Config {
     /// Whether credit is given back no faster than a peer and an author may write ([`crate::limits::AUTHOR_BLOCKS`] and those
     /// near it). For a relay, whose rows are few and everybody's; nothing is dropped, what is too fast comes later.
     pub pace: bool,
+    /// Whether the node says where it can be reached ([`Input::Reachable`]), and links to others directly
+    /// ([`Effect::Dial`]). A relay does not.
+    pub meets: bool,
+    /// Where other nodes are, as this node's owner says. They are trusted with what a hub sees, whoever they are, and count
+    /// in `dials`; at most [`crate::limits::GIVEN_PEERS`].
+    pub peers: Vec<Address>,
 }
 
 impl Config {
     /// A replica that does not write, and has nothing to go on with.
     pub fn new(ledger: LedgerId, key: Key, seed: [u8; 32]) -> Self {
         let seed = Zeroizing::new(seed);
-        Self { ledger, key, seed, writes: false, dials: 0, successor: None, join: None, epoch: None, pace: false }
+        Self {
+            ledger,
+            key,
+            seed,
+            writes: false,
+            dials: 0,
+            successor: None,
+            join: None,
+            epoch: None,
+            pace: false,
+            meets: false,
+            peers: Vec::new(),
+        }
     }
 }
 
@@ -112,6 +132,16 @@ pub struct LinkStatus {
     pub link: LinkId,
     /// The peer, once it proved its key.
     pub node: Option<NodeId>,
+    /// Which way it goes.
+    pub path: Path,
+    /// Which side opened it.
+    pub role: Role,
+    /// When the peer proved its key.
+    pub since: Timestamp,
+    /// Bytes of frames received and sent.
+    pub bytes: (u64, u64),
+    /// µs from the last ping to its answer.
+    pub round_trip: Option<u64>,
     /// Blocks received of those that the peer had when the heads were compared, and their number.
     pub progress: (u64, u64),
     /// Blocks still to be sent to the peer.
@@ -178,6 +208,10 @@ enum Timer {
     Rekey,
     /// Missing payloads may be asked for.
     Withheld,
+    /// Somebody may be dialled.
+    Meet,
+    /// Known peers may be noted again.
+    Peers,
 }
 
 /// Blocks at hand, by lane.
@@ -243,6 +277,7 @@ pub struct Replica<S: Store> {
     epochs: Epochs,
     news: News,
     withheld: Withheld,
+    overlay: Overlay,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -290,11 +325,13 @@ impl<S: Store> Replica<S> {
             epochs: Epochs::default(),
             news: News::default(),
             withheld: Withheld::default(),
+            overlay: Overlay::default(),
             now,
         };
         replica.load_keys()?;
         replica.load_withheld()?;
         replica.load_debts(now).map_err(OpenError::Store)?;
+        replica.start_overlay().map_err(OpenError::Store)?;
         replica.start_own(effects)?;
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
@@ -326,7 +363,9 @@ impl<S: Store> Replica<S> {
             }
             Input::Control { token, wish } => self.handle_control(token, wish, effects)?,
             Input::Repair { blocks } => self.handle_repair(&blocks)?,
-            Input::LinkOpened { link, role } => self.handle_opened(link, role, effects),
+            Input::LinkOpened { link, role, path, dial } => self.handle_opened(link, role, path, dial, effects),
+            Input::Unreachable { dial } => self.handle_unreachable(dial),
+            Input::Reachable { addresses } => self.handle_reachable(addresses),
             Input::LinkClosed { link } => self.forget(link, effects),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,
             Input::Ping { link } => {
@@ -335,7 +374,10 @@ impl<S: Store> Replica<S> {
                     effects.push(Effect::Pong { link });
                 }
             }
-            Input::Pong { link } => self.heard(link),
+            Input::Pong { link } => {
+                self.on_pong(link);
+                self.heard(link);
+            }
             Input::DialFailed => self.handle_dial_failed(),
             Input::Wake => self.handle_wake(effects)?,
         }
@@ -370,8 +412,10 @@ impl<S: Store> Replica<S> {
         }
         self.save_withheld()?;
         self.tell_news(effects);
+        self.announce();
         self.serve_links(effects)?;
         self.note_debts()?;
+        self.note_peers()?;
         if mutant!(CommitBeforeSeal) {
             return Ok(());
         }
@@ -460,6 +504,11 @@ impl<S: Store> Replica<S> {
         let status = |(id, link): (&LinkId, &Link)| LinkStatus {
             link: *id,
             node: link.peer(),
+            path: link.path,
+            role: link.role,
+            since: link.since,
+            bytes: link.bytes,
+            round_trip: link.round_trip,
             progress: link.progress,
             remaining: link.remaining,
             holds: link.holds,

@@ -2,20 +2,25 @@
 
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    vec,
     vec::Vec,
 };
 
+use minicbor::{Decoder, Encoder};
+
 use crate::{
-    effect::Role,
+    announce::Announcement,
+    block::infallible,
+    effect::{DialId, Path, Role},
     id::{BlockHash, NodeId},
     limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
     store::Summary,
     time::Timestamp,
-    wire::Lack,
+    wire::{Lack, decode_announcement, encode_announcement},
 };
 
-/// Bytes of what must outlive hibernation.
+/// Bytes of what must outlive hibernation, without the peer's announcement.
 const STATE_BYTES: usize = 107;
 
 /// How far a link has come.
@@ -132,6 +137,11 @@ impl OwnClaims {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) role: Role,
+    pub(crate) path: Path,
+    /// The dial that led here, if this replica wanted it.
+    pub(crate) dial: Option<DialId>,
+    /// Nothing is signed before this peer has told what it has of our own lane.
+    pub(crate) awaited: bool,
     pub(crate) phase: Phase,
     /// Our challenge.
     pub(crate) nonce: [u8; 32],
@@ -184,6 +194,15 @@ pub(crate) struct Link {
     pub(crate) progress: (u64, u64),
     /// Whom the peer announced.
     pub(crate) announced: BTreeSet<NodeId>,
+    /// Where the peer can be reached, as it says itself.
+    pub(crate) reachable: Option<Announcement>,
+    /// When the peer proved its key, by the wall clock.
+    pub(crate) since: Timestamp,
+    /// Bytes of frames in and out.
+    pub(crate) bytes: (u64, u64),
+    /// When a ping went out that is not answered, by the clock that only goes forward; and µs until the last one was.
+    pub(crate) pinged: Option<Timestamp>,
+    pub(crate) round_trip: Option<u64>,
     /// What the peer has of our own lane.
     pub(crate) own: OwnClaims,
     /// Something of the peer's was left for later, because this node may not write yet: compare heads again then.
@@ -193,9 +212,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(role: Role, nonce: [u8; 32]) -> Self {
+    pub(crate) fn new(role: Role, path: Path, nonce: [u8; 32]) -> Self {
         Self {
             role,
+            path,
+            dial: None,
+            awaited: role == Role::Dialled,
             phase: Phase::Greeting,
             nonce,
             compared: false,
@@ -223,6 +245,11 @@ impl Link {
             resync: false,
             progress: (0, 0),
             announced: BTreeSet::new(),
+            reachable: None,
+            since: Timestamp::default(),
+            bytes: (0, 0),
+            pinged: None,
+            round_trip: None,
             own: OwnClaims::default(),
             postponed: false,
             remembered: Vec::new(),
@@ -265,10 +292,11 @@ impl Link {
         said && !self.owes() && self.remaining == 0
     }
 
-    /// What must outlive hibernation, at most 200 bytes. `parked`: blocks of this link wait in memory, which does not outlive it.
+    /// What must outlive hibernation, at most 1,500 bytes. `parked`: blocks of this link wait in memory, which does not outlive it.
     ///
-    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge, frames and bytes of credit owed.
-    pub(crate) fn save(&self, parked: bool) -> [u8; STATE_BYTES] {
+    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge, frames and bytes of credit owed;
+    /// and its announcement, if it made one.
+    pub(crate) fn save(&self, parked: bool) -> Vec<u8> {
         let zero = [0; 32];
         let (phase, peer, challenge) = match &self.phase {
             Phase::Greeting => (0, &zero, &zero),
@@ -279,7 +307,7 @@ impl Link {
         let idle = !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
         let settled = self.compared && idle && !parked;
         let role = u8::from(self.role == Role::Accepted);
-        let mut state = [0; STATE_BYTES];
+        let mut state = vec![0; STATE_BYTES];
         state[..3].copy_from_slice(&[role, phase, u8::from(settled)]);
         state[3..35].copy_from_slice(&self.nonce);
         state[35..67].copy_from_slice(peer);
@@ -288,6 +316,9 @@ impl Link {
         let Window { frames, bytes } = self.unpaid();
         state[99..103].copy_from_slice(&(frames as u32).to_be_bytes());
         state[103..].copy_from_slice(&(bytes as u32).to_be_bytes());
+        if let Some(said) = &self.reachable {
+            infallible(encode_announcement(&mut Encoder::new(&mut state), said));
+        }
         state
     }
 
@@ -298,9 +329,11 @@ impl Link {
         let (peer, rest) = rest.split_first_chunk::<32>()?;
         let (challenge, rest) = rest.split_first_chunk::<32>()?;
         let (frames, bytes) = rest.split_first_chunk::<4>()?;
-        let bytes: [u8; 4] = bytes.try_into().ok()?;
+        let (bytes, said) = bytes.split_first_chunk::<4>()?;
         let [role, phase, settled] = *fixed;
-        let mut link = Self::new(if role == 0 { Role::Dialled } else { Role::Accepted }, *nonce);
+        let role = if role == 0 { Role::Dialled } else { Role::Accepted };
+        // What sleeps is a relay.
+        let mut link = Self::new(role, Path::Relay, *nonce);
         let peer = NodeId::from_bytes(*peer);
         link.phase = match phase {
             0 => Phase::Greeting,
@@ -310,8 +343,9 @@ impl Link {
             _ => return None,
         };
         // It is given back with the next turn.
-        let (frames, bytes) = (u32::from_be_bytes(*frames).into(), u32::from_be_bytes(bytes).into());
+        let (frames, bytes) = (u32::from_be_bytes(*frames).into(), u32::from_be_bytes(*bytes).into());
         link.taken = Window { frames, bytes };
+        link.reachable = decode_announcement(&mut Decoder::new(said)).ok();
         link.remembered = state.to_vec();
         Some((link, settled == 1))
     }
@@ -320,6 +354,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ANNOUNCEMENT_BYTES;
 
     fn summary(author: u8, height: u64, micros: u64) -> Summary {
         Summary {
@@ -352,12 +387,17 @@ mod tests {
             Phase::Joining { peer },
             Phase::Ready { peer },
         ] {
-            let mut link = Link::new(Role::Accepted, [5; 32]);
+            let mut link = Link::new(Role::Accepted, Path::Relay, [5; 32]);
             link.phase = phase.clone();
+            let (ledger, key) = (crate::block::open_ledger("test"), crate::Key::from_secret(&[7; 32]));
+            let said = Announcement::sign(&ledger, &key, Timestamp::MAX, vec![0; ANNOUNCEMENT_BYTES]);
+            link.reachable = Some(said.clone());
             link.owed.extend([1, 2].map(|frames| (Timestamp::MAX, Window { frames, bytes: 1 << 18 })));
             let (loaded, settled) = Link::load(&link.save(false)).unwrap();
             assert_eq!((loaded.phase, loaded.nonce, loaded.role, settled), (phase, [5; 32], Role::Accepted, false));
             assert_eq!((loaded.taken.frames, loaded.taken.bytes), (3, 1 << 19));
+            assert_eq!(loaded.reachable, Some(said));
+            assert!(link.save(false).len() <= 1_500);
         }
         assert!(Link::load(&[]).is_none());
     }

@@ -13,11 +13,14 @@ use minicbor::{Decoder, Encoder, encode::Write};
 use thiserror::Error;
 
 use crate::{
+    announce::Announcement,
     block::infallible,
     id::{BlockHash, LedgerId, NodeId},
     limits::{
-        ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS, WANTED_PER_FRAME,
+        ANNOUNCED_AT_ONCE, ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS,
+        WANTED_PER_FRAME,
     },
+    time::Timestamp,
 };
 
 /// The version of the link protocol.
@@ -133,10 +136,12 @@ pub enum Message {
         /// By the speaker's key.
         signature: [u8; 64],
     },
-    /// Nodes that are here.
+    /// Nodes that are here, and where nodes can be reached.
     NodeAnnounce {
-        /// Their ids.
+        /// Who is linked to the speaker.
         nodes: Vec<NodeId>,
+        /// What nodes say of themselves.
+        announcements: Vec<Announcement>,
     },
     /// "If your digest is another one, tell me your heads."
     LedgerSyncRequest {
@@ -295,9 +300,11 @@ fn encode_payload<W: Write<Error = Infallible>>(
             encoder.array(4)?.u64(*version)?.bytes(ledger.as_bytes())?.bytes(node.as_bytes())?.bytes(nonce)?.ok()
         }
         Message::Auth { signature } => encoder.array(1)?.bytes(signature)?.ok(),
-        Message::NodeAnnounce { nodes } => {
-            encoder.array(1)?.array(nodes.len() as u64)?;
-            nodes.iter().try_for_each(|node| encoder.bytes(node.as_bytes())?.ok())
+        Message::NodeAnnounce { nodes, announcements } => {
+            encoder.array(2)?.array(nodes.len() as u64)?;
+            nodes.iter().try_for_each(|node| encoder.bytes(node.as_bytes())?.ok())?;
+            encoder.array(announcements.len() as u64)?;
+            announcements.iter().try_for_each(|said| encode_announcement(encoder, said))
         }
         Message::LedgerSyncRequest { digest } => encoder.array(1)?.bytes(digest)?.ok(),
         Message::LedgerSyncResponse { heads, last } => {
@@ -361,8 +368,8 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
     let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
     let wanted = match number {
         1 => 4,
-        2..=4 | 7..=9 | 11..=13 => 1,
-        5 | 6 | 10 => 2,
+        2 | 4 | 7..=9 | 11..=13 => 1,
+        3 | 5 | 6 | 10 => 2,
         other => return Err(WireError::UnknownType(other)),
     };
     if fields != wanted {
@@ -376,7 +383,10 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
             nonce: fixed(decoder)?,
         },
         2 => Message::Auth { signature: fixed(decoder)? },
-        3 => Message::NodeAnnounce { nodes: list(decoder, AUTHORS, |d| Ok(NodeId::from_bytes(fixed(d)?)))? },
+        3 => Message::NodeAnnounce {
+            nodes: list(decoder, AUTHORS, |d| Ok(NodeId::from_bytes(fixed(d)?)))?,
+            announcements: list(decoder, ANNOUNCED_AT_ONCE, decode_announcement)?,
+        },
         4 => Message::LedgerSyncRequest { digest: fixed(decoder)? },
         5 => Message::LedgerSyncResponse { heads: list(decoder, HEADS_PER_FRAME, decode_head)?, last: decoder.bool()? },
         6 => Message::EntryAnnounce {
@@ -403,6 +413,24 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
             })?,
         },
     })
+}
+
+/// `[node, at, body, signature]`.
+pub(crate) fn encode_announcement<W: Write<Error = Infallible>>(
+    encoder: &mut Encoder<W>,
+    said: &Announcement,
+) -> Result<(), minicbor::encode::Error<Infallible>> {
+    encoder.array(4)?.bytes(said.node.as_bytes())?.u64(said.at.micros())?;
+    encoder.bytes(&said.body)?.bytes(&said.signature)?.ok()
+}
+
+/// Reads what [`encode_announcement`] wrote.
+pub(crate) fn decode_announcement(decoder: &mut Decoder<'_>) -> Result<Announcement, WireError> {
+    expect_array(decoder, 4)?;
+    let node = NodeId::from_bytes(fixed(decoder)?);
+    let at = Timestamp::from_micros(decoder.u64()?).ok_or(WireError::Malformed("a time is too late"))?;
+    let said = Announcement { node, at, body: decoder.bytes()?.to_vec(), signature: fixed(decoder)? };
+    if said.fits() { Ok(said) } else { Err(WireError::Malformed("an announcement is too long")) }
 }
 
 fn decode_head(decoder: &mut Decoder<'_>) -> Result<Head, WireError> {

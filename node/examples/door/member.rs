@@ -176,7 +176,7 @@ impl Member {
         request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(SECRET));
         let (socket, _) = connect_async_with_config(request, None, true).await?;
         let (sink, stream) = socket.split();
-        self.turn(vec![Input::LinkOpened { link: LINK, role: shared::Role::Dialled }])?;
+        self.turn(vec![Input::relay_opened(LINK, shared::Role::Dialled)])?;
         Ok(Linked { member: self, sink, stream })
     }
 

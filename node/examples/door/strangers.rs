@@ -129,7 +129,7 @@ pub(crate) fn in_the_core(count: u64) -> Result<f64, Error> {
         let link = LinkId(number);
         let [hello, proof] = wrong_proof(ledger);
         for input in [
-            Input::LinkOpened { link, role: Role::Accepted },
+            Input::relay_opened(link, Role::Accepted),
             Input::Frame { link, bytes: hello },
             Input::Frame { link, bytes: proof },
             Input::LinkClosed { link },

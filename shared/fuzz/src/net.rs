@@ -61,7 +61,7 @@ pub(crate) fn check_caps(replica: &Replica<MemoryStore>, effects: &[Effect]) {
             Effect::Send { bytes, .. } => {
                 assert!(bytes.len() <= limits::FRAME_BYTES, "a frame of {} bytes", bytes.len());
             }
-            Effect::Remember { state, .. } => assert!(state.len() <= 200, "a state of {} bytes", state.len()),
+            Effect::Remember { state, .. } => assert!(state.len() <= 1_500, "a state of {} bytes", state.len()),
             Effect::Close { reason, .. } => assert!(reason.to_string().len() <= 120, "{reason}"),
             _ => {}
         }
@@ -158,8 +158,8 @@ impl Net {
         let b = End { node: acceptor, link: LinkId(self.next_link + 1) };
         self.ends.insert(a, b);
         self.ends.insert(b, a);
-        self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled }]);
-        self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted }]);
+        self.turn(dialler, vec![Input::relay_opened(a.link, Role::Dialled)]);
+        self.turn(acceptor, vec![Input::relay_opened(b.link, Role::Accepted)]);
     }
 
     /// Cuts the link with this end; what was under way is lost.

@@ -10,9 +10,7 @@ use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
-    limits::{
-        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, PING_TIMEOUT, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK,
-    },
+    limits::{FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
@@ -28,16 +26,16 @@ impl<S: Store> Replica<S> {
         while let Some(timer) = self.timers.pop() {
             match timer {
                 Timer::Handshake(id) => self.close(id, CloseReason::HandshakeTimeout, effects),
-                Timer::Ping(id) => {
-                    effects.push(Effect::Ping { link: id });
-                    self.timers.set(Timer::Pong(id), PING_TIMEOUT);
-                }
+                Timer::Ping(id) => self.ping(id, effects),
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::Credit(id) => self.on_credit_due(id),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
                 Timer::Withheld => self.on_withheld_due()?,
+                Timer::Meet => self.meet(effects),
+                // The end of the turn looks whether there is something to note.
+                Timer::Peers => {}
                 // Whoever waits for a voucher is looked at again at the end of this input.
                 Timer::Zone => {}
                 Timer::Resync(id) => {
@@ -54,6 +52,7 @@ impl<S: Store> Replica<S> {
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.stirred = true;
+        link.bytes.0 += bytes.len() as u64;
         let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
         if link.peer().is_none() && bytes.len() > most {
             self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
@@ -119,7 +118,10 @@ impl<S: Store> Replica<S> {
             }
             // It belongs: that was known.
             Message::Membership { .. } => {}
-            Message::NodeAnnounce { nodes } => self.on_announce(id, nodes),
+            Message::NodeAnnounce { nodes, announcements } => {
+                self.on_announce(id, nodes);
+                self.on_announcements(id, announcements);
+            }
             Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,
             Message::EntryAnnounce { blocks, remaining } => {

@@ -5,11 +5,11 @@ use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
     block::Block,
-    effect::{CloseReason, Effect, LinkId, Role},
+    effect::{CloseReason, DialId, Effect, LinkId, Path, Role},
     id::{BlockHash, NodeId},
     key,
     ledger::{stored, stored_removal},
-    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, RESYNC_EVERY},
+    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY},
     members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
@@ -20,7 +20,14 @@ use crate::{
 const HEADS_UNASKED: usize = 64;
 
 impl<S: Store> Replica<S> {
-    pub(super) fn handle_opened(&mut self, id: LinkId, role: Role, effects: &mut Vec<Effect>) {
+    pub(super) fn handle_opened(
+        &mut self,
+        id: LinkId,
+        role: Role,
+        path: Path,
+        dial: Option<DialId>,
+        effects: &mut Vec<Effect>,
+    ) {
         if role == Role::Accepted {
             self.enter_door(id, effects);
         } else if self.is_full() {
@@ -28,7 +35,10 @@ impl<S: Store> Replica<S> {
             return;
         }
         let nonce = self.random.bytes32();
-        self.links.insert(id, Link::new(role, nonce));
+        self.links.insert(id, Link::new(role, path, nonce));
+        if let Some(dial) = dial {
+            self.on_dialled(id, dial);
+        }
         self.timers.set(Timer::Handshake(id), HANDSHAKE);
         let (ledger, node) = (self.config.ledger, self.me);
         self.say(id, Message::Hello { version: PROTOCOL_VERSION, ledger, node, nonce });
@@ -41,11 +51,12 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn restore_link(&mut self, id: LinkId, state: &[u8], effects: &mut Vec<Effect>) {
         let Some((mut link, settled)) = Link::load(state) else {
-            return self.handle_opened(id, Role::Accepted, effects);
+            return self.handle_opened(id, Role::Accepted, Path::Relay, None, effects);
         };
         link.compared = settled;
-        let (ready, role) = (link.peer().is_some(), link.role);
+        let (ready, role, reachable) = (link.peer().is_some(), link.role, link.reachable.clone());
         self.links.insert(id, link);
+        reachable.into_iter().for_each(|said| _ = self.learn_peer(said));
         if !ready {
             if role == Role::Accepted {
                 self.door.push(id);
@@ -81,7 +92,8 @@ impl<S: Store> Replica<S> {
         if self.pool.drop_link(id) {
             self.resync_all();
         }
-        self.on_own_link_gone(link.role, &link.own);
+        self.on_own_link_gone(link.awaited, &link.own);
+        self.on_peer_gone(&link);
         if let Some(node) = link.peer() {
             effects.push(Effect::PeerDown { link: id, node });
             if link.holds > 0 {
@@ -107,6 +119,23 @@ impl<S: Store> Replica<S> {
             effects.extend(frames.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             effects.push(Effect::Close { link: id, reason });
             self.forget(id, effects);
+        }
+    }
+
+    /// Asks the peer whether it lives.
+    pub(super) fn ping(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.pinged = Some(self.timers.now());
+            effects.push(Effect::Ping { link: id });
+            self.timers.set(Timer::Pong(id), PING_TIMEOUT);
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id)
+            && let Some(pinged) = link.pinged.take()
+        {
+            link.round_trip = Some(self.timers.now().since(pinged));
         }
     }
 
@@ -150,16 +179,20 @@ impl<S: Store> Replica<S> {
         signature: &[u8; 64],
         effects: &mut Vec<Effect>,
     ) -> Reply<S> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
+        let Some(link) = self.links.get(&id) else { return Ok(Ok(())) };
         let message = auth_message(&self.config.ledger, (&peer, challenge), (&self.me, &link.nonce));
         if key::verify(&peer, &message, signature).is_err() && !mutant!(ProofUnchecked) {
             return Ok(Err(CloseReason::WrongProof));
         }
-        let role = link.role;
+        let (role, dial) = (link.role, link.dial);
         if self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn) {
             return self.refuse_removed(id, &peer);
         }
-        // Whom this node dials was given to it; whoever dials it shows that it belongs.
+        // Whom this node was told to dial is trusted with what a hub sees; whom it heard of must belong.
+        if role == Role::Dialled && !self.belongs(&peer) && !self.is_given(dial) {
+            return Ok(Err(CloseReason::NotAMember));
+        }
+        // Whoever dials it shows that it belongs.
         if role == Role::Accepted && !self.belongs(&peer) {
             if let Some(link) = self.links.get_mut(&id) {
                 link.phase = Phase::Joining { peer };
@@ -175,12 +208,15 @@ impl<S: Store> Replica<S> {
 
     /// A peer has proved its key, and may have what is here.
     fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.get(&id) else { return };
         let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(peer));
-        if let Some((older, _)) = older {
-            self.close(*older, CloseReason::Replaced, effects);
+        if let Some((older, kept)) = older {
+            let goes = if self.keeps_older(kept, link, &peer) { id } else { *older };
+            self.close(goes, CloseReason::Replaced, effects);
         }
-        let Some(role) = self.links.get(&id).map(|link| link.role) else { return };
-        if role == Role::Accepted && self.is_full() {
+        let Some(Link { role, path, .. }) = self.links.get(&id) else { return };
+        let (role, direct) = (*role, *path != Path::Relay);
+        if role == Role::Accepted && (self.is_full() || (direct && self.has_all_direct_links())) {
             self.close(id, CloseReason::Full, effects);
             return;
         }
@@ -192,6 +228,10 @@ impl<S: Store> Replica<S> {
             self.timers.set(Timer::Ping(id), PING_EVERY);
         }
         effects.push(Effect::PeerUp { link: id, node: peer });
+        self.on_peer_up(id, peer);
+        if direct && role == Role::Dialled {
+            self.ping(id, effects);
+        }
         self.introduce(id, peer);
         self.request_repairs(id);
         self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
@@ -204,7 +244,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether a node is a member that was not removed; in an open ledger everybody is.
-    fn belongs(&self, node: &NodeId) -> bool {
+    pub(super) fn belongs(&self, node: &NodeId) -> bool {
         let is_member = || self.ledger.members().of(node).next().is_some();
         !self.config.ledger.has_members() || (is_member() && !self.ledger.is_removed(node))
     }
@@ -315,11 +355,13 @@ impl<S: Store> Replica<S> {
     fn introduce(&mut self, id: LinkId, peer: NodeId) {
         let ready = |(other, link): (&LinkId, &Link)| link.peer().filter(|_| *other != id).map(|node| (*other, node));
         let others: Vec<(LinkId, NodeId)> = self.links.iter().filter_map(ready).collect();
-        if !others.is_empty() {
-            self.say(id, Message::NodeAnnounce { nodes: others.iter().map(|(_, node)| *node).collect() });
+        let announcements = self.introductions(&peer);
+        if !others.is_empty() || !announcements.is_empty() {
+            let nodes = others.iter().map(|(_, node)| *node).collect();
+            self.say(id, Message::NodeAnnounce { nodes, announcements });
         }
         for (other, _) in others {
-            self.say(other, Message::NodeAnnounce { nodes: vec![peer] });
+            self.say(other, Message::NodeAnnounce { nodes: vec![peer], announcements: Vec::new() });
         }
     }
 }

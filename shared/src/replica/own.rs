@@ -7,7 +7,7 @@ use alloc::{sync::Arc, vec::Vec};
 use super::{Replica, Timer, Turn, accept::Outcome};
 use crate::{
     block::{Entry, Kind},
-    effect::{CloseReason, Effect, LinkId, Role},
+    effect::{CloseReason, Effect, LinkId},
     evidence::Evidence,
     id::{BlockHash, NodeId},
     key::Key,
@@ -209,11 +209,11 @@ impl<S: Store> Replica<S> {
     }
 
     /// A link is gone. One that has more of a forked lane is waited for until it is back.
-    pub(super) fn on_own_link_gone(&mut self, role: Role, claims: &OwnClaims) {
+    pub(super) fn on_own_link_gone(&mut self, awaited: bool, claims: &OwnClaims) {
         let comes_back = self.own.fork.is_some() && claims.owes();
-        match (role, claims.counted) {
-            (Role::Dialled, false) if !comes_back => self.own.dials = self.own.dials.saturating_sub(1),
-            (Role::Dialled, true) if comes_back => self.own.dials += 1,
+        match (awaited, claims.counted) {
+            (true, false) if !comes_back => self.own.dials = self.own.dials.saturating_sub(1),
+            (true, true) if comes_back => self.own.dials += 1,
             _ => {}
         }
     }
@@ -289,7 +289,7 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         for link in self.links.values_mut() {
-            if link.role == Role::Dialled && link.own.known && !link.own.counted && !link.own.owes() {
+            if link.awaited && link.own.known && !link.own.counted && !link.own.owes() {
                 link.own.counted = true;
                 self.own.dials = self.own.dials.saturating_sub(1);
             }

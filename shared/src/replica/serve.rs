@@ -33,8 +33,7 @@ impl<S: Store> Replica<S> {
             }
             if let Some(link) = self.links.get_mut(&id) {
                 let state = link.save(self.pool.holds_from(id));
-                if state[..] != link.remembered {
-                    let state = state.to_vec();
+                if state != link.remembered {
                     link.remembered.clone_from(&state);
                     effects.push(Effect::Remember { link: id, state });
                 }
@@ -62,6 +61,7 @@ impl<S: Store> Replica<S> {
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
             let may_send = link.peer().is_some() && link.in_flight.has_room() && !held_back;
             link.answerable = (link.answerable + control.len() as u64).min(PEER_FRAMES);
+            link.bytes.1 += control.iter().map(|frame| frame.len() as u64).sum::<u64>();
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             let message = if may_send { self.next_message(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
@@ -73,9 +73,11 @@ impl<S: Store> Replica<S> {
                 return Ok(());
             };
             let envelope = self.envelope(message).encode();
+            let more = envelope.len() as u64;
             let bytes = join_last(id, envelope, open, effects);
             if let Some(link) = self.links.get_mut(&id) {
                 link.in_flight.add(bytes.len());
+                link.bytes.1 += more;
                 link.answerable = (link.answerable + 1).min(PEER_FRAMES);
             }
             effects.push(Effect::Send { link: id, bytes });

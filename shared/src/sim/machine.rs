@@ -278,7 +278,7 @@ impl World {
             }
             Packet::Ping => (Input::Ping { link }, false),
             Packet::Pong => (Input::Pong { link }, false),
-            Packet::Opened(role) => (Input::LinkOpened { link, role }, false),
+            Packet::Opened(role) => (Input::relay_opened(link, role), false),
             Packet::Close => {
                 self.hung_up(number, connection, side);
                 (Input::LinkClosed { link }, false)
@@ -467,7 +467,7 @@ impl World {
                     self.machines[number].knows_removed.insert(removal.lane().0);
                 }
                 Effect::Granted { token, result } => self.granted(number, token, &result),
-                Effect::MembersChanged { .. } | Effect::Erased { .. } => {}
+                Effect::MembersChanged { .. } | Effect::Erased { .. } | Effect::Dial { .. } => {}
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

@@ -71,7 +71,7 @@ impl Hub {
 
     fn open(&mut self, number: u64) -> LinkId {
         let link = LinkId(number);
-        self.turn(vec![Input::LinkOpened { link, role: Role::Accepted }]);
+        self.turn(vec![Input::relay_opened(link, Role::Accepted)]);
         link
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::common::{Net, at, block, key, ledger, node_id};
 use proptest::{collection::vec, prelude::*};
 use shared::{
-    Block, BlockHash, Entry, Evidence, Header, Input, Kind, NodeId, VerifiedBlock,
+    Announcement, Block, BlockHash, Entry, Evidence, Header, Input, Kind, NodeId, VerifiedBlock,
     wire::{Envelope, Head, Message, decode_frame},
 };
 
@@ -61,6 +61,12 @@ fn any_block() -> impl Strategy<Value = VerifiedBlock> {
     )
 }
 
+fn any_announcement() -> impl Strategy<Value = Announcement> {
+    (any_node(), 0_u64..1 << 53, vec(any::<u8>(), 0..200), any::<[u8; 32]>()).prop_map(|(node, time, body, half)| {
+        Announcement { node, at: at(time), body, signature: core::array::from_fn(|i| half[i / 2]) }
+    })
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let blobs = || vec(vec(any::<u8>(), 0..50), 0..5);
     let head = (any_node(), vec((any::<u64>(), any_hash()), 0..4), any::<u64>());
@@ -73,7 +79,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             nonce
         }),
         any::<[u8; 32]>().prop_map(|half| Message::Auth { signature: core::array::from_fn(|i| half[i / 2]) }),
-        vec(any_node(), 0..5).prop_map(|nodes| Message::NodeAnnounce { nodes }),
+        (vec(any_node(), 0..5), vec(any_announcement(), 0..3))
+            .prop_map(|(nodes, announcements)| Message::NodeAnnounce { nodes, announcements }),
         any::<[u8; 32]>().prop_map(|digest| Message::LedgerSyncRequest { digest }),
         (heads, any::<bool>()).prop_map(|(heads, last)| Message::LedgerSyncResponse { heads, last }),
         (blobs(), any::<u64>()).prop_map(|(blocks, remaining)| Message::EntryAnnounce { blocks, remaining }),

@@ -8,6 +8,7 @@ mod invites;
 mod laws;
 mod members;
 mod names;
+mod overlay;
 mod own_lane;
 mod repair;
 mod replica;

@@ -139,7 +139,7 @@ fn a_node_that_hears_nothing_writes_at_the_deadline() {
     let start = net.now;
     restore(&mut net, MemoryStore::default(), 1);
     net.append(0, "alone");
-    net.turn(0, vec![Input::LinkOpened { link: LinkId(1), role: Role::Dialled }]);
+    net.turn(0, vec![Input::relay_opened(LinkId(1), Role::Dialled)]);
     assert_eq!(net.replica(0).next_wake(), Some(at(start + limits::OWN_LANE)));
     net.now = start + limits::OWN_LANE - 1;
     net.turn(0, vec![Input::Wake]);
@@ -191,7 +191,7 @@ fn a_link_that_fails_is_not_waited_for() {
     net.append(0, "after");
     net.link(0, HUB);
     net.settle();
-    net.turn(0, vec![Input::LinkOpened { link: LinkId(999), role: Role::Dialled }]);
+    net.turn(0, vec![Input::relay_opened(LinkId(999), Role::Dialled)]);
     assert!(net.nodes[0].appended.is_empty());
     net.turn(0, vec![Input::LinkClosed { link: LinkId(999) }]);
     assert_eq!(last_height(&net, 0), 5);
@@ -430,7 +430,7 @@ fn lie(net: &mut Net, link: LinkId) {
     let mut effects = Vec::new();
     let now = at(net.now);
     let replica = net.nodes[0].replica.as_mut().unwrap();
-    replica.handle(now, Input::LinkOpened { link, role: Role::Accepted }, &mut effects).unwrap();
+    replica.handle(now, Input::relay_opened(link, Role::Accepted), &mut effects).unwrap();
     replica.handle(now, say(hello), &mut effects).unwrap();
     replica.commit(now, &mut effects).unwrap();
     let challenge = effects.iter().find_map(|effect| match effect {

@@ -125,8 +125,8 @@ fn exchange(
     now: shared::Timestamp,
 ) -> ReplicaError<std::convert::Infallible> {
     let link = LinkId(1);
-    let mut to_a = vec![Input::LinkOpened { link, role: Role::Dialled }];
-    let mut to_b = vec![Input::LinkOpened { link, role: Role::Accepted }];
+    let mut to_a = vec![Input::relay_opened(link, Role::Dialled)];
+    let mut to_b = vec![Input::relay_opened(link, Role::Accepted)];
     loop {
         let mut effects = Vec::new();
         let turn = to_a.drain(..).try_for_each(|input| a.handle(now, input, &mut effects));

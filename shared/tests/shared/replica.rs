@@ -364,7 +364,7 @@ fn a_store_of_another_ledger_is_refused() {
 fn check_close(frames: &[Vec<u8>], expect: &str) {
     let mut net = Net::new(&[false]);
     let link = LinkId(1);
-    net.turn(0, vec![Input::LinkOpened { link, role: Role::Accepted }]);
+    net.turn(0, vec![Input::relay_opened(link, Role::Accepted)]);
     for bytes in frames {
         net.turn(0, vec![Input::Frame { link, bytes: bytes.clone() }]);
     }
@@ -390,7 +390,7 @@ fn a_peer_that_breaks_the_protocol_is_told_and_closed() {
 #[test]
 fn a_silent_peer_is_closed_in_time() {
     let mut net = Net::new(&[true]);
-    net.turn(0, vec![Input::LinkOpened { link: LinkId(1), role: Role::Dialled }]);
+    net.turn(0, vec![Input::relay_opened(LinkId(1), Role::Dialled)]);
     net.now = net.replica(0).next_wake().unwrap().micros();
     net.turn(0, vec![Input::Wake]);
     assert_eq!(net.nodes[0].closed, ["no proof of the node's key within 5 s"]);

@@ -98,7 +98,7 @@ fn no_deadline_and_no_failed_dial_lets_a_restored_key_write() {
             net.turn(0, vec![Input::DialFailed]);
         }
         wait(&mut net);
-        net.turn(0, vec![Input::LinkOpened { link: LinkId(999), role: Role::Dialled }]);
+        net.turn(0, vec![Input::relay_opened(LinkId(999), Role::Dialled)]);
         wait(&mut net);
         assert_refused(&mut net);
         // Nor does another start.

@@ -267,7 +267,7 @@ fn knock(
     now: u64,
 ) {
     let peer = choices.byte() % KEYS;
-    let effects = turn(replica, now, vec![Input::LinkOpened { link, role: Side::Accepted }]);
+    let effects = turn(replica, now, vec![Input::relay_opened(link, Side::Accepted)]);
     let hello = effects.iter().find_map(|effect| match effect {
         Effect::Send { link: to, bytes } if *to == link => decode_frame(bytes).ok(),
         _ => None,

@@ -78,7 +78,7 @@ pub(super) fn stranger(bytes: &[u8]) {
             0 => {
                 next += 1;
                 let role = if choices.below(2) == 0 { Role::Accepted } else { Role::Dialled };
-                Input::LinkOpened { link: LinkId(next - 1), role }
+                Input::relay_opened(LinkId(next - 1), role)
             }
             1 => Input::Frame { link, bytes: choices.bytes(1200).to_vec() },
             2 => Input::Frame { link, bytes: long(&mut choices) },
@@ -183,7 +183,7 @@ pub(super) fn peer(bytes: &[u8]) {
 /// Opens a link and proves the peer's key on it.
 fn greet(replica: &mut Replica<MemoryStore>, link: LinkId, now: u64, dialled: bool) -> LinkId {
     let role = if dialled { Role::Dialled } else { Role::Accepted };
-    let effects = turn(replica, now, vec![Input::LinkOpened { link, role }]);
+    let effects = turn(replica, now, vec![Input::relay_opened(link, role)]);
     let hello = effects.iter().find_map(|effect| match effect {
         Effect::Send { bytes, .. } => decode_frame(bytes).ok(),
         _ => None,

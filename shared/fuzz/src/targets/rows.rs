@@ -157,7 +157,7 @@ pub(super) fn live<S: Store>(store: S, choices: &mut Choices<'_>) {
     let Ok(mut replica) = Replica::restore(config(0, true, 2), store, &[], at(now), &mut effects) else { return };
     let fork = |payload: &[u8]| made::block(3, 1, START, Vec::new(), data(payload)).bytes().to_vec();
     let inputs = [
-        Input::LinkOpened { link: LinkId(1), role: Role::Accepted },
+        Input::relay_opened(LinkId(1), Role::Accepted),
         Input::Append { token: 1, payloads: vec![b"5".to_vec()] },
         Input::Import { token: 0, blocks: vec![fork(b"1")] },
         Input::Wake,

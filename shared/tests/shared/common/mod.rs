@@ -5,8 +5,8 @@ pub(crate) mod group;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::{
-    Block, BlockHash, Config, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId, MemoryStore, NodeId,
-    Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
+    Address, Block, BlockHash, Config, DialId, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId,
+    MemoryStore, NodeId, Page, Path, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
 };
 
 pub(crate) fn key(n: u8) -> Key {
@@ -19,6 +19,11 @@ pub(crate) fn node_id(n: u8) -> NodeId {
 
 pub(crate) fn ledger() -> LedgerId {
     open_ledger("test")
+}
+
+/// Where a node of a test is reached directly.
+pub(crate) fn address(n: u8) -> Address {
+    format!("ws://10.0.0.{n}:3000").parse().unwrap()
 }
 
 pub(crate) fn at(micros: u64) -> Timestamp {
@@ -69,6 +74,11 @@ pub(crate) struct Node {
     pub(crate) epoch: Option<shared::seal::EpochKey>,
     /// Number of the key in whose place the spare one was put.
     pub(crate) replaced: Option<u8>,
+    /// Whether it meets others directly, and whom it was told of.
+    pub(crate) meets: bool,
+    pub(crate) peers: Vec<Address>,
+    /// What it was told to dial, in all.
+    pub(crate) dialled: Vec<Vec<Address>>,
 }
 
 impl Node {
@@ -99,6 +109,9 @@ impl Node {
             join: None,
             epoch: None,
             replaced: None,
+            meets: false,
+            peers: Vec::new(),
+            dialled: Vec::new(),
         }
     }
 }
@@ -122,6 +135,9 @@ pub(crate) struct Net {
     pub(crate) ends: BTreeMap<End, End>,
     pub(crate) queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
+    dials: VecDeque<(usize, DialId, Vec<Address>)>,
+    /// Whom nobody reaches directly.
+    pub(crate) unreachable: BTreeSet<usize>,
     pub(crate) frames: usize,
     /// Instead of the open one.
     pub(crate) ledger: Option<LedgerId>,
@@ -157,6 +173,8 @@ impl Net {
             ledger: self.ledger.unwrap_or_else(ledger),
             join: state.join.clone(),
             epoch: state.epoch.clone(),
+            meets: state.meets,
+            peers: state.peers.clone(),
             ..config(state.number, state.writes, seed)
         };
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
@@ -211,7 +229,7 @@ impl Net {
                     self.cut(End { node, link });
                 }
                 Effect::Remember { link, state: bytes } => {
-                    assert!(bytes.len() <= 200);
+                    assert!(bytes.len() <= 1_500);
                     state.remembered.insert(link, bytes);
                 }
                 Effect::Appended { result, .. } => state.appended.push(result),
@@ -238,9 +256,19 @@ impl Net {
                 Effect::Removed(removal) => state.removed.push(removal.lane()),
                 Effect::MembersChanged { writes, keys } => state.changed.push((writes, keys)),
                 Effect::Erased { entry, by, at } => state.erased.push((entry, by, at)),
+                Effect::Dial { dial, addresses } => {
+                    state.dialled.push(addresses.clone());
+                    self.dials.push_back((node, dial, addresses));
+                }
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }
+    }
+
+    /// A node meets others directly from now on.
+    pub(crate) fn reachable(&mut self, node: usize) {
+        let addresses = vec![address(self.nodes[node].number)];
+        self.turn(node, vec![Input::Reachable { addresses }]);
     }
 
     fn send(&mut self, from: End, packet: Packet) {
@@ -250,14 +278,33 @@ impl Net {
     }
 
     pub(crate) fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
+        self.open(dialler, acceptor, Path::Relay, None)
+    }
+
+    fn open(&mut self, dialler: usize, acceptor: usize, path: Path, dial: Option<DialId>) -> (End, End) {
         self.next_link += 2;
         let a = End { node: dialler, link: LinkId(self.next_link) };
         let b = End { node: acceptor, link: LinkId(self.next_link + 1) };
         self.ends.insert(a, b);
         self.ends.insert(b, a);
-        self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled }]);
-        self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted }]);
+        self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled, path, dial }]);
+        self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted, path, dial: None }]);
         (a, b)
+    }
+
+    /// Does what a node wanted dialled.
+    fn dial(&mut self, node: usize, dial: DialId, addresses: &[Address]) {
+        if self.nodes[node].replica.is_none() {
+            return;
+        }
+        let here = |other: &usize| {
+            let state = &self.nodes[*other];
+            state.replica.is_some() && addresses.contains(&address(state.number)) && !self.unreachable.contains(other)
+        };
+        match (0..self.nodes.len()).find(here) {
+            Some(other) => _ = self.open(node, other, Path::WebSocket, Some(dial)),
+            None => self.turn(node, vec![Input::Unreachable { dial }]),
+        }
     }
 
     /// Ends a replica, its links with it, and starts another one on this store.
@@ -283,6 +330,10 @@ impl Net {
 
     /// Delivers one packet of the `choice`-th non-empty queue. False when all are empty.
     pub(crate) fn step(&mut self, choice: usize) -> bool {
+        if let Some((node, dial, addresses)) = self.dials.pop_front() {
+            self.dial(node, dial, &addresses);
+            return true;
+        }
         let ends: Vec<End> = self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(end, _)| *end).collect();
         let Some(end) = ends.get(choice % ends.len().max(1)).copied() else { return false };
         let packet = self.queues.get_mut(&end).unwrap().pop_front().unwrap();

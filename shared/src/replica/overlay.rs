@@ -1,0 +1,469 @@
+//! Direct links: a node says where it can be reached, learns the same of others, and decides whom to dial.
+//!
+//! An announcement goes over every link once, so that everybody knows everybody, up to a bound. Of two nodes the one with the
+//! smaller id dials, and the other one if nothing comes of that. A node looks for [`DIRECT_LINKS_WANTED`] links: so few nodes
+//! are all linked to each other, and of more each one dials some that it draws. Knowing all of them it can draw evenly, which is what
+//! partial views are exchanged for elsewhere (HyParView, Leitão et al. 2007), and a random graph of this degree holds together when
+//! most of its nodes are gone.
+
+use alloc::{collections::BTreeMap, vec, vec::Vec};
+
+use minicbor::{Decoder, Encoder};
+
+use super::{Replica, Timer, Turn};
+use crate::{
+    announce::{Address, Announcement, decode_addresses, encode_addresses},
+    block::infallible,
+    effect::{DialId, Effect, LinkId, Path, Role},
+    id::NodeId,
+    limits::{
+        ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_WANTED, GIVEN_PEERS,
+        KNOWN_PEERS, PEERS_EVERY,
+    },
+    seal,
+    store::Store,
+    sync::Link,
+    time::{Backoff, Timestamp},
+    wire::{Message, decode_announcement, encode_announcement},
+};
+
+/// The row of the store with known peers: `[[announcement, seen] …]`.
+const META_PEERS: &str = "peers";
+/// Most of them in that row.
+const NOTED: usize = 64;
+
+/// When somebody is dialled next.
+#[derive(Debug, Default)]
+struct Retry {
+    /// By the clock that only goes forward.
+    due: Timestamp,
+    /// Under way.
+    dial: Option<DialId>,
+    backoff: Backoff,
+    /// Dials without success, one after the other.
+    failures: u32,
+}
+
+/// Another node, and where it can be reached.
+#[derive(Debug)]
+struct Peer {
+    said: Announcement,
+    /// When it was linked last, by the wall clock.
+    seen: Option<Timestamp>,
+    retry: Retry,
+}
+
+/// An address that was given by hand.
+#[derive(Debug)]
+struct Given {
+    address: Address,
+    /// Who answered there.
+    node: Option<NodeId>,
+    retry: Retry,
+    /// Its first dial failed, which those know who wait for what it has of this node's lane.
+    told: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Peer(NodeId),
+    Given(usize),
+}
+
+/// Who is where, and whom this node dials.
+#[derive(Debug, Default)]
+pub(super) struct Overlay {
+    /// Where this node can be reached.
+    addresses: Vec<Address>,
+    own: Option<Announcement>,
+    /// The time of the next announcement of this node is later.
+    said_at: Timestamp,
+    /// This node has something to announce.
+    unsaid: bool,
+    peers: BTreeMap<NodeId, Peer>,
+    given: Vec<Given>,
+    dials: BTreeMap<DialId, Target>,
+    next_dial: u64,
+    /// The row of the store is out of date.
+    changed: bool,
+}
+
+/// Another node, for status pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// Who.
+    pub node: NodeId,
+    /// Where it says that it can be reached, as far as this node can read that.
+    pub addresses: Vec<Address>,
+    /// When it was linked last.
+    pub seen: Option<Timestamp>,
+}
+
+impl<S: Store> Replica<S> {
+    pub(super) fn start_overlay(&mut self) -> Result<(), S::Error> {
+        if !self.config.meets {
+            return Ok(());
+        }
+        for address in core::mem::take(&mut self.config.peers).into_iter().take(GIVEN_PEERS) {
+            self.overlay.given.push(Given { address, node: None, retry: Retry::default(), told: false });
+        }
+        let noted = self.store.meta(META_PEERS)?.unwrap_or_default();
+        for (said, seen) in decode_peers(&noted) {
+            if said.node == self.me {
+                self.overlay.said_at = said.at;
+            } else if said.verify(&self.config.ledger).is_ok() {
+                self.overlay.peers.insert(said.node, Peer { said, seen, retry: Retry::default() });
+            }
+        }
+        self.timers.set(Timer::Meet, 0);
+        Ok(())
+    }
+
+    pub(super) fn handle_reachable(&mut self, addresses: Vec<Address>) {
+        if self.config.meets && self.overlay.addresses != addresses {
+            self.overlay.unsaid = self.overlay.own.is_some() || !addresses.is_empty();
+            self.overlay.addresses = addresses;
+        }
+    }
+
+    /// Announces where this node is, if that has changed and can be said: in a members' ledger it takes a key to seal it.
+    pub(super) fn announce(&mut self) {
+        if !self.overlay.unsaid {
+            return;
+        }
+        let at = self.now.max(self.overlay.said_at.plus(1));
+        let ledger = self.config.ledger;
+        let mut body = encode_addresses(&self.overlay.addresses);
+        if ledger.has_members() {
+            let place = Announcement::place(ledger, self.me, at);
+            let random = self.random.bytes16();
+            let Some(key) = self.keys().current() else { return };
+            body = seal::seal(key, &place, random, &body);
+        }
+        let said = Announcement::sign(&ledger, &self.config.key, at, body);
+        (self.overlay.unsaid, self.overlay.said_at, self.overlay.changed) = (false, at, true);
+        self.overlay.own = Some(said.clone());
+        self.hand_on(&said, None);
+    }
+
+    /// Whom a new peer can reach: this node, those that are linked to it, and others, up to a bound.
+    pub(super) fn introductions(&self, peer: &NodeId) -> Vec<Announcement> {
+        let linked =
+            self.links.values().filter(|link| link.peer().is_some()).filter_map(|link| link.reachable.as_ref());
+        let known = self.overlay.peers.values().map(|peer| &peer.said);
+        let mut all: BTreeMap<NodeId, &Announcement> = BTreeMap::new();
+        for said in self.overlay.own.iter().chain(linked).chain(known) {
+            if all.len() == ANNOUNCED_AT_ONCE {
+                break;
+            }
+            if said.node != *peer {
+                all.entry(said.node).or_insert(said);
+            }
+        }
+        all.into_values().cloned().collect()
+    }
+
+    pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>) {
+        for said in announcements {
+            self.on_announcement(id, said);
+        }
+    }
+
+    fn on_announcement(&mut self, id: LinkId, said: Announcement) {
+        if said.node == self.me {
+            // Somebody remembers an earlier life of this node, with a clock that was ahead.
+            if said.at > self.overlay.said_at {
+                self.overlay.said_at = said.at;
+                self.overlay.unsaid |= self.overlay.own.is_some();
+            }
+            return;
+        }
+        let known = self.overlay.peers.get(&said.node).map(|peer| peer.said.at);
+        let late = said.at > self.now.plus(CLOCK_WINDOW);
+        if late || known.is_some_and(|known| known >= said.at) || said.verify(&self.config.ledger).is_err() {
+            return;
+        }
+        if let Some(link) = self.links.get_mut(&id).filter(|link| link.peer() == Some(said.node)) {
+            link.reachable = Some(said.clone());
+        }
+        if !self.learn_peer(said.clone()) {
+            return;
+        }
+        self.hand_on(&said, Some(id));
+    }
+
+    /// Keeps an announcement. False where there is no room for it.
+    pub(super) fn learn_peer(&mut self, said: Announcement) -> bool {
+        let (node, steady) = (said.node, self.timers.now());
+        // The other one dials at once.
+        let wait = if self.me < node { 0 } else { DIAL_SECOND };
+        let retry = Retry { due: steady.plus(wait), ..Retry::default() };
+        match self.overlay.peers.get_mut(&node) {
+            Some(peer) => {
+                let dial = peer.retry.dial;
+                (peer.said, peer.retry) = (said, Retry { dial, ..retry });
+            }
+            None => {
+                if self.overlay.peers.len() >= KNOWN_PEERS && !self.forget_a_peer(said.at) {
+                    return false;
+                }
+                self.overlay.peers.insert(node, Peer { said, seen: None, retry });
+            }
+        }
+        self.overlay.changed = true;
+        self.meet_soon();
+        true
+    }
+
+    /// Forgets who has said nothing for the longest time, if that is longer than `at`. Whether there is room now.
+    fn forget_a_peer(&mut self, at: Timestamp) -> bool {
+        let oldest = self.overlay.peers.iter().filter(|(_, peer)| peer.retry.dial.is_none());
+        let oldest = oldest.min_by_key(|(_, peer)| peer.said.at).filter(|(_, peer)| peer.said.at < at);
+        let oldest = oldest.map(|(node, _)| *node);
+        oldest.is_some_and(|node| self.overlay.peers.remove(&node).is_some())
+    }
+
+    fn hand_on(&mut self, said: &Announcement, source: Option<LinkId>) {
+        let wants = |(id, link): (&LinkId, &Link)| {
+            let other = link.peer().is_some_and(|peer| peer != said.node);
+            (other && source != Some(*id)).then_some(*id)
+        };
+        let ids: Vec<LinkId> = self.links.iter().filter_map(wants).collect();
+        for id in ids {
+            self.say(id, Message::NodeAnnounce { nodes: Vec::new(), announcements: vec![said.clone()] });
+        }
+    }
+
+    /// The connection that was wanted is open.
+    pub(super) fn on_dialled(&mut self, id: LinkId, dial: DialId) {
+        let given = matches!(self.overlay.dials.get(&dial), Some(Target::Given(_)));
+        if let Some(link) = self.links.get_mut(&id) {
+            (link.dial, link.awaited) = (Some(dial), given);
+        }
+    }
+
+    /// Whether a peer that this node dialled may have what a hub has, because its owner named the address.
+    pub(super) fn is_given(&self, dial: Option<DialId>) -> bool {
+        dial.is_none_or(|dial| matches!(self.overlay.dials.get(&dial), Some(Target::Given(_))))
+    }
+
+    pub(super) fn handle_unreachable(&mut self, dial: DialId) {
+        if let Some(target) = self.overlay.dials.remove(&dial) {
+            self.retry_later(target, false);
+        }
+    }
+
+    /// A peer has proved its key.
+    pub(super) fn on_peer_up(&mut self, id: LinkId, peer: NodeId) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.since = self.now;
+        let target = link.dial.and_then(|dial| self.overlay.dials.get(&dial));
+        if let Some(Target::Given(place)) = target
+            && let Some(given) = self.overlay.given.get_mut(*place)
+        {
+            given.node = Some(peer);
+        }
+        if let Some(known) = self.overlay.peers.get_mut(&peer) {
+            (known.seen, self.overlay.changed) = (Some(self.now), true);
+        }
+    }
+
+    /// A link is gone, and may be wanted again.
+    pub(super) fn on_peer_gone(&mut self, link: &Link) {
+        if let Some(peer) = link.peer().and_then(|node| self.overlay.peers.get_mut(&node)) {
+            (peer.seen, self.overlay.changed) = (Some(self.now), true);
+        }
+        match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
+            Some(target) => self.retry_later(target, link.peer().is_some()),
+            None if link.path != Path::Relay => self.meet_soon(),
+            None => {}
+        }
+    }
+
+    fn retry_later(&mut self, target: Target, was_up: bool) {
+        let (steady, random) = (self.timers.now(), self.random.u64());
+        let retry = match target {
+            Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
+            Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
+        };
+        let Some(retry) = retry else { return };
+        retry.dial = None;
+        if was_up {
+            (retry.backoff, retry.failures) = (Backoff::default(), 0);
+        } else {
+            retry.failures += 1;
+        }
+        retry.due = steady.plus(retry.backoff.wait(random));
+        let in_vain = retry.failures >= DIALS_IN_VAIN;
+        match target {
+            Target::Peer(node) if in_vain => {
+                self.overlay.peers.remove(&node);
+                self.overlay.changed = true;
+            }
+            Target::Given(place) if !was_up => {
+                let given = self.overlay.given.get_mut(place).filter(|given| !given.told);
+                if let Some(given) = given {
+                    given.told = true;
+                    self.handle_dial_failed();
+                }
+            }
+            _ => {}
+        }
+        self.meet_soon();
+    }
+
+    fn meet_soon(&mut self) {
+        if self.config.meets {
+            self.timers.set(Timer::Meet, 0);
+        }
+    }
+
+    /// Direct links whose peers have proved their keys.
+    fn directly_linked(&self) -> impl Iterator<Item = NodeId> {
+        self.links.values().filter(|link| link.path != Path::Relay).filter_map(Link::peer)
+    }
+
+    /// Whether there is no place for another direct link.
+    pub(super) fn has_all_direct_links(&self) -> bool {
+        self.directly_linked().count() >= DIRECT_LINKS
+    }
+
+    /// Dials whoever is due.
+    pub(super) fn meet(&mut self, effects: &mut Vec<Effect>) {
+        let steady = self.timers.now();
+        let linked: Vec<NodeId> = self.directly_linked().collect();
+        let up = self.links.values().filter(|link| link.dial.is_some() && link.peer().is_some()).count();
+        let mut places = linked.len() + self.overlay.dials.len().saturating_sub(up);
+        let mut next: Option<Timestamp> = None;
+        let mut is_due = |retry: &Retry| {
+            if retry.dial.is_none() && retry.due > steady {
+                next = Some(next.map_or(retry.due, |next| next.min(retry.due)));
+            }
+            retry.dial.is_none() && retry.due <= steady
+        };
+        let given = self.overlay.given.iter().enumerate();
+        let given = given.filter(|(_, given)| !given.node.is_some_and(|node| linked.contains(&node)));
+        let given: Vec<usize> = given.filter(|(_, given)| is_due(&given.retry)).map(|(place, _)| place).collect();
+        let others = self.overlay.peers.iter().filter(|(node, _)| !linked.contains(node) && self.belongs(node));
+        let mut others: Vec<NodeId> = others.filter(|(_, peer)| is_due(&peer.retry)).map(|(node, _)| *node).collect();
+        for place in given {
+            if places < DIRECT_LINKS {
+                let address = self.overlay.given[place].address.clone();
+                self.dial(Target::Given(place), vec![address], effects);
+                places += 1;
+            }
+        }
+        while places < DIRECT_LINKS_WANTED && !others.is_empty() {
+            let drawn = self.random.u64() as usize % others.len();
+            let node = others.swap_remove(drawn);
+            let addresses = self.ways_to(&node);
+            if addresses.is_empty() {
+                // Until it says something else.
+                self.overlay.peers.entry(node).and_modify(|peer| peer.retry.due = Timestamp::MAX);
+                continue;
+            }
+            self.dial(Target::Peer(node), addresses, effects);
+            places += 1;
+        }
+        match next.filter(|due| *due < Timestamp::MAX) {
+            Some(due) => self.timers.set(Timer::Meet, due.since(steady)),
+            None => self.timers.stop(Timer::Meet),
+        }
+    }
+
+    fn dial(&mut self, target: Target, addresses: Vec<Address>, effects: &mut Vec<Effect>) {
+        self.overlay.next_dial += 1;
+        let dial = DialId(self.overlay.next_dial);
+        let retry = match target {
+            Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
+            Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
+        };
+        if let Some(retry) = retry {
+            retry.dial = Some(dial);
+            self.overlay.dials.insert(dial, target);
+            effects.push(Effect::Dial { dial, addresses });
+        }
+    }
+
+    /// The addresses of a node that this one can go to, the best first. Who cannot be reached from elsewhere goes to addresses of
+    /// its own machine too; anybody else would knock at a door of its own.
+    fn ways_to(&self, node: &NodeId) -> Vec<Address> {
+        let Some(peer) = self.overlay.peers.get(node) else { return Vec::new() };
+        let local = self.overlay.addresses.iter().all(Address::is_loopback);
+        let mut ways: Vec<Address> = self.addresses_of(&peer.said);
+        ways.retain(|way| way.path().is_some() && (local || !way.is_loopback()));
+        ways.sort_by_key(|way| core::cmp::Reverse(way.path()));
+        ways
+    }
+
+    fn addresses_of(&self, said: &Announcement) -> Vec<Address> {
+        if !self.config.ledger.has_members() {
+            return decode_addresses(&said.body);
+        }
+        let place = Announcement::place(self.config.ledger, said.node, said.at);
+        self.keys().open(&place, &said.body).map_or_else(|_| Vec::new(), |body| decode_addresses(&body))
+    }
+
+    /// Other nodes that this one knows how to reach, or was told how.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {
+            node: *node,
+            addresses: self.addresses_of(&peer.said),
+            seen: peer.seen,
+        };
+        self.overlay.peers.iter().map(status).collect()
+    }
+
+    /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at
+    /// once, the one that the smaller id dialled, so that both sides keep the same.
+    pub(super) fn keeps_older(&self, older: &Link, newer: &Link, peer: &NodeId) -> bool {
+        if older.path != newer.path && !(older.path == Path::Relay || newer.path == Path::Relay) {
+            return older.path > newer.path;
+        }
+        let dialler = |link: &Link| if link.role == Role::Dialled { self.me } else { *peer };
+        older.role != newer.role && dialler(older) < dialler(newer)
+    }
+
+    /// Notes known peers in the store, so that the next start finds them without anybody's help.
+    pub(super) fn note_peers(&mut self) -> Turn<S> {
+        if !self.config.meets || !self.overlay.changed || self.timers.is_set(Timer::Peers) {
+            return Ok(());
+        }
+        self.overlay.changed = false;
+        self.timers.set(Timer::Peers, PEERS_EVERY);
+        let mut peers: Vec<&Peer> = self.overlay.peers.values().collect();
+        peers.sort_by_key(|peer| core::cmp::Reverse((peer.seen, peer.said.at)));
+        let peers = peers.iter().take(NOTED).map(|peer| (&peer.said, peer.seen));
+        let own = self.overlay.own.iter().map(|own| (own, None));
+        let row = encode_peers(&own.chain(peers).collect::<Vec<_>>());
+        self.store.set_meta(META_PEERS, &row)?;
+        Ok(())
+    }
+}
+
+fn encode_peers(peers: &[(&Announcement, Option<Timestamp>)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes);
+    infallible((|| {
+        encoder.array(peers.len() as u64)?;
+        peers.iter().try_for_each(|(said, seen)| {
+            encode_announcement(encoder.array(2)?, said)?;
+            encoder.u64(seen.map_or(0, Timestamp::micros))?.ok()
+        })
+    })());
+    bytes
+}
+
+/// What comes before a fault in the row stands.
+fn decode_peers(row: &[u8]) -> Vec<(Announcement, Option<Timestamp>)> {
+    let mut decoder = Decoder::new(row);
+    let mut peers = Vec::new();
+    let len = decoder.array().ok().flatten().unwrap_or(0);
+    for _ in 0..len.min(NOTED as u64 + 1) {
+        let Ok(Some(2)) = decoder.array() else { break };
+        let Ok(said) = decode_announcement(&mut decoder) else { break };
+        let Ok(seen) = decoder.u64() else { break };
+        peers.push((said, Timestamp::from_micros(seen).filter(|seen| seen.micros() > 0)));
+    }
+    peers
+}

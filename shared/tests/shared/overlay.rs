@@ -1,0 +1,219 @@
+//! Nodes that find each other and link directly.
+
+use std::collections::BTreeSet;
+
+use shared::{Address, MemoryStore, NodeId, Path, Timestamp, limits};
+
+use crate::common::{
+    End, Net, address,
+    group::{self, HUB, bring_in},
+    node_id,
+};
+use shared::members::Role;
+
+/// So many nodes that meet each other, not yet linked; the last one is a relay, if one is wanted.
+fn meeting(nodes: usize, relay: bool) -> Net {
+    let mut net = Net::new(&vec![true; nodes]);
+    for node in 0..nodes {
+        net.nodes[node].meets = true;
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    if relay {
+        net.nodes.push(crate::common::Node::new(100, false));
+        net.start(nodes, MemoryStore::default(), &[]);
+    }
+    net
+}
+
+/// Whom a node is linked to directly.
+fn direct(net: &Net, node: usize) -> BTreeSet<NodeId> {
+    let links = net.replica(node).links();
+    let peers: Vec<NodeId> =
+        links.iter().filter(|link| link.path != Path::Relay).filter_map(|link| link.node).collect();
+    let set: BTreeSet<NodeId> = peers.iter().copied().collect();
+    assert_eq!(peers.len(), set.len(), "two direct links to one peer");
+    set
+}
+
+fn others(nodes: usize, of: usize) -> BTreeSet<NodeId> {
+    (0..nodes).filter(|node| *node != of).map(|node| node_id(node as u8 + 1)).collect()
+}
+
+/// Lets so many µs pass.
+fn pass(net: &mut Net, micros: u64) {
+    let end = net.now + micros;
+    while net.now < end {
+        net.settle();
+        net.now = (net.now + 500_000).min(end);
+        for node in 0..net.nodes.len() {
+            if net.nodes[node].replica.is_some() {
+                net.turn(node, vec![shared::Input::Wake]);
+            }
+        }
+    }
+    net.settle();
+}
+
+#[test]
+fn two_who_share_a_relay_link_directly_by_one_link() {
+    let mut net = meeting(2, true);
+    net.link(0, 2);
+    net.link(1, 2);
+    net.settle();
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+    // The relay has no part in it.
+    assert!(direct(&net, 2).is_empty() && net.nodes[2].dialled.is_empty());
+    net.append(0, "hello");
+    net.settle();
+    net.assert_same(&[0, 1, 2]);
+}
+
+#[test]
+fn a_chain_becomes_a_mesh() {
+    const NODES: usize = 9;
+    let mut net = meeting(NODES, false);
+    for node in 1..NODES {
+        net.nodes[node].peers = vec![address(node as u8)];
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    let began = net.now;
+    net.settle();
+    for node in 0..NODES {
+        assert_eq!(direct(&net, node), others(NODES, node), "node {node}");
+    }
+    assert!(net.now - began < 2_000_000, "{} µs", net.now - began);
+}
+
+#[test]
+fn of_many_nobody_has_more_links_than_allowed_and_all_hang_together() {
+    const NODES: usize = 40;
+    let mut net = meeting(NODES, false);
+    for node in 1..NODES {
+        net.nodes[node].peers = vec![address(node as u8)];
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    pass(&mut net, 20_000_000);
+    for node in 0..NODES {
+        let links = direct(&net, node).len();
+        assert!((3..=limits::DIRECT_LINKS).contains(&links), "node {node} has {links}");
+        assert_eq!(net.replica(node).peers().len(), NODES - 1, "node {node} does not know all");
+    }
+    net.append(7, "to all");
+    net.settle();
+    for node in 0..NODES {
+        assert_eq!(net.texts(node), ["\"to all\""], "node {node}");
+    }
+}
+
+#[test]
+fn who_starts_again_finds_the_others_without_help() {
+    let mut net = meeting(4, false);
+    net.nodes[1].peers = vec![address(1)];
+    net.nodes[2].peers = vec![address(1)];
+    net.nodes[3].peers = vec![address(1)];
+    for node in 1..4 {
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    pass(&mut net, limits::PEERS_EVERY + 1_000_000);
+    // The one whom all were told of is gone for good, and nobody is told of anybody any more.
+    let store = net.replica(2).store().clone();
+    net.nodes[0].replica = None;
+    let ends: Vec<End> = net.ends.keys().filter(|end| end.node == 0).copied().collect();
+    ends.into_iter().for_each(|end| net.cut(end));
+    net.nodes[2].peers.clear();
+    net.restart(2, store);
+    pass(&mut net, 5_000_000);
+    assert_eq!(direct(&net, 2), [node_id(2), node_id(4)].into());
+}
+
+#[test]
+fn two_who_dial_each_other_at_once_keep_the_same_link() {
+    for settled_first in [0, 1] {
+        let mut net = meeting(2, false);
+        for (node, other) in [(0, 2), (1, 1)] {
+            net.nodes[node].peers = vec![address(other)];
+            net.restart(node, MemoryStore::default());
+        }
+        // Frames cross in one order and in the other.
+        for choice in 0.. {
+            if !net.step(choice * 2 + settled_first) {
+                break;
+            }
+        }
+        net.settle();
+        assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+        let ends: Vec<&End> = net.ends.keys().collect();
+        assert_eq!(ends.len(), 2, "one link stays: {ends:?}");
+    }
+}
+
+#[test]
+fn an_address_that_leads_nowhere_stops_nobody_and_is_forgotten() {
+    let mut net = meeting(3, true);
+    net.unreachable.insert(0);
+    (0..3).for_each(|node| _ = net.link(node, 3));
+    net.settle();
+    assert_eq!(direct(&net, 1), others(3, 1), "node 0 reaches it");
+    let ends: Vec<End> = net.ends.keys().filter(|end| end.node == 0).copied().collect();
+    ends.into_iter().for_each(|end| net.cut(end));
+    net.nodes[0].replica = None;
+    pass(&mut net, u64::from(limits::DIALS_IN_VAIN) * limits::RECONNECT_MOST);
+    for node in [1, 2] {
+        assert!(net.replica(node).peers().iter().all(|peer| peer.node != node_id(1)), "it is still dialled");
+    }
+    assert_eq!(direct(&net, 1), [node_id(3)].into());
+}
+
+#[test]
+fn addresses_of_this_machine_are_dialled_by_who_is_reached_there_only() {
+    let local: Address = "ws://127.0.0.1:4000".parse().unwrap();
+    let far: Address = "later:somewhere".parse().unwrap();
+    for (own, dials) in [(address(1), false), ("ws://127.0.0.1:4001".parse().unwrap(), true)] {
+        let mut net = meeting(2, true);
+        net.turn(0, vec![shared::Input::Reachable { addresses: vec![own] }]);
+        net.turn(1, vec![shared::Input::Reachable { addresses: vec![far.clone(), local.clone()] }]);
+        (0..2).for_each(|node| _ = net.link(node, 2));
+        net.settle();
+        let dialled = net.nodes[0].dialled.first();
+        assert_eq!(dialled, dials.then(|| vec![local.clone()]).as_ref());
+    }
+}
+
+#[test]
+fn only_members_are_dialled_and_only_members_read_where_others_are() {
+    let mut net = group::group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    for node in [0, 1] {
+        net.nodes[node].meets = true;
+        let store = net.replica(node).store().clone();
+        net.restart(node, store);
+        net.reachable(node);
+        net.link(node, HUB);
+    }
+    net.settle();
+    assert_eq!(direct(&net, 0), [node_id(2)].into());
+    let known = net.replica(HUB).peers();
+    assert_eq!(known.len(), 2);
+    assert!(known.iter().all(|peer| peer.addresses.is_empty()), "a relay reads {known:?}");
+
+    // Somebody who does not belong, and who got an announcement in.
+    let stranger = shared::Announcement::sign(
+        &group::ledger(),
+        &crate::common::key(9),
+        Timestamp::from_micros(net.now).unwrap(),
+        shared::announce::encode_addresses(&[address(9)]),
+    );
+    let before = net.nodes[0].dialled.len();
+    let end = *net.ends.keys().find(|end| end.node == 0).unwrap();
+    let hub = net.ends[&end].node;
+    let message = shared::wire::Message::NodeAnnounce { nodes: Vec::new(), announcements: vec![stranger] };
+    let envelope =
+        shared::wire::Envelope { message_id: [1; 16], sender: net.replica(hub).node(), recipient: None, message };
+    net.turn(0, vec![shared::Input::Frame { link: end.link, bytes: envelope.encode() }]);
+    pass(&mut net, 3_000_000);
+    assert_eq!(net.nodes[0].dialled.len(), before, "a stranger is dialled");
+}
