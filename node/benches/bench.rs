@@ -18,7 +18,7 @@ use node::{
     host::{Host, HostThread, LinkCommand, LinkPort},
     link::relay,
 };
-use shared::{Entry, Header, Key, Kind, Role, Timestamp, VerifiedBlock, block::open_ledger};
+use shared::{Entry, Header, Key, Kind, LinkPath, Role, Timestamp, VerifiedBlock, block::open_ledger};
 use tokio::{
     runtime::Runtime,
     sync::{mpsc, watch},
@@ -183,8 +183,8 @@ async fn cold_sync(entries: u64, per_block: u64) {
 
     let place = Place::new();
     let (host, thread) = place.start();
-    let (port_here, commands_here) = host.open_link(Role::Dialled).await.unwrap();
-    let (port_there, commands_there) = hub.host.open_link(Role::Accepted).await.unwrap();
+    let (port_here, commands_here) = host.open_link(Role::Dialled, LinkPath::Relay, None).await.unwrap();
+    let (port_there, commands_there) = hub.host.open_link(Role::Accepted, LinkPath::Relay, None).await.unwrap();
     let began = Instant::now();
     let wires = [tokio::spawn(wire(port_there, commands_here)), tokio::spawn(wire(port_here, commands_there))];
     until_full(&host, entries).await;

@@ -62,7 +62,7 @@ struct Common {
     /// ledgers` marks]
     #[arg(long, global = true, value_name = "LEDGER")]
     ledger: Option<String>,
-    /// A TOML file with `relay`, `ledger`, `data`, `listen`, `allow_host` and `allow_origin` [default: cairn.toml in the
+    /// A TOML file with `relay`, `peer`, `ledger`, `data`, `listen` and what else the flags of `cairn serve` say [default: cairn.toml in the
     /// data directory]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -77,6 +77,17 @@ struct Serve {
     /// A relay to link to, may be given several times [environment: CAIRN_RELAY, separated by commas]
     #[arg(long, value_name = "URL")]
     relay: Vec<String>,
+    /// Another node to link to directly, such as ws://192.168.1.5:3000, may be given several times; from one a node learns of
+    /// the others [environment: CAIRN_PEER, separated by commas]
+    #[arg(long, value_name = "URL")]
+    peer: Vec<String>,
+    /// Where other nodes reach this one, if not where it listens, may be given several times [environment: CAIRN_ANNOUNCE,
+    /// separated by commas]
+    #[arg(long, value_name = "URL")]
+    announce: Vec<String>,
+    /// Whether nodes link to each other directly, or by relays only [environment: CAIRN_DIRECT] [default: on]
+    #[arg(long, value_name = "on|off")]
+    direct: Option<String>,
     /// The address to listen on; on one that other machines reach, every client needs the token that `cairn token` shows
     /// [environment: CAIRN_LISTEN] [default: 127.0.0.1:3000]
     #[arg(long, value_name = "IP:PORT")]
@@ -162,7 +173,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => (serve, None),
         Some(Command::Serve(more)) => (serve.and(more), None),
         Some(_) if !serve.is_empty() => {
-            let message = "--relay, --listen, --allow-host and --allow-origin before a command are for `cairn serve`";
+            let message = "--relay, --peer, --announce, --direct, --listen, --allow-host and --allow-origin before a \
+                           command are for `cairn serve`";
             return Err(Failure::Usage(message.to_owned()));
         }
         Some(command) => (serve, Some(command)),
@@ -176,6 +188,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         listen: serve.listen,
         hosts: given(serve.allow_host),
         origins: given(serve.allow_origin),
+        peers: given(serve.peer),
+        announce: given(serve.announce),
+        direct: serve.direct,
     };
     let environment = Layer::from_environment(|name| env::var(name).ok());
     let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
@@ -210,12 +225,15 @@ impl Serve {
         self.relay.extend(more.relay);
         self.allow_host.extend(more.allow_host);
         self.allow_origin.extend(more.allow_origin);
-        Serve { listen: more.listen.or(self.listen), ..self }
+        self.peer.extend(more.peer);
+        self.announce.extend(more.announce);
+        Serve { listen: more.listen.or(self.listen), direct: more.direct.or(self.direct), ..self }
     }
 
     fn is_empty(&self) -> bool {
-        let Self { relay, listen, allow_host, allow_origin } = self;
-        relay.is_empty() && listen.is_none() && allow_host.is_empty() && allow_origin.is_empty()
+        let Self { relay, peer, announce, direct, listen, allow_host, allow_origin } = self;
+        let lists = [relay, peer, announce, allow_host, allow_origin];
+        lists.iter().all(|list| list.is_empty()) && listen.is_none() && direct.is_none()
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use axum::http::Uri;
 use serde::Deserialize;
-use shared::LedgerId;
+use shared::{Address, LedgerId, announce::AddressError, limits::GIVEN_PEERS};
 use thiserror::Error;
 
 use crate::{
@@ -96,6 +96,20 @@ pub enum ConfigError {
     /// An origin is wrong.
     #[error("an allowed origin of {0:?}, expected scheme, host and port of pages, such as https://app.example")]
     Origin(String),
+    /// The address of a node is wrong.
+    #[error("a node's address of {came:?} ({what}), expected one such as ws://192.168.1.5:3000 or wss://node.example")]
+    Address {
+        /// What came.
+        came: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Too many peers.
+    #[error("{0} peers, limit is {GIVEN_PEERS}")]
+    Peers(usize),
+    /// It is neither on nor off.
+    #[error("direct links of {0:?}, expected on or off")]
+    Direct(String),
     /// The ledger's name is wrong.
     #[error("a ledger name of {0:?}, expected 1 to {NAME_BYTES} bytes without control characters")]
     Ledger(String),
@@ -173,6 +187,12 @@ pub struct Layer {
     pub hosts: Option<Vec<String>>,
     /// Pages of elsewhere that may use the node, as written.
     pub origins: Option<Vec<String>>,
+    /// Other nodes to link to directly, as written.
+    pub peers: Option<Vec<String>>,
+    /// Where others reach this node, as written.
+    pub announce: Option<Vec<String>>,
+    /// Whether it links to others directly, as written.
+    pub direct: Option<String>,
 }
 
 impl Layer {
@@ -189,6 +209,9 @@ impl Layer {
             listen: set("CAIRN_LISTEN"),
             hosts: list("CAIRN_ALLOW_HOST"),
             origins: list("CAIRN_ALLOW_ORIGIN"),
+            peers: list("CAIRN_PEER"),
+            announce: list("CAIRN_ANNOUNCE"),
+            direct: set("CAIRN_DIRECT"),
         }
     }
 
@@ -201,6 +224,9 @@ impl Layer {
             listen: self.listen.or(next.listen),
             hosts: self.hosts.or(next.hosts),
             origins: self.origins.or(next.origins),
+            peers: self.peers.or(next.peers),
+            announce: self.announce.or(next.announce),
+            direct: self.direct.or(next.direct),
         }
     }
 }
@@ -216,6 +242,9 @@ struct File {
     listen: Option<String>,
     allow_host: Option<OneOrMany>,
     allow_origin: Option<OneOrMany>,
+    peer: Option<OneOrMany>,
+    announce: Option<OneOrMany>,
+    direct: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -244,6 +273,9 @@ impl From<File> for Layer {
             listen: file.listen,
             hosts: file.allow_host.map(Into::into),
             origins: file.allow_origin.map(Into::into),
+            peers: file.peer.map(Into::into),
+            announce: file.announce.map(Into::into),
+            direct: file.direct,
         }
     }
 }
@@ -265,6 +297,12 @@ pub struct Settings {
     pub hosts: Vec<HostName>,
     /// Pages of elsewhere that may use the node.
     pub origins: Vec<Origin>,
+    /// Other nodes to link to directly.
+    pub peers: Vec<Address>,
+    /// Where others reach this node; none: where it listens.
+    pub announce: Vec<Address>,
+    /// Whether it links to others directly.
+    pub direct: bool,
     /// Where the passphrase of the keys comes from.
     pub passphrase: Source,
 }
@@ -300,6 +338,16 @@ impl Settings {
         };
         let hosts = parse(all.hosts, ConfigError::Host)?;
         let origins = parse(all.origins, ConfigError::Origin)?;
+        let peers = addresses(all.peers)?;
+        if peers.len() > GIVEN_PEERS {
+            return Err(ConfigError::Peers(peers.len()));
+        }
+        let announce = addresses(all.announce)?;
+        let direct = match all.direct.as_deref() {
+            None | Some("on") => true,
+            Some("off") => false,
+            Some(other) => return Err(ConfigError::Direct(excerpt(other))),
+        };
         Ok(Self {
             data,
             ledger,
@@ -308,6 +356,9 @@ impl Settings {
             listen,
             hosts,
             origins,
+            peers,
+            announce,
+            direct,
             passphrase: Source::Nothing,
         })
     }
@@ -345,6 +396,23 @@ fn relays(texts: Vec<String>) -> Result<Vec<RelayUrl>, ConfigError> {
         }
     }
     if relays.len() > RELAYS { Err(ConfigError::Relays(relays.len())) } else { Ok(relays) }
+}
+
+/// Addresses of nodes, which are written as those of relays are.
+fn addresses(texts: Option<Vec<String>>) -> Result<Vec<Address>, ConfigError> {
+    let mut addresses = Vec::new();
+    for text in texts.unwrap_or_default() {
+        let wrong = |what: String| ConfigError::Address { came: excerpt(&text), what };
+        let url = text.parse::<RelayUrl>().map_err(|error| match error {
+            ConfigError::Relay { what, .. } => wrong(what.to_owned()),
+            error => error,
+        })?;
+        let address = url.0.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
 }
 
 fn parse<T: FromStr>(texts: Option<Vec<String>>, wrong: fn(String) -> ConfigError) -> Result<Vec<T>, ConfigError> {

@@ -17,8 +17,8 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId, NodeId, Role, Timestamp, Token,
-    TokenError,
+    Address, AppendError, BlockHash, DialId, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId, LinkPath, NodeId,
+    Role, Timestamp, Token, TokenError,
     effect::{ImportReport, Wish, WishError},
     limits::{TOKEN_RELAY_BYTES, TOKEN_RELAYS},
     members,
@@ -32,14 +32,14 @@ use crate::{
     data::Opened,
     keys::KeyError,
     ledgers::LedgerInfo,
-    link::RelayBoard,
+    link::{RelayBoard, peer::Wanted},
     store::{Beginning, SqliteReader, StoreError},
 };
 
 mod status;
 mod turn;
 
-pub use status::{Held, InviteInfo, Lane, LinkInfo, MemberInfo, Parked, Status, Tip, Totals};
+pub use status::{Held, InviteInfo, Lane, LinkInfo, MemberInfo, Parked, PeerInfo, Status, Tip, Totals};
 use turn::{Command, Shared, Turns};
 
 /// KiB of commands that wait for the turn thread, in all. A command costs at least one.
@@ -56,13 +56,24 @@ const LINK_WAITING: usize = 64;
 /// How a host begins.
 #[derive(Debug, Default)]
 pub struct Start {
-    /// How many relays the node dials: before it writes, it learns from them how far its own lane goes. Each first dial
+    /// How many relays and given `peers` the node dials: before it writes, it learns from them how far its own lane goes. Each first dial
     /// that fails is told by [`Host::dial_failed`].
     pub dials: u32,
     /// Whether blocks of the store may be missing: the replica asks its links for them and does little else.
     pub repairs: bool,
     /// The key that came with the invite, for a node that joins.
     pub epoch: Option<EpochKey>,
+    /// Whether and how it links to other nodes directly.
+    pub meeting: Option<Meeting>,
+}
+
+/// How a node links to others directly.
+#[derive(Debug)]
+pub struct Meeting {
+    /// Where others are, as this node's owner says.
+    pub peers: Vec<Address>,
+    /// Takes what is to be dialled.
+    pub dials: mpsc::UnboundedSender<Wanted>,
 }
 
 /// What an invite offers.
@@ -646,10 +657,15 @@ impl Host {
     ///
     /// # Errors
     /// When the node is stopping.
-    pub async fn open_link(&self, role: Role) -> Result<(LinkPort, mpsc::Receiver<LinkCommand>), Stopped> {
+    pub async fn open_link(
+        &self,
+        role: Role,
+        path: LinkPath,
+        dial: Option<DialId>,
+    ) -> Result<(LinkPort, mpsc::Receiver<LinkCommand>), Stopped> {
         let id = LinkId(self.inner.next_link.fetch_add(1, Ordering::Relaxed));
         let (queue, commands) = mpsc::channel(LINK_QUEUE);
-        self.send(0, Command::LinkOpened { link: id, role, queue }).await?;
+        self.send(0, Command::LinkOpened { link: id, role, path, dial, queue }).await?;
         Ok((LinkPort { id, host: self.clone(), waiting: Arc::new(Semaphore::new(LINK_WAITING)) }, commands))
     }
 
@@ -657,6 +673,18 @@ impl Host {
     pub fn dial_failed(&self) {
         // One command for each configured relay.
         self.inner.send_now(Command::DialFailed);
+    }
+
+    /// None of the addresses of a wanted dial led anywhere.
+    pub fn unreachable(&self, dial: DialId) {
+        // One command for each dial that was wanted.
+        self.inner.send_now(Command::Unreachable { dial });
+    }
+
+    /// Where other nodes reach this one.
+    pub fn reachable(&self, addresses: Vec<Address>) {
+        // Said now and then by one task.
+        self.inner.send_now(Command::Reachable { addresses });
     }
 
     /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.

@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
+    future::Future,
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
 };
 
 use serde::{Deserialize, Serialize};
-use shared::LedgerId;
+use shared::{Address, LedgerId};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
@@ -15,9 +17,12 @@ use tokio::{
 use crate::{
     config::RelayUrl,
     data::{DataError, LedgerDir, LockedDir},
-    host::{Host, HostError, HostThread, Start},
-    link::{self, RelaySecret},
+    host::{Host, HostError, HostThread, Meeting, Start},
+    link::{self, RelaySecret, peer::Reached},
 };
+
+/// Orders that wait for who owns the hosts.
+const ORDERS: usize = 64;
 
 /// What a client sees of the choice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +83,35 @@ impl fmt::Debug for Ledgers {
     }
 }
 
-/// Serve this one too.
-struct Order {
-    ledger: LedgerId,
-    reply: oneshot::Sender<Result<Host, LedgerError>>,
+/// What whoever owns the hosts is asked for.
+enum Order {
+    /// Serve this one too.
+    Serve { ledger: LedgerId, reply: oneshot::Sender<Result<Host, LedgerError>> },
+    /// See a link to its end.
+    Follow(Following),
+}
+
+/// A link's whole life.
+pub(crate) type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How a node reaches others, in every ledger.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// Linked to for each ledger, beside those that came with it.
+    pub relays: Vec<RelayUrl>,
+    /// For relays that this node's owner chose.
+    pub secret: Option<RelaySecret>,
+    /// Direct links, unless there are to be none.
+    pub direct: Option<Direct>,
+}
+
+/// Direct links of a node.
+#[derive(Debug, Clone)]
+pub struct Direct {
+    /// Where other nodes are, as this node's owner says.
+    pub peers: Vec<Address>,
+    /// Where this node is.
+    pub reached: Reached,
 }
 
 impl Ledgers {
@@ -123,13 +153,18 @@ impl Ledgers {
     pub async fn serve(&self, ledger: LedgerId) -> Result<Option<Host>, LedgerError> {
         let (reply, answer) = oneshot::channel();
         // Nobody takes orders when the node is stopping.
-        if self.orders.send(Order { ledger, reply }).await.is_err() {
+        if self.orders.send(Order::Serve { ledger, reply }).await.is_err() {
             return Ok(None);
         }
         match answer.await {
             Ok(host) => host.map(Some),
             Err(_) => Ok(None),
         }
+    }
+
+    /// Sees a link to its end, also when the node stops. False where there is no place for it now.
+    pub(crate) fn follow(&self, link: Following) -> bool {
+        self.orders.try_send(Order::Follow(link)).is_ok()
     }
 
     fn add(&self, host: Host) {
@@ -143,8 +178,7 @@ impl Ledgers {
 pub struct Keeper {
     ledgers: Ledgers,
     taken: mpsc::Receiver<Order>,
-    relays: Vec<RelayUrl>,
-    secret: Option<RelaySecret>,
+    reach: Reach,
     threads: JoinSet<Result<(), HostError>>,
     links: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -154,7 +188,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Takes up every ledger of a data directory. `first` is the default one; where there is none it is made, as the open ledger
-    /// `wanted`. `relays` are linked to for each, beside those that came with it; `secret` is for those that this node's owner chose.
+    /// `wanted`.
     ///
     /// # Errors
     /// When one of them cannot be opened.
@@ -162,17 +196,15 @@ impl Keeper {
         locked: &LockedDir,
         first: &LedgerDir,
         wanted: Option<&str>,
-        relays: &[RelayUrl],
-        secret: Option<&RelaySecret>,
+        reach: Reach,
         beside: fn(Host, watch::Receiver<bool>, &mut JoinSet<()>),
     ) -> Result<Self, LedgerError> {
-        let (orders, taken) = mpsc::channel(8);
+        let (orders, taken) = mpsc::channel(ORDERS);
         let ledgers = Ledgers { inner: Arc::default(), orders };
         let mut keeper = Self {
             ledgers,
             taken,
-            relays: relays.to_vec(),
-            secret: secret.cloned(),
+            reach,
             threads: JoinSet::new(),
             links: JoinSet::new(),
             stop: watch::Sender::new(false),
@@ -198,12 +230,23 @@ impl Keeper {
     fn start(&mut self, locked: &LockedDir, dir: &LedgerDir, wanted: Option<&str>) -> Result<Host, LedgerError> {
         let mut opened = locked.open_in(dir, wanted)?;
         opened.renew_spare()?;
-        let relays =
-            link::to_dial(&self.relays, self.secret.as_ref(), opened.store.as_reader()).map_err(DataError::from)?;
-        let dials = u32::try_from(relays.len()).unwrap_or(u32::MAX);
-        let (host, thread) = Host::start_with(opened, Start { dials, ..Start::default() })?;
+        let relays = link::to_dial(&self.reach.relays, self.reach.secret.as_ref(), opened.store.as_reader())
+            .map_err(DataError::from)?;
+        let (meeting, wanted) = match &self.reach.direct {
+            Some(Direct { peers, .. }) => {
+                let (dials, wanted) = mpsc::unbounded_channel();
+                (Some(Meeting { peers: peers.clone(), dials }), Some(wanted))
+            }
+            None => (None, None),
+        };
+        let dials = relays.len() + meeting.as_ref().map_or(0, |meeting| meeting.peers.len());
+        let dials = u32::try_from(dials).unwrap_or(u32::MAX);
+        let (host, thread) = Host::start_with(opened, Start { dials, meeting, ..Start::default() })?;
         self.threads.spawn(ended(thread));
         link::dial(&host, &relays, &self.stop.subscribe(), &mut self.links);
+        if let (Some(wanted), Some(Direct { reached, .. })) = (wanted, &self.reach.direct) {
+            self.links.spawn(link::peer::meet(host.clone(), wanted, reached.clone(), self.stop.subscribe()));
+        }
         (self.beside)(host.clone(), self.stop.subscribe(), &mut self.links);
         self.ledgers.add(host.clone());
         Ok(host)
@@ -222,14 +265,17 @@ impl Keeper {
                     Err(error) => return Err(LedgerError::Bug { what: "a ledger", error }),
                 },
                 Some(Err(error)) = self.links.join_next() => return Err(LedgerError::Bug { what: "a link", error }),
-                Some(Order { ledger, reply }) = self.taken.recv() => {
-                    let host = match self.ledgers.get(&ledger) {
-                        Some(host) => Ok(host),
-                        None => self.start(locked, &locked.dir().further(&ledger), None),
-                    };
-                    // Whoever asked may have gone; the ledger is served.
-                    _ = reply.send(host);
-                }
+                Some(order) = self.taken.recv() => match order {
+                    Order::Serve { ledger, reply } => {
+                        let host = match self.ledgers.get(&ledger) {
+                            Some(host) => Ok(host),
+                            None => self.start(locked, &locked.dir().further(&ledger), None),
+                        };
+                        // Whoever asked may have gone; the ledger is served.
+                        _ = reply.send(host);
+                    }
+                    Order::Follow(link) => _ = self.links.spawn(link),
+                },
                 else => std::future::pending().await,
             }
         }

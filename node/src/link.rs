@@ -11,8 +11,11 @@ use crate::{
     store::{SqliteReader, StoreError},
 };
 
+pub mod accept;
+pub mod peer;
 pub mod relay;
 mod secret;
+mod socket;
 
 pub use self::secret::{RelaySecret, UnusableSecret};
 

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{
     block::infallible,
-    effect::Path,
+    effect::LinkPath,
     id::{LedgerId, NodeId},
     key::{self, Key, KeyError},
     limits::{ADDRESS_BYTES, ADDRESSES, ANNOUNCEMENT_BYTES},
@@ -53,9 +53,9 @@ pub struct Address(String);
 
 impl Address {
     /// Which way this goes, if this code knows it.
-    pub fn path(&self) -> Option<Path> {
+    pub fn path(&self) -> Option<LinkPath> {
         match self.0.split_once(':')?.0 {
-            "ws" | "wss" => Some(Path::WebSocket),
+            "ws" | "wss" => Some(LinkPath::WebSocket),
             _ => None,
         }
     }
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn addresses_are_a_scheme_and_printable_text() {
-        for (text, path) in [("ws://192.168.1.5:3000", Some(Path::WebSocket)), ("carrier:pigeon", None)] {
+        for (text, path) in [("ws://192.168.1.5:3000", Some(LinkPath::WebSocket)), ("carrier:pigeon", None)] {
             assert_eq!(address(text).path(), path);
         }
         for text in ["", "ws", "ws:", ":3000", "WS://a:1", "ws://a b:1", "ws://ä:1", "ws://a\n:1"] {

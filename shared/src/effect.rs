@@ -30,14 +30,14 @@ pub enum Role {
 
 /// Which way a link goes to its peer, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Path {
+pub enum LinkPath {
     /// To or from a relay, which stands between nodes.
     Relay,
     /// A WebSocket from node to node.
     WebSocket,
 }
 
-impl Path {
+impl LinkPath {
     /// As it is told to people and programs.
     pub fn name(self) -> &'static str {
         match self {
@@ -90,7 +90,7 @@ pub enum Input {
         /// Who dialled.
         role: Role,
         /// Which way it goes.
-        path: Path,
+        path: LinkPath,
         /// What was to be dialled, if the replica wanted it.
         dial: Option<DialId>,
     },
@@ -135,7 +135,7 @@ pub enum Input {
 impl Input {
     /// A connection to or from a relay is open.
     pub fn relay_opened(link: LinkId, role: Role) -> Self {
-        Self::LinkOpened { link, role, path: Path::Relay, dial: None }
+        Self::LinkOpened { link, role, path: LinkPath::Relay, dial: None }
     }
 }
 

@@ -42,7 +42,7 @@ pub mod wire;
 
 pub use announce::{Address, Announcement};
 pub use block::{Block, BlockError, Entry, Header, Kind, VerifiedBlock};
-pub use effect::{AppendError, CloseReason, DialId, Effect, Input, LinkId, Path, Role};
+pub use effect::{AppendError, CloseReason, DialId, Effect, Input, LinkId, LinkPath, Role};
 pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;

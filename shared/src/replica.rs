@@ -35,7 +35,7 @@ pub use self::{epochs::META_EPOCHS, overlay::PeerStatus, own::note_restored};
 use crate::{
     announce::Address,
     block::{Entry, Header, Kind, VerifiedBlock},
-    effect::{Added, AppendError, Effect, Input, LinkId, Path, Role, Wish},
+    effect::{Added, AppendError, Effect, Input, LinkId, LinkPath, Role, Wish},
     id::{BlockHash, EntryId, LedgerId, NodeId},
     key::Key,
     ledger::Ledger,
@@ -133,7 +133,7 @@ pub struct LinkStatus {
     /// The peer, once it proved its key.
     pub node: Option<NodeId>,
     /// Which way it goes.
-    pub path: Path,
+    pub path: LinkPath,
     /// Which side opened it.
     pub role: Role,
     /// When the peer proved its key.

@@ -11,7 +11,7 @@ use minicbor::{Decoder, Encoder};
 use crate::{
     announce::Announcement,
     block::infallible,
-    effect::{DialId, Path, Role},
+    effect::{DialId, LinkPath, Role},
     id::{BlockHash, NodeId},
     limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
@@ -137,7 +137,7 @@ impl OwnClaims {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) role: Role,
-    pub(crate) path: Path,
+    pub(crate) path: LinkPath,
     /// The dial that led here, if this replica wanted it.
     pub(crate) dial: Option<DialId>,
     /// Nothing is signed before this peer has told what it has of our own lane.
@@ -212,7 +212,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(role: Role, path: Path, nonce: [u8; 32]) -> Self {
+    pub(crate) fn new(role: Role, path: LinkPath, nonce: [u8; 32]) -> Self {
         Self {
             role,
             path,
@@ -333,7 +333,7 @@ impl Link {
         let [role, phase, settled] = *fixed;
         let role = if role == 0 { Role::Dialled } else { Role::Accepted };
         // What sleeps is a relay.
-        let mut link = Self::new(role, Path::Relay, *nonce);
+        let mut link = Self::new(role, LinkPath::Relay, *nonce);
         let peer = NodeId::from_bytes(*peer);
         link.phase = match phase {
             0 => Phase::Greeting,
@@ -387,7 +387,7 @@ mod tests {
             Phase::Joining { peer },
             Phase::Ready { peer },
         ] {
-            let mut link = Link::new(Role::Accepted, Path::Relay, [5; 32]);
+            let mut link = Link::new(Role::Accepted, LinkPath::Relay, [5; 32]);
             link.phase = phase.clone();
             let (ledger, key) = (crate::block::open_ledger("test"), crate::Key::from_secret(&[7; 32]));
             let said = Announcement::sign(&ledger, &key, Timestamp::MAX, vec![0; ANNOUNCEMENT_BYTES]);

@@ -35,7 +35,8 @@ use crate::{
     data::{DataError, LedgerDir, LockedDir},
     host::{Event, Host, Status},
     http,
-    ledgers::Keeper,
+    ledgers::{Direct, Keeper, Reach},
+    link::{accept, peer::Reached},
     token::TokenError,
 };
 
@@ -110,20 +111,22 @@ async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Re
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let keeper = Keeper::open(
-        locked,
-        first,
-        settings.ledger.as_deref(),
-        &settings.relays,
-        settings.relay_secret.as_ref(),
-        beside,
-    )?;
+    let reached = Reached { listen: address, announced: settings.announce.clone() };
+    let reach = Reach {
+        relays: settings.relays.clone(),
+        secret: settings.relay_secret.clone(),
+        direct: settings.direct.then(|| Direct { peers: settings.peers.clone(), reached }),
+    };
+    let keeper = Keeper::open(locked, first, settings.ledger.as_deref(), reach, beside)?;
     let ledgers = keeper.ledgers().clone();
     let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
     let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let token = Token::generate()?;
     let routes = control::router(ledgers.clone(), token.clone(), keeper.stopped());
-    let routes = routes.merge(control::renewal(admission.clone(), token.clone()));
+    let mut routes = routes.merge(control::renewal(admission.clone(), token.clone()));
+    if settings.direct {
+        routes = routes.merge(accept::router(admission.clone(), ledgers.clone(), keeper.stopped()));
+    }
     let control_path = locked.dir().control();
     let unwritable = Failure::io("control.json cannot be written");
     ControlFile::new(address, token).save(&control_path).map_err(&unwritable)?;

@@ -51,12 +51,35 @@ pub struct LinkInfo {
     pub link: u64,
     /// The peer, once it proved its key.
     pub node: Option<String>,
+    /// `relay`, or `websocket` for a direct link.
+    pub path: String,
+    /// Whether this node opened it.
+    pub dialled: bool,
+    /// Since when the peer is known, RFC 3339; nothing before it proved its key.
+    pub since: Option<String>,
+    /// µs from the last ping to its answer, once there was one.
+    pub round_trip: Option<u64>,
+    /// Bytes of frames received.
+    pub received: u64,
+    /// Bytes of frames sent.
+    pub sent: u64,
     /// Blocks received of those that the peer had when the heads were compared.
     pub done: u64,
     /// The number of those.
     pub total: u64,
     /// Blocks still to be sent to the peer.
     pub remaining: u64,
+}
+
+/// Another node, and where it can be reached directly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerInfo {
+    /// Who.
+    pub node: String,
+    /// Where it says that it is.
+    pub addresses: Vec<String>,
+    /// When it was linked directly last, RFC 3339.
+    pub seen: Option<String>,
 }
 
 /// Blocks that wait for a parent or for their time.
@@ -157,6 +180,9 @@ pub struct Status {
     pub parked: Parked,
     /// Open links.
     pub links: Vec<LinkInfo>,
+    /// Nodes that can be reached directly.
+    #[serde(default)]
+    pub peers: Vec<PeerInfo>,
     /// The relays and how their links are.
     pub relays: Vec<RelayStatus>,
     /// Every node that is known, this one included.

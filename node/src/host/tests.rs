@@ -75,7 +75,7 @@ async fn a_host_that_stopped_says_so_and_the_next_one_goes_on() {
     thread.ended().await.unwrap();
     assert_eq!(host.append(vec![payload(2)]).await.err(), Some(Stopped));
     assert!(host.status().await.is_err() && host.import(vec![]).await.is_err());
-    assert!(host.open_link(Role::Dialled).await.is_err());
+    assert!(host.open_link(Role::Dialled, LinkPath::Relay, None).await.is_err());
     let node = host.node();
     drop(host);
 
@@ -109,7 +109,7 @@ async fn many_reads_share_few_connections_and_outlive_a_panic() {
 async fn a_link_that_breaks_the_protocol_is_closed_and_forgotten() {
     let (_guard, dir) = temporary();
     let (host, mut thread) = start(&dir);
-    let (port, mut commands) = host.open_link(Role::Accepted).await.unwrap();
+    let (port, mut commands) = host.open_link(Role::Accepted, LinkPath::Relay, None).await.unwrap();
     assert_eq!(host.status().await.unwrap().links.len(), 1);
     // No frame is known that begins like this, so the replica closes the link, and forgets what comes later.
     port.frame(b"nonsense".to_vec()).await.unwrap();

@@ -11,11 +11,12 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    AppendError, BlockHash, Config, Effect, EntryId, Input, Key, Keyring, LinkId, NodeId, Replica, ReplicaError, Role,
-    Timestamp, Token, VerifiedBlock,
+    Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Input, Key, Keyring, LinkId, LinkPath, NodeId,
+    Replica, ReplicaError, Role, Timestamp, Token, VerifiedBlock,
     effect::{Added, ImportReport, Wish, WishError},
     limits,
     members::{InviteStatus, MemberStatus},
+    replica::PeerStatus,
     view,
 };
 use tokio::{
@@ -27,11 +28,12 @@ use tracing::{Span, debug, debug_span, info, warn};
 use zeroize::Zeroizing;
 
 use super::{
-    EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo,
-    MemberInfo, Offer, Parked, Queued, Start, Status, Tip, Totals,
+    EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo, Meeting,
+    MemberInfo, Offer, Parked, PeerInfo, Queued, Start, Status, Tip, Totals,
 };
 use crate::{
     keys::NodeKeys,
+    link::peer::Wanted,
     store::{Beginning, SqliteStore, StoreError},
 };
 
@@ -76,6 +78,8 @@ pub(super) enum Command {
     LinkOpened {
         link: LinkId,
         role: Role,
+        path: LinkPath,
+        dial: Option<DialId>,
         queue: mpsc::Sender<LinkCommand>,
     },
     LinkClosed {
@@ -92,6 +96,12 @@ pub(super) enum Command {
         link: LinkId,
     },
     DialFailed,
+    Unreachable {
+        dial: DialId,
+    },
+    Reachable {
+        addresses: Vec<Address>,
+    },
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -137,6 +147,7 @@ pub(super) struct Turns {
     keys: NodeKeys,
     epoch_keys: Keys,
     links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
+    dials: Option<mpsc::UnboundedSender<Wanted>>,
     next_token: u64,
     appends: BTreeMap<u64, AppendReply>,
     imports: BTreeMap<u64, oneshot::Sender<ImportReport>>,
@@ -164,7 +175,11 @@ impl Turns {
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
         let (key, successor) = keys.keys();
+        let meets = start.meeting.is_some();
+        let (peers, dials) = start.meeting.map(|Meeting { peers, dials }| (peers, dials)).unzip();
         let config = Config {
+            meets,
+            peers: peers.unwrap_or_default(),
             writes: true,
             dials: start.dials,
             successor: Some(successor),
@@ -192,6 +207,7 @@ impl Turns {
             keys,
             epoch_keys,
             links: BTreeMap::new(),
+            dials,
             next_token: 0,
             appends: BTreeMap::new(),
             imports: BTreeMap::new(),
@@ -314,9 +330,9 @@ impl Turns {
                 self.invites.push(reply);
                 Ok(())
             }
-            Command::LinkOpened { link, role, queue } => {
+            Command::LinkOpened { link, role, path, dial, queue } => {
                 self.links.insert(link, queue);
-                self.input(Input::LinkOpened { link, role })
+                self.input(Input::LinkOpened { link, role, path, dial })
             }
             Command::LinkClosed { link } => {
                 self.links.remove(&link);
@@ -326,6 +342,8 @@ impl Turns {
             Command::Ping { link } => self.link_input(link, Input::Ping { link }),
             Command::Pong { link } => self.link_input(link, Input::Pong { link }),
             Command::DialFailed => self.input(Input::DialFailed),
+            Command::Unreachable { dial } => self.input(Input::Unreachable { dial }),
+            Command::Reachable { addresses } => self.input(Input::Reachable { addresses }),
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())
@@ -419,6 +437,10 @@ impl Turns {
                     let close = LinkCommand::Close { code: reason.code(), reason: reason.to_string() };
                     self.link_send(link, close);
                     self.links.remove(&link);
+                }
+                Effect::Dial { dial, addresses } => {
+                    // When who dials is gone, the node is stopping.
+                    self.dials.iter().for_each(|dials| _ = dials.send(Wanted { dial, addresses: addresses.clone() }));
                 }
                 // Only links that outlive their replica need it, and this node's do not.
                 Effect::Remember { .. } => {}
@@ -552,11 +574,18 @@ impl Turns {
                 .map(|link| LinkInfo {
                     link: link.link.0,
                     node: link.node.map(|node| node.to_string()),
+                    path: link.path.name().to_owned(),
+                    dialled: link.role == Role::Dialled,
+                    since: link.node.map(|_| link.since.to_string()),
+                    round_trip: link.round_trip,
+                    received: link.bytes.0,
+                    sent: link.bytes.1,
                     done: link.progress.0,
                     total: link.progress.1,
                     remaining: link.remaining,
                 })
                 .collect(),
+            peers: replica.peers().iter().map(peer_info).collect(),
             known_nodes: replica.known_nodes().iter().map(ToString::to_string).collect(),
             ..Status::default()
         })
@@ -609,6 +638,14 @@ fn entry_json(id: EntryId, view: &view::EntryView) -> EntryJson {
     EntryJson::new(id, view).unwrap_or_else(|_| EntryJson { id, json: RawValue::NULL.to_owned().into() })
 }
 
+fn peer_info(peer: &PeerStatus) -> PeerInfo {
+    PeerInfo {
+        node: peer.node.to_string(),
+        addresses: peer.addresses.iter().map(ToString::to_string).collect(),
+        seen: peer.seen.map(|seen| seen.to_string()),
+    }
+}
+
 fn describe_input(input: &Input) -> String {
     match input {
         Input::Append { token, payloads } => {
@@ -618,7 +655,9 @@ fn describe_input(input: &Input) -> String {
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
         Input::Control { token, wish } => format!("control {token}: {}", describe_wish(wish)),
         Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
-        Input::LinkOpened { link, role } => format!("link {} opened: {role:?}", link.0),
+        Input::LinkOpened { link, role, path, .. } => format!("link {} opened: {role:?}, {}", link.0, path.name()),
+        Input::Unreachable { dial } => format!("dial {} led nowhere", dial.0),
+        Input::Reachable { addresses } => format!("reached at {} addresses", addresses.len()),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
         Input::Ping { link } => format!("ping on link {}", link.0),
@@ -639,6 +678,7 @@ fn describe_wish(wish: &Wish) -> String {
 
 fn describe_effect(effect: &Effect) -> String {
     match effect {
+        Effect::Dial { dial, addresses } => format!("dial {} of {} addresses", dial.0, addresses.len()),
         Effect::Send { link, bytes } => format!("send {} bytes on link {}", bytes.len(), link.0),
         Effect::Ping { link } => format!("ping on link {}", link.0),
         Effect::Pong { link } => format!("pong on link {}", link.0),

@@ -44,6 +44,8 @@ struct State {
     freed: Notify,
     /// The next response makes this a WebSocket.
     upgrading: AtomicBool,
+    /// It is a link of the replica, which gives up itself who takes no data.
+    link: AtomicBool,
     /// Bytes that the operating system took.
     written: AtomicU64,
     /// Somebody waits until more are written.
@@ -86,6 +88,11 @@ impl Line {
     /// The response that comes next makes this connection a WebSocket.
     pub(crate) fn upgrades(&self) {
         self.0.upgrading.store(true, Ordering::Release);
+    }
+
+    /// This connection becomes a link to another node.
+    pub(crate) fn is_link(&self) {
+        self.0.link.store(true, Ordering::Release);
     }
 
     fn set(&self, blocked: bool) {
@@ -159,6 +166,9 @@ impl Connection {
             return Poll::Ready(written);
         }
         self.line.set(true);
+        if self.line.0.link.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.patience)));
         if stall.as_mut().poll(context).is_pending() {
             return Poll::Pending;

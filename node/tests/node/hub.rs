@@ -7,7 +7,7 @@ use node::{
     data::DataDir,
     host::{Host, HostThread, LinkCommand},
 };
-use shared::Role;
+use shared::{LinkPath, Role};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -51,7 +51,7 @@ async fn accept(listener: TcpListener, host: Host) {
 
 async fn link(socket: TcpStream, host: Host) {
     let Ok(socket) = accept_async(socket).await else { return };
-    let Ok((port, mut commands)) = host.open_link(Role::Accepted).await else { return };
+    let Ok((port, mut commands)) = host.open_link(Role::Accepted, LinkPath::Relay, None).await else { return };
     let (mut sink, mut stream) = socket.split();
     let reading = async {
         while let Some(Ok(message)) = stream.next().await {

@@ -5,7 +5,7 @@ use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 use super::{Replica, Timer, Turn, exchange::Reply};
 use crate::{
     block::Block,
-    effect::{CloseReason, DialId, Effect, LinkId, Path, Role},
+    effect::{CloseReason, DialId, Effect, LinkId, LinkPath, Role},
     id::{BlockHash, NodeId},
     key,
     ledger::{stored, stored_removal},
@@ -24,7 +24,7 @@ impl<S: Store> Replica<S> {
         &mut self,
         id: LinkId,
         role: Role,
-        path: Path,
+        path: LinkPath,
         dial: Option<DialId>,
         effects: &mut Vec<Effect>,
     ) {
@@ -51,7 +51,7 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn restore_link(&mut self, id: LinkId, state: &[u8], effects: &mut Vec<Effect>) {
         let Some((mut link, settled)) = Link::load(state) else {
-            return self.handle_opened(id, Role::Accepted, Path::Relay, None, effects);
+            return self.handle_opened(id, Role::Accepted, LinkPath::Relay, None, effects);
         };
         link.compared = settled;
         let (ready, role, reachable) = (link.peer().is_some(), link.role, link.reachable.clone());
@@ -215,7 +215,7 @@ impl<S: Store> Replica<S> {
             self.close(goes, CloseReason::Replaced, effects);
         }
         let Some(Link { role, path, .. }) = self.links.get(&id) else { return };
-        let (role, direct) = (*role, *path != Path::Relay);
+        let (role, direct) = (*role, *path != LinkPath::Relay);
         if role == Role::Accepted && (self.is_full() || (direct && self.has_all_direct_links())) {
             self.close(id, CloseReason::Full, effects);
             return;

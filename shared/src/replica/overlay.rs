@@ -14,7 +14,7 @@ use super::{Replica, Timer, Turn};
 use crate::{
     announce::{Address, Announcement, decode_addresses, encode_addresses},
     block::infallible,
-    effect::{DialId, Effect, LinkId, Path, Role},
+    effect::{DialId, Effect, LinkId, LinkPath, Role},
     id::NodeId,
     limits::{
         ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_WANTED, GIVEN_PEERS,
@@ -275,7 +275,7 @@ impl<S: Store> Replica<S> {
         }
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
             Some(target) => self.retry_later(target, link.peer().is_some()),
-            None if link.path != Path::Relay => self.meet_soon(),
+            None if link.path != LinkPath::Relay => self.meet_soon(),
             None => {}
         }
     }
@@ -320,7 +320,7 @@ impl<S: Store> Replica<S> {
 
     /// Direct links whose peers have proved their keys.
     fn directly_linked(&self) -> impl Iterator<Item = NodeId> {
-        self.links.values().filter(|link| link.path != Path::Relay).filter_map(Link::peer)
+        self.links.values().filter(|link| link.path != LinkPath::Relay).filter_map(Link::peer)
     }
 
     /// Whether there is no place for another direct link.
@@ -417,7 +417,7 @@ impl<S: Store> Replica<S> {
     /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at
     /// once, the one that the smaller id dialled, so that both sides keep the same.
     pub(super) fn keeps_older(&self, older: &Link, newer: &Link, peer: &NodeId) -> bool {
-        if older.path != newer.path && !(older.path == Path::Relay || newer.path == Path::Relay) {
+        if older.path != newer.path && !(older.path == LinkPath::Relay || newer.path == LinkPath::Relay) {
             return older.path > newer.path;
         }
         let dialler = |link: &Link| if link.role == Role::Dialled { self.me } else { *peer };

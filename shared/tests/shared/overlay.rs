@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::{Address, MemoryStore, NodeId, Path, Timestamp, limits};
+use shared::{Address, LinkPath, MemoryStore, NodeId, Timestamp, limits};
 
 use crate::common::{
     End, Net, address,
@@ -30,7 +30,7 @@ fn meeting(nodes: usize, relay: bool) -> Net {
 fn direct(net: &Net, node: usize) -> BTreeSet<NodeId> {
     let links = net.replica(node).links();
     let peers: Vec<NodeId> =
-        links.iter().filter(|link| link.path != Path::Relay).filter_map(|link| link.node).collect();
+        links.iter().filter(|link| link.path != LinkPath::Relay).filter_map(|link| link.node).collect();
     let set: BTreeSet<NodeId> = peers.iter().copied().collect();
     assert_eq!(peers.len(), set.len(), "two direct links to one peer");
     set

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::{
     Address, Block, BlockHash, Config, DialId, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId,
-    MemoryStore, NodeId, Page, Path, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
+    LinkPath, MemoryStore, NodeId, Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
 };
 
 pub(crate) fn key(n: u8) -> Key {
@@ -278,10 +278,10 @@ impl Net {
     }
 
     pub(crate) fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
-        self.open(dialler, acceptor, Path::Relay, None)
+        self.open(dialler, acceptor, LinkPath::Relay, None)
     }
 
-    fn open(&mut self, dialler: usize, acceptor: usize, path: Path, dial: Option<DialId>) -> (End, End) {
+    fn open(&mut self, dialler: usize, acceptor: usize, path: LinkPath, dial: Option<DialId>) -> (End, End) {
         self.next_link += 2;
         let a = End { node: dialler, link: LinkId(self.next_link) };
         let b = End { node: acceptor, link: LinkId(self.next_link + 1) };
@@ -302,7 +302,7 @@ impl Net {
             state.replica.is_some() && addresses.contains(&address(state.number)) && !self.unreachable.contains(other)
         };
         match (0..self.nodes.len()).find(here) {
-            Some(other) => _ = self.open(node, other, Path::WebSocket, Some(dial)),
+            Some(other) => _ = self.open(node, other, LinkPath::WebSocket, Some(dial)),
             None => self.turn(node, vec![Input::Unreachable { dial }]),
         }
     }
