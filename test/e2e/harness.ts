@@ -32,6 +32,8 @@ export interface NodeOptions {
   readonly ledger?: string;
   /** Where it listens; a free port if none is given. */
   readonly listen?: string;
+  /** Whether it links to other nodes directly; not unless said so. */
+  readonly direct?: boolean;
   /** Further arguments. */
   readonly args?: readonly string[];
   /** Further environment. */
@@ -157,6 +159,8 @@ export class World {
     if (options.relay !== undefined) args.push("--relay", await this.tapped(options.relay));
     const ledger = options.ledger ?? (options.data === undefined ? this.#ledger : undefined);
     if (ledger !== undefined) args.push("--ledger", ledger);
+    // Or nodes would find a way around cables that are pulled.
+    args.push("--direct", options.direct === true ? "on" : "off");
     // What a node does is worth a look where nothing of what it reads may be in the log.
     const env = { ...(this.canary !== undefined && { RUST_LOG: "node=trace,info" }), ...options.env };
     const process = this.run("node", nodeBinary(), [...args, ...(options.args ?? [])], env);

@@ -52,12 +52,14 @@ impl Place {
     fn command_by(&self, words: &[&str]) -> Command {
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("--data").arg(self.data().path()).current_dir(self.path());
-        let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN"];
+        let lists = ["CAIRN_RELAY", "CAIRN_ALLOW_HOST", "CAIRN_ALLOW_ORIGIN", "CAIRN_PEER", "CAIRN_ANNOUNCE"];
         let secrets = ["CAIRN_RELAY_SECRET", "CAIRN_PASSPHRASE", "CAIRN_PASSPHRASE_FILE"];
         let others = ["CAIRN_LEDGER", "CAIRN_DATA", "CAIRN_LISTEN", "RUST_LOG"];
         for name in others.into_iter().chain(lists).chain(secrets) {
             command.env_remove(name);
         }
+        // Or nodes that share a hub would link to each other, too.
+        command.env("CAIRN_DIRECT", "off");
         command
     }
 
