@@ -222,6 +222,12 @@ pub const DIRECT_LINKS: usize = 12;
 pub const GIVEN_PEERS: usize = 64;
 /// µs that the node with the greater id waits for the other one to dial it.
 pub const DIAL_SECOND: u64 = 1_500_000;
+/// µs between two messages that say what is here, over a link that carries no new blocks.
+pub const HAVE_EVERY: u64 = 50_000;
+/// µs until a block that a peer says to have is asked for, where it should come by another way.
+pub const GRAFT_AFTER: u64 = 300_000;
+/// The same while many blocks come in.
+pub const GRAFT_AFTER_SYNC: u64 = 10 * SECOND;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
 /// µs between two notes of known peers.

@@ -19,6 +19,7 @@ mod news;
 mod overlay;
 mod own;
 mod serve;
+mod tree;
 
 use alloc::{
     boxed::Box,
@@ -208,6 +209,10 @@ enum Timer {
     Rekey,
     /// Missing payloads may be asked for.
     Withheld,
+    /// What peers say to have must have come by other ways.
+    Graft,
+    /// What is here may be said over lazy links again.
+    Have,
     /// Somebody may be dialled.
     Meet,
     /// Known peers may be noted again.
@@ -255,6 +260,8 @@ pub struct Replica<S: Store> {
     /// Those of the links whose peers have yet to show that they belong, in no order.
     door: Vec<LinkId>,
     pace: Pace,
+    /// Which links brought the latest blocks.
+    came: BTreeMap<BlockHash, LinkId>,
     timers: Timers<Timer>,
     random: Random,
     recent: Recent,
@@ -310,6 +317,7 @@ impl<S: Store> Replica<S> {
             links: BTreeMap::new(),
             door: Vec::new(),
             pace: Pace::default(),
+            came: BTreeMap::new(),
             timers: Timers::new(now),
             recent: Recent::default(),
             wishes: Vec::new(),
@@ -689,6 +697,7 @@ impl<S: Store> Replica<S> {
         if !self.links.is_empty() {
             self.recent.insert(Record { summary, bytes: block.bytes().to_vec() });
             if source.is_none() || !mutant!(NotForwarded) {
+                self.note_came(summary.hash, source);
                 self.spread(&summary, source);
             }
         }

@@ -93,6 +93,18 @@ impl Outbox {
         self.queue.insert(next.key(), next);
     }
 
+    /// Takes a lane out.
+    pub(crate) fn remove(&mut self, lane: &NodeId) {
+        if let Some(key) = self.lanes.remove(lane) {
+            self.queue.remove(&key);
+        }
+    }
+
+    /// The lanes of which blocks are queued.
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &NodeId> {
+        self.lanes.keys()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Summary> {
         let (_, next) = self.queue.pop_first()?;
         self.lanes.remove(&next.author);
@@ -158,6 +170,14 @@ pub(crate) struct Link {
     /// Up to which height the peer has our own lane durable.
     pub(crate) holds: u64,
     pub(crate) outbox: Outbox,
+    /// New blocks are not sent to the peer, nor by it: both sides say what they have.
+    pub(crate) lazy: bool,
+    /// What the peer has that this side lacks: lanes, heights, and since when that is so by the clock that only goes forward.
+    pub(crate) claims: BTreeMap<NodeId, (u64, Timestamp)>,
+    /// When the peer was told last what is here; when it asked last for all that it lacks, and whether it asked again too soon after that.
+    pub(crate) told: Option<Timestamp>,
+    pub(crate) grafted: Option<Timestamp>,
+    pub(crate) graft_waits: bool,
     /// How many blocks the outbox stands for.
     pub(crate) remaining: u64,
     /// Lanes whose proof of a fork the peer lacks.
@@ -182,7 +202,7 @@ pub(crate) struct Link {
     pub(crate) answerable: u64,
     /// Something was done at the door in this turn.
     pub(crate) stirred: bool,
-    /// What became durable in this turn, to be told at its end.
+    /// What became durable, to be told at the end of the turn; over a lazy link some time later.
     pub(crate) have: BTreeMap<NodeId, u64>,
     /// Frames of envelopes without need of credit, to be sent at the end of the turn.
     pub(crate) control: Vec<Vec<u8>>,
@@ -227,6 +247,11 @@ impl Link {
             has: BTreeMap::new(),
             holds: 0,
             outbox: Outbox::default(),
+            lazy: false,
+            claims: BTreeMap::new(),
+            told: None,
+            grafted: None,
+            graft_waits: false,
             remaining: 0,
             proofs: BTreeSet::new(),
             answers: VecDeque::new(),
@@ -282,6 +307,26 @@ impl Link {
         *has = height.max(*has);
     }
 
+    /// This side has a lane up to a height, which the peer is told at the end of the turn.
+    pub(crate) fn tell_have(&mut self, lane: NodeId, height: u64) {
+        let have = self.have.entry(lane).or_insert(0);
+        *have = height.max(*have);
+    }
+
+    /// A block was added here: what the peer claims to have of its lane has come, or is on its way.
+    pub(crate) fn note_progress(&mut self, block: &Summary, now: Timestamp) {
+        let Some((height, since)) = self.claims.get_mut(&block.author) else { return };
+        let claimed = *height;
+        *since = now;
+        if claimed <= block.height {
+            self.claims.remove(&block.author);
+        }
+        // Over other links it is sent all the same: a peer under repair claims what it has lost.
+        if self.lazy {
+            self.note_has(block.author, claimed.min(block.height));
+        }
+    }
+
     pub(crate) fn has(&self, lane: &NodeId) -> u64 {
         self.has.get(lane).copied().unwrap_or(0)
     }
@@ -294,7 +339,7 @@ impl Link {
 
     /// What must outlive hibernation, at most 1,500 bytes. `parked`: blocks of this link wait in memory, which does not outlive it.
     ///
-    /// role, phase, whether nothing is under way, our challenge, the peer, its challenge, frames and bytes of credit owed;
+    /// role, phase, whether nothing is under way and whether the link is lazy, our challenge, the peer, its challenge, frames and bytes of credit owed;
     /// and its announcement, if it made one.
     pub(crate) fn save(&self, parked: bool) -> Vec<u8> {
         let zero = [0; 32];
@@ -304,11 +349,16 @@ impl Link {
             Phase::Ready { peer } => (2, peer.as_bytes(), &zero),
             Phase::Joining { peer } => (3, peer.as_bytes(), &zero),
         };
-        let idle = !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
+        // What the peer claims to have would be forgotten.
+        let idle = (!self.lazy || self.claims.is_empty())
+            && !self.listing
+            && !self.owes()
+            && self.wanted.is_empty()
+            && !self.resync;
         let settled = self.compared && idle && !parked;
         let role = u8::from(self.role == Role::Accepted);
         let mut state = vec![0; STATE_BYTES];
-        state[..3].copy_from_slice(&[role, phase, u8::from(settled)]);
+        state[..3].copy_from_slice(&[role, phase, u8::from(settled) | u8::from(self.lazy) << 1]);
         state[3..35].copy_from_slice(&self.nonce);
         state[35..67].copy_from_slice(peer);
         state[67..99].copy_from_slice(challenge);
@@ -330,7 +380,7 @@ impl Link {
         let (challenge, rest) = rest.split_first_chunk::<32>()?;
         let (frames, bytes) = rest.split_first_chunk::<4>()?;
         let (bytes, said) = bytes.split_first_chunk::<4>()?;
-        let [role, phase, settled] = *fixed;
+        let [role, phase, flags] = *fixed;
         let role = if role == 0 { Role::Dialled } else { Role::Accepted };
         // What sleeps is a relay.
         let mut link = Self::new(role, LinkPath::Relay, *nonce);
@@ -347,7 +397,8 @@ impl Link {
         link.taken = Window { frames, bytes };
         link.reachable = decode_announcement(&mut Decoder::new(said)).ok();
         link.remembered = state.to_vec();
-        Some((link, settled == 1))
+        link.lazy = flags & 2 != 0;
+        Some((link, flags & 1 != 0))
     }
 }
 

@@ -201,6 +201,10 @@ pub enum Message {
         /// Encoded blocks, in ledger order.
         blocks: Vec<Vec<u8>>,
     },
+    /// "Your blocks come to me by another way, too: from now on only say what you have."
+    Prune,
+    /// "Send me what I lack, and blocks as they come again."
+    Graft,
 }
 
 impl Message {
@@ -219,6 +223,8 @@ impl Message {
             Self::Evidence { .. } => 11,
             Self::Membership { .. } => 12,
             Self::PayloadRequest { .. } => 13,
+            Self::Prune => 14,
+            Self::Graft => 15,
         }
     }
 
@@ -345,6 +351,7 @@ fn encode_payload<W: Write<Error = Infallible>>(
             encoder.array(1)?.array(blocks.len() as u64)?;
             blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
         }
+        Message::Prune | Message::Graft => encoder.array(0)?.ok(),
     }
 }
 
@@ -370,6 +377,7 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         1 => 4,
         2 | 4 | 7..=9 | 11..=13 => 1,
         3 | 5 | 6 | 10 => 2,
+        14 | 15 => 0,
         other => return Err(WireError::UnknownType(other)),
     };
     if fields != wanted {
@@ -406,6 +414,8 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         10 => Message::Credit { frames: decoder.u64()?, bytes: decoder.u64()? },
         11 => Message::Evidence { proof: decoder.bytes()?.to_vec() },
         12 => Message::Membership { blocks: list(decoder, MEMBERSHIP_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
+        14 => Message::Prune,
+        15 => Message::Graft,
         _ => Message::PayloadRequest {
             lacks: list(decoder, WANTED_PER_FRAME, |d| {
                 expect_array(d, 2)?;

@@ -33,7 +33,11 @@ const SIBLINGS: Page = Page { blocks: 1024, bytes: usize::MAX };
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Added,
-    Known,
+    /// It was here already.
+    Known {
+        /// Another link brought it, and goes on bringing what is new.
+        twice: bool,
+    },
     Parked,
     /// There was no room to park it.
     Dropped,
@@ -62,7 +66,7 @@ impl<S: Store> Replica<S> {
         for bytes in blocks {
             match self.offer(&bytes, None, effects)? {
                 Outcome::Added => report.added += 1,
-                Outcome::Known => report.known += 1,
+                Outcome::Known { .. } => report.known += 1,
                 Outcome::Parked => report.parked += 1,
                 Outcome::Dropped | Outcome::Refused(_) => report.refused += 1,
             }
@@ -91,7 +95,7 @@ impl<S: Store> Replica<S> {
         if self.ledger.contains(&self.store, &block)? && !mutant!(KnownForgotten) {
             self.note_source(&block, source);
             self.fill(&block, source)?;
-            return Ok(Outcome::Known);
+            return Ok(Outcome::Known { twice: self.came_otherwise(&block, source) });
         }
         if self.pool.get(&block.hash()).is_some() {
             return Ok(Outcome::Parked);
@@ -125,8 +129,7 @@ impl<S: Store> Replica<S> {
         let header = block.header();
         let forked = self.ledger.is_forked(&header.author);
         if let Some(link) = source.and_then(|source| self.links.get_mut(&source)) {
-            let have = link.have.entry(header.author).or_insert(0);
-            *have = header.height.max(*have);
+            link.tell_have(header.author, header.height);
             if !forked {
                 link.note_has(header.author, header.height);
             }

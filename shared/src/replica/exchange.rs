@@ -33,14 +33,21 @@ impl<S: Store> Replica<S> {
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
                 Timer::Withheld => self.on_withheld_due()?,
+                Timer::Graft => self.graft_due()?,
+                // The end of the turn says what is there.
+                Timer::Have => {}
                 Timer::Meet => self.meet(effects),
                 // The end of the turn looks whether there is something to note.
                 Timer::Peers => {}
                 // Whoever waits for a voucher is looked at again at the end of this input.
                 Timer::Zone => {}
                 Timer::Resync(id) => {
-                    if let Some(link) = self.links.get_mut(&id) {
-                        link.resync = false;
+                    let Some(link) = self.links.get_mut(&id) else { continue };
+                    let resync = core::mem::take(&mut link.resync);
+                    if core::mem::take(&mut link.graft_waits) {
+                        self.on_graft(id)?;
+                    }
+                    if resync {
                         self.tell_heads(id);
                     }
                 }
@@ -126,8 +133,10 @@ impl<S: Store> Replica<S> {
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,
             Message::EntryAnnounce { blocks, remaining } => {
                 let count = blocks.len() as u64;
-                if let Err(reason) = self.on_blocks(id, blocks, effects)? {
-                    return Ok(Err(reason));
+                match self.take_blocks(id, blocks, effects)? {
+                    Ok(repeated) if repeated == count => self.prune(id),
+                    Ok(_) => {}
+                    Err(reason) => return Ok(Err(reason)),
                 }
                 self.on_progress(id, count, remaining, effects);
             }
@@ -144,7 +153,12 @@ impl<S: Store> Replica<S> {
                     link.lacked.extend(lacks.into_iter().take(room));
                 }
             }
-            Message::Have { lanes } => self.on_have(id, &lanes, effects),
+            Message::Have { lanes } => {
+                self.on_have(id, &lanes, effects);
+                self.on_claims(id, &lanes);
+            }
+            Message::Prune => self.on_prune(id),
+            Message::Graft => self.on_graft(id)?,
             Message::Credit { frames, bytes } => {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.in_flight.give_back(frames, bytes);
@@ -239,6 +253,9 @@ impl<S: Store> Replica<S> {
             if frozen.is_none_or(|frozen| head.frozen != 0 && head.frozen <= frozen) {
                 link.proofs.remove(&head.author);
             }
+            if let [(tip, _)] = head.tips[..] {
+                self.on_claims(id, &[(head.author, tip)]);
+            }
             if head.author == self.me {
                 self.on_have(id, &[(head.author, has)], effects);
                 self.on_own_head(id, &head)?;
@@ -310,22 +327,37 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
+        Ok(self.take_blocks(id, blocks, effects)?.map(|_| ()))
+    }
+
+    /// Takes in blocks; returns how many another link had brought already.
+    fn take_blocks(
+        &mut self,
+        id: LinkId,
+        blocks: Vec<Vec<u8>>,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Result<u64, CloseReason>, ReplicaError<S::Error>> {
+        let mut repeated = 0;
         for bytes in blocks {
-            if let Outcome::Refused(refusal) = self.offer(&bytes, Some(id), effects)? {
-                return Ok(Err(CloseReason::Protocol(match refusal {
-                    Refusal::Block(_) => "a block is malformed or its signature is wrong",
-                    Refusal::Rule(RuleError::NotOwnParent) => "a block does not rest on its author's block before",
-                    Refusal::Rule(RuleError::TimeBeforeParent) => "a block's time is before the end of a parent",
-                    Refusal::Rule(RuleError::TooManyAuthors) => "this ledger has all the authors it can have",
-                    Refusal::Rule(RuleError::Member(_)) => "a block's author may not write it",
-                })));
+            match self.offer(&bytes, Some(id), effects)? {
+                Outcome::Refused(refusal) => {
+                    return Ok(Err(CloseReason::Protocol(match refusal {
+                        Refusal::Block(_) => "a block is malformed or its signature is wrong",
+                        Refusal::Rule(RuleError::NotOwnParent) => "a block does not rest on its author's block before",
+                        Refusal::Rule(RuleError::TimeBeforeParent) => "a block's time is before the end of a parent",
+                        Refusal::Rule(RuleError::TooManyAuthors) => "this ledger has all the authors it can have",
+                        Refusal::Rule(RuleError::Member(_)) => "a block's author may not write it",
+                    })));
+                }
+                Outcome::Known { twice: true } => repeated += 1,
+                _ => {}
             }
         }
         if self.is_mending() {
             self.request_repairs(id);
-            return Ok(Ok(()));
+            return Ok(Ok(0));
         }
-        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(repeated)) };
         if link.resync && !self.timers.is_set(Timer::Resync(id)) {
             self.timers.set(Timer::Resync(id), RESYNC_EVERY);
         }
@@ -339,7 +371,7 @@ impl<S: Store> Replica<S> {
         if let Some(link) = self.links.get_mut(&id) {
             link.wanted = wanted;
         }
-        Ok(Ok(()))
+        Ok(Ok(repeated))
     }
 
     fn on_progress(&mut self, id: LinkId, count: u64, remaining: u64, effects: &mut Vec<Effect>) {

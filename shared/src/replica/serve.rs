@@ -7,7 +7,7 @@ use crate::{
     effect::{Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::{checked, stored_evidence},
-    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HEADS_PER_FRAME, PEER_FRAMES, STALL_TIMEOUT},
+    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, STALL_TIMEOUT},
     replica::ReplicaError,
     store::{Page, Store, Summary},
     sync::Link,
@@ -43,10 +43,16 @@ impl<S: Store> Replica<S> {
     }
 
     fn acknowledge(&mut self, id: LinkId) {
+        let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        let (taken, have) = (core::mem::take(&mut link.taken), core::mem::take(&mut link.have));
+        let taken = core::mem::take(&mut link.taken);
+        let early = link.lazy && link.told.is_some_and(|at| at.plus(HAVE_EVERY) > now);
+        let have = if early { Default::default() } else { core::mem::take(&mut link.have) };
         if !have.is_empty() {
+            link.told = Some(now);
             self.say(id, Message::Have { lanes: have.into_iter().collect() });
+        } else if early && !link.have.is_empty() && !self.timers.is_set(Timer::Have) {
+            self.timers.set(Timer::Have, HAVE_EVERY);
         }
         if !taken.is_empty() && !mutant!(CreditKept) {
             self.give_credit(id, taken);
@@ -209,7 +215,14 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn spread(&mut self, summary: &Summary, source: Option<LinkId>) {
         let forked = self.ledger.is_forked(&summary.author);
+        let now = self.timers.now();
         for (id, link) in &mut self.links {
+            link.note_progress(summary, now);
+            if link.lazy && !forked && link.compared && Some(*id) != source {
+                // Said also to who has it already: the author counts who does.
+                link.tell_have(summary.author, summary.height);
+                continue;
+            }
             if !link.compared || Some(*id) == source || (!forked && link.has(&summary.author) >= summary.height) {
                 continue;
             }

@@ -78,6 +78,8 @@ fn any_message() -> impl Strategy<Value = Message> {
             node,
             nonce
         }),
+        Just(Message::Prune),
+        Just(Message::Graft),
         any::<[u8; 32]>().prop_map(|half| Message::Auth { signature: core::array::from_fn(|i| half[i / 2]) }),
         (vec(any_node(), 0..5), vec(any_announcement(), 0..3))
             .prop_map(|(nodes, announcements)| Message::NodeAnnounce { nodes, announcements }),

@@ -217,3 +217,104 @@ fn only_members_are_dialled_and_only_members_read_where_others_are() {
     pass(&mut net, 3_000_000);
     assert_eq!(net.nodes[0].dialled.len(), before, "a stranger is dialled");
 }
+
+/// Blocks that came to nodes in all, since the last time.
+fn copies(net: &mut Net) -> usize {
+    net.carried.replace(Default::default()).unwrap_or_default().values().sum()
+}
+
+/// So many nodes of which each was told of the one before, and how they are linked after a while.
+fn mesh(nodes: usize) -> Net {
+    let mut net = meeting(nodes, false);
+    for node in 1..nodes {
+        net.nodes[node].peers = vec![address(node as u8)];
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    pass(&mut net, 20_000_000);
+    net
+}
+
+#[test]
+fn what_two_write_who_are_linked_directly_comes_to_each_other_and_to_the_relay_once() {
+    let mut net = meeting(2, true);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.settle();
+    net.append(0, "the first one shows which links are too many");
+    net.settle();
+    for round in 0..10 {
+        net.carried = Some(Default::default());
+        net.append(round % 2, "hello");
+        net.settle();
+        let carried = net.carried.take().unwrap();
+        assert_eq!(carried.values().sum::<usize>(), 2, "round {round}: {carried:?}");
+        assert!(
+            !carried.contains_key(&(2, 0)) && !carried.contains_key(&(2, 1)),
+            "the relay sends blocks: {carried:?}"
+        );
+        let everybody = net.replica(round % 2).totals().blocks;
+        assert!((0..3).all(|node| net.replica(node).totals().blocks == everybody));
+    }
+    // The one who wrote hears of all who hold it, also of those to whom it did not send it.
+    pass(&mut net, 1_000_000);
+    assert_eq!([0, 1].map(|node| net.nodes[node].held.unwrap().1), [2, 2]);
+}
+
+#[test]
+fn a_block_comes_to_each_of_many_about_once() {
+    const NODES: usize = 40;
+    let mut net = mesh(NODES);
+    for round in 0..5 {
+        net.append(3, &format!("warm {round}"));
+        net.settle();
+    }
+    copies(&mut net);
+    for round in 0..20 {
+        net.append(3, &format!("{round}"));
+        net.settle();
+    }
+    let copies = copies(&mut net) as f64 / (20 * (NODES - 1)) as f64;
+    assert!(copies < 1.2, "{copies} copies for each node");
+    for node in 0..NODES {
+        assert_eq!(net.replica(node).totals().blocks, 25);
+    }
+}
+
+#[test]
+fn those_who_take_and_never_forward_keep_nothing_from_the_others() {
+    const NODES: usize = 30;
+    let mut net = mesh(NODES);
+    net.append(0, "before");
+    net.settle();
+    net.selfish = (0..NODES).filter(|node| node % 3 == 1).collect();
+    for round in 0..10 {
+        net.append(round * 3, &format!("{round}"));
+        pass(&mut net, 2_000_000);
+        for node in 0..NODES {
+            assert_eq!(net.replica(node).totals().blocks, 2 + round as u64, "round {round}, node {node}");
+        }
+    }
+}
+
+#[test]
+fn when_the_tree_breaks_a_lazy_link_brings_what_is_missing() {
+    let mut net = meeting(3, false);
+    for (node, other) in [(1, 1), (2, 1)] {
+        net.nodes[node].peers = vec![address(other)];
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    net.settle();
+    net.append(0, "a triangle");
+    net.settle();
+    // Nothing comes through any more between two of them, and neither knows it.
+    let cut: Vec<End> = net.ends.keys().filter(|end| end.node == 0).copied().collect();
+    let [first, ..] = cut[..] else { panic!("node 0 has two links") };
+    let other = net.ends[&first].node;
+    net.mute(first);
+    net.append(0, "in spite of that");
+    pass(&mut net, 1_000_000);
+    for node in 0..3 {
+        assert_eq!(net.replica(node).totals().blocks, 2, "node {node}, without the link to {other}");
+    }
+}

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::{
     Address, Block, BlockHash, Config, DialId, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId,
-    LinkPath, MemoryStore, NodeId, Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock, block::open_ledger,
+    LinkPath, MemoryStore, NodeId, Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock,
+    block::open_ledger,
+    wire::{Message, decode_frame},
 };
 
 pub(crate) fn key(n: u8) -> Key {
@@ -116,6 +118,22 @@ impl Node {
     }
 }
 
+/// A frame without blocks that others than its sender wrote.
+fn without_others(bytes: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    for mut envelope in decode_frame(bytes).unwrap() {
+        let sender = envelope.sender;
+        if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
+            blocks.retain(|bytes| Block::decode(bytes).unwrap().header().author == sender);
+            if blocks.is_empty() {
+                continue;
+            }
+        }
+        kept.extend(envelope.encode());
+    }
+    kept
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct End {
     pub(crate) node: usize,
@@ -138,6 +156,11 @@ pub(crate) struct Net {
     dials: VecDeque<(usize, DialId, Vec<Address>)>,
     /// Whom nobody reaches directly.
     pub(crate) unreachable: BTreeSet<usize>,
+    /// New blocks that went from one node to another; counted where somebody wants to know.
+    pub(crate) carried: Option<BTreeMap<(usize, usize), usize>>,
+    muted: BTreeSet<End>,
+    /// Who hands on nothing that others wrote.
+    pub(crate) selfish: BTreeSet<usize>,
     pub(crate) frames: usize,
     /// Instead of the open one.
     pub(crate) ledger: Option<LedgerId>,
@@ -271,8 +294,22 @@ impl Net {
         self.turn(node, vec![Input::Reachable { addresses }]);
     }
 
-    fn send(&mut self, from: End, packet: Packet) {
-        if let Some(to) = self.ends.get(&from) {
+    fn send(&mut self, from: End, mut packet: Packet) {
+        if let Some(to) = self.ends.get(&from).filter(|_| !self.muted.contains(&from)) {
+            if let (Packet::Frame(bytes), true) = (&mut packet, self.selfish.contains(&from.node)) {
+                *bytes = without_others(bytes);
+                if bytes.is_empty() {
+                    return;
+                }
+            }
+            if let (Packet::Frame(bytes), Some(carried)) = (&packet, &mut self.carried) {
+                for envelope in decode_frame(bytes).unwrap() {
+                    if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = envelope.message
+                    {
+                        *carried.entry((from.node, to.node)).or_default() += blocks.len();
+                    }
+                }
+            }
             self.queues.entry(*to).or_default().push_back(packet);
         }
     }
@@ -290,6 +327,12 @@ impl Net {
         self.turn(dialler, vec![Input::LinkOpened { link: a.link, role: Role::Dialled, path, dial }]);
         self.turn(acceptor, vec![Input::LinkOpened { link: b.link, role: Role::Accepted, path, dial: None }]);
         (a, b)
+    }
+
+    /// Nothing that is sent on this link arrives any more, and nobody hears of that.
+    pub(crate) fn mute(&mut self, end: End) {
+        let other = self.ends[&end];
+        self.muted.extend([end, other]);
     }
 
     /// Does what a node wanted dialled.

@@ -1,0 +1,138 @@
+//! Which links carry new blocks: a tree of them, and the rest only say what is there (Plumtree, Leitão, Pereira and Rodrigues,
+//! "Epidemic Broadcast Trees", 2007).
+//!
+//! Where a block comes that was here already, its link was one too many: both sides take it out of the tree and from then on say to each
+//! other what they have ([`Message::Have`]). What a peer says to have and does not come within [`GRAFT_AFTER`] shows that the tree has
+//! a hole: that peer's link is put back, and brings all that is missing. So each block comes about once, along the quickest
+//! ways, and a peer that takes and never forwards costs its neighbours that time once. What is said over such a link is what the
+//! peer holds, so an author hears of everybody near it who does.
+
+use alloc::vec::Vec;
+
+use super::{Replica, Timer, Turn};
+use crate::{
+    block::Block,
+    effect::LinkId,
+    id::{BlockHash, NodeId},
+    limits::{AUTHORS, GRAFT_AFTER, GRAFT_AFTER_SYNC, RESYNC_EVERY},
+    store::Store,
+    sync::Link,
+    wire::Message,
+};
+
+/// Blocks of which it is known which link brought them.
+const CAME: usize = 4_096;
+
+impl<S: Store> Replica<S> {
+    /// Notes which link brought a block.
+    pub(super) fn note_came(&mut self, block: BlockHash, source: Option<LinkId>) {
+        if self.came.len() >= CAME {
+            self.came.clear();
+        }
+        source.into_iter().for_each(|source| _ = self.came.insert(block, source));
+    }
+
+    /// Whether another link brought a block, and goes on bringing what is new. Of a forked lane all is sent again and again.
+    pub(super) fn came_otherwise(&self, block: &Block, source: Option<LinkId>) -> bool {
+        let other = self.came.get(&block.hash()).filter(|other| source.is_some_and(|source| source != **other));
+        let carries = other.and_then(|other| self.links.get(other)).is_some_and(|link| !link.lazy);
+        carries && !self.ledger.is_forked(&block.header().author)
+    }
+
+    /// All that came in a frame had come by other links: this one is one too many.
+    pub(super) fn prune(&mut self, id: LinkId) {
+        let spare = |link: &Link| !link.lazy && link.compared && !link.listing;
+        if self.links.get(&id).is_some_and(spare) {
+            self.say(id, Message::Prune);
+            self.on_prune(id);
+        }
+    }
+
+    /// A link carries no new blocks any more. What was to be sent is only said to be there.
+    pub(super) fn on_prune(&mut self, id: LinkId) {
+        let Some(link) = self.links.get_mut(&id).filter(|link| !link.lazy) else { return };
+        link.lazy = true;
+        // Of a forked lane the heights do not say which blocks are meant.
+        let queued: Vec<NodeId> = link.outbox.lanes().filter(|lane| !self.ledger.is_forked(lane)).copied().collect();
+        for lane in queued {
+            link.outbox.remove(&lane);
+            link.tell_have(lane, self.ledger.height(&lane));
+        }
+        link.remaining = link.outbox.lanes().count() as u64;
+        if !link.claims.is_empty() && !self.timers.is_set(Timer::Graft) {
+            self.timers.set(Timer::Graft, GRAFT_AFTER);
+        }
+    }
+
+    /// A peer wants new blocks again, and all that it lacks. Going through all lanes for that has its time.
+    pub(super) fn on_graft(&mut self, id: LinkId) -> Turn<S> {
+        let now = self.timers.now();
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        link.lazy = false;
+        if link.grafted.is_some_and(|at| at.plus(RESYNC_EVERY) > now) {
+            link.graft_waits = true;
+            if !self.timers.is_set(Timer::Resync(id)) {
+                self.timers.set(Timer::Resync(id), RESYNC_EVERY);
+            }
+            return Ok(());
+        }
+        link.grafted = Some(now);
+        self.queue_lanes(id)
+    }
+
+    /// A peer says what it has. Where this side lacks some of that, another link has to bring it soon.
+    pub(super) fn on_claims(&mut self, id: LinkId, lanes: &[(NodeId, u64)]) {
+        let now = self.timers.now();
+        if !self.repairing.is_empty()
+            && let Some(link) = self.links.get_mut(&id).filter(|link| link.lazy)
+        {
+            // What it could not give before it may have by now.
+            link.wanted.clear();
+            self.request_repairs(id);
+        }
+        for (lane, height) in lanes {
+            let lacks = *height > self.ledger.height(lane) && !self.ledger.is_forked(lane);
+            let Some(link) = self.links.get_mut(&id) else { return };
+            if !lacks || (link.claims.len() >= AUTHORS && !link.claims.contains_key(lane)) {
+                continue;
+            }
+            let (claimed, _) = link.claims.entry(*lane).or_insert((0, now));
+            *claimed = (*claimed).max(*height);
+            if link.lazy && !self.timers.is_set(Timer::Graft) {
+                self.timers.set(Timer::Graft, GRAFT_AFTER);
+            }
+        }
+    }
+
+    /// Looks which claims are still open, and puts one link back into the tree that can bring what is missing.
+    pub(super) fn graft_due(&mut self) -> Turn<S> {
+        let now = self.timers.now();
+        let syncing = self.links.values().any(|link| !link.lazy && link.progress.0 < link.progress.1);
+        let wait = if syncing { GRAFT_AFTER_SYNC } else { GRAFT_AFTER };
+        let heights = |lane: &NodeId| self.ledger.height(lane);
+        let mut next = None;
+        let mut open = None;
+        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.lazy) {
+            link.claims.retain(|lane, (height, _)| *height > heights(lane));
+            let Some((_, since)) = link.claims.values().min_by_key(|(_, since)| *since) else { continue };
+            if since.plus(wait) <= now {
+                // The best path first.
+                open = open.max(Some((link.path, *id)));
+            } else {
+                next = next.into_iter().chain([since.plus(wait)]).min();
+            }
+        }
+        if let Some((_, id)) = open {
+            if let Some(link) = self.links.get_mut(&id) {
+                link.claims.clear();
+            }
+            self.say(id, Message::Graft);
+            self.on_graft(id)?;
+            next = Some(now.plus(GRAFT_AFTER));
+        }
+        if let Some(next) = next {
+            self.timers.set(Timer::Graft, next.since(now));
+        }
+        Ok(())
+    }
+}
