@@ -198,7 +198,7 @@ fn print(total: &Report, network: &str, elapsed: Duration) {
     }
     println!(
         "sim {} seeds={} violations={} seconds={seconds:.1} seeds_per_hour={:.0} node_hours={hours:.0} \
-         node_hours_per_hour={:.0} turns={} acked={} forks={} successions={} repaired={} freezes={} removals={} reordered={} most_reads={} slowest_in_step={:.1}s \
+         node_hours_per_hour={:.0} turns={} acked={} forks={} successions={} dials={} repaired={} freezes={} removals={} reordered={} most_reads={} slowest_in_step={:.1}s \
          trace={:016x}",
         verdict(total.violations.is_empty()),
         total.seeds,
@@ -209,6 +209,7 @@ fn print(total: &Report, network: &str, elapsed: Duration) {
         total.acked,
         total.forks,
         total.successions,
+        total.dials,
         total.repaired,
         total.freezes,
         total.removals,

@@ -417,7 +417,7 @@ impl<S: Store> Replica<S> {
     /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at
     /// once, the one that the smaller id dialled, so that both sides keep the same.
     pub(super) fn keeps_older(&self, older: &Link, newer: &Link, peer: &NodeId) -> bool {
-        if older.path != newer.path && !(older.path == LinkPath::Relay || newer.path == LinkPath::Relay) {
+        if older.path != newer.path {
             return older.path > newer.path;
         }
         let dialler = |link: &Link| if link.role == Role::Dialled { self.me } else { *peer };

@@ -20,6 +20,7 @@ pub fn large(members: usize, mut progress: impl FnMut(usize, usize)) -> Report {
         honest: members,
         liars: 0,
         relays: 1,
+        meets: false,
         direct: false,
         chaos: 0,
         append_every: SECOND,

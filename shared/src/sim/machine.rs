@@ -10,11 +10,11 @@ use super::{
     Event, World,
     disk::{Disk, DiskError, Failure},
     group::Papers,
-    network::{Packet, link, side},
+    network::{Packet, Wanted, address, link, side},
     plan::Fault,
 };
 use crate::{
-    effect::{CloseReason, Effect, Input, LinkId},
+    effect::{CloseReason, Effect, Input, LinkId, LinkPath, Role},
     id::{BlockHash, NodeId},
     key::Key,
     repair::{mend, scan},
@@ -174,7 +174,8 @@ impl World {
         machine.targets.iter_mut().for_each(|target| target.tried = false);
         let (key, successor) = (machine.key.clone(), machine.successor.clone());
         let Papers { join, epoch } = machine.papers.clone().unwrap_or_default();
-        let config = Config { writes, dials, successor, join, epoch, ..Config::new(ledger, key, seed) };
+        let meets = self.plan.meets && machine.kind == Kind::Honest && !machine.stranger;
+        let config = Config { writes, dials, successor, join, epoch, meets, ..Config::new(ledger, key, seed) };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);
@@ -195,6 +196,9 @@ impl World {
             Err(ReplicaError::Store(_)) => return self.ended(number),
         }
         self.perform(number, effects);
+        if meets {
+            self.input(number, Input::Reachable { addresses: alloc::vec![address(number)] }, false);
+        }
         if honest && !self.healed && self.random.per_mille(500) {
             let wait = self.random.below(SECOND);
             self.schedule(now + wait, Event::Write { machine: number });
@@ -278,7 +282,13 @@ impl World {
             }
             Packet::Ping => (Input::Ping { link }, false),
             Packet::Pong => (Input::Pong { link }, false),
-            Packet::Opened(role) => (Input::relay_opened(link, role), false),
+            Packet::Opened(role) => match self.connections[connection].by {
+                Wanted::Slot(_) => (Input::relay_opened(link, role), false),
+                Wanted::Dial(dial) => {
+                    let dial = (role == Role::Dialled).then_some(dial);
+                    (Input::LinkOpened { link, role, path: LinkPath::WebSocket, dial }, false)
+                }
+            },
             Packet::Close => {
                 self.hung_up(number, connection, side);
                 (Input::LinkClosed { link }, false)
@@ -305,8 +315,8 @@ impl World {
     /// The dialling side of a connection is gone: it dials again.
     fn hung_up(&mut self, number: usize, connection: usize, side: usize) {
         self.machines[number].remembered.remove(&link(connection, side));
-        if side == 0 {
-            let slot = self.connections[connection].slot;
+        // What a replica wanted it wants again by itself.
+        if let (0, Wanted::Slot(slot)) = (side, self.connections[connection].by) {
             // Whoever was told that it does not belong does not come back at once.
             let away = self.machines[number].turned_away || self.machines[number].stranger;
             let wait =
@@ -447,8 +457,9 @@ impl World {
                     self.machines[number].up.insert(link, (node, self.now));
                     let (connection, side) = side(link);
                     if side == 0 {
-                        let slot = self.connections[connection].slot;
-                        self.machines[number].targets[slot].backoff.reset();
+                        if let Wanted::Slot(slot) = self.connections[connection].by {
+                            self.machines[number].targets[slot].backoff.reset();
+                        }
                     } else {
                         let peer = self.connections[connection].ends[0].machine;
                         self.machines[peer].turned_away = false;
@@ -467,7 +478,11 @@ impl World {
                     self.machines[number].knows_removed.insert(removal.lane().0);
                 }
                 Effect::Granted { token, result } => self.granted(number, token, &result),
-                Effect::MembersChanged { .. } | Effect::Erased { .. } | Effect::Dial { .. } => {}
+                Effect::Dial { dial, addresses } => {
+                    self.report.dials += 1;
+                    self.meet(number, dial, &addresses);
+                }
+                Effect::MembersChanged { .. } | Effect::Erased { .. } => {}
                 Effect::OrderChanged { .. } => self.report.reordered += 1,
                 Effect::Repaired { hash } => {
                     self.report.repaired += 1;

@@ -5,7 +5,8 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use super::{Event, World, plan::Fault, random::Random};
 use crate::{
-    effect::{LinkId, Role},
+    announce::Address,
+    effect::{DialId, Input, LinkId, Role},
     time::SECOND,
 };
 
@@ -55,13 +56,28 @@ pub(super) struct End {
     held: VecDeque<Packet>,
 }
 
+/// Why somebody dials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// It was told to: the place among its targets.
+    Slot(usize),
+    /// Its replica wants it.
+    Dial(DialId),
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Connection {
     pub(super) ends: [End; 2],
-    /// The place among the dialler's targets.
-    pub(super) slot: usize,
+    pub(super) by: Wanted,
     /// Something was lost on it, which no connection survives once the network is well.
     pub(super) broken: bool,
+}
+
+/// Where a machine is reached by who meets it.
+pub(super) fn address(machine: usize) -> Address {
+    let text = alloc::format!("ws://machine-{machine}:1");
+    let Ok(address) = text.parse() else { unreachable!("this is an address") };
+    address
 }
 
 pub(super) fn link(connection: usize, side: usize) -> LinkId {
@@ -80,26 +96,43 @@ impl World {
             return;
         }
         let acceptor = self.answers(machine.targets[slot].machine, dialler);
-        let target = &self.machines[acceptor];
-        let reachable = target.replica.is_some()
-            && !target.paused(self.now)
-            && !self.path(dialler, acceptor).blocked
-            && !self.path(acceptor, dialler).blocked;
-        if !reachable {
+        if !self.reaches(dialler, acceptor) {
             let wait = self.random.between(1_000, 5 * SECOND);
             self.dial_failed(dialler, slot, wait);
             return;
         }
+        let number = self.connect(dialler, acceptor, Wanted::Slot(slot));
+        let target = &mut self.machines[dialler].targets[slot];
+        target.connection = Some(number);
+        target.again = core::mem::replace(&mut target.tried, true);
+    }
+
+    /// A replica wants one of these addresses dialled.
+    pub(super) fn meet(&mut self, dialler: usize, dial: DialId, addresses: &[Address]) {
+        let acceptor = (0..self.plan.honest).find(|number| addresses.contains(&address(*number)));
+        match acceptor.filter(|acceptor| *acceptor != dialler && self.reaches(dialler, *acceptor)) {
+            Some(acceptor) => _ = self.connect(dialler, acceptor, Wanted::Dial(dial)),
+            None => self.input(dialler, Input::Unreachable { dial }, false),
+        }
+    }
+
+    fn reaches(&mut self, dialler: usize, acceptor: usize) -> bool {
+        let target = &self.machines[acceptor];
+        target.replica.is_some()
+            && !target.paused(self.now)
+            && !self.path(dialler, acceptor).blocked
+            && !self.path(acceptor, dialler).blocked
+    }
+
+    fn connect(&mut self, dialler: usize, acceptor: usize, by: Wanted) -> usize {
         let end =
             |machine| End { machine, open: true, told: false, free: self.now, last: self.now, held: VecDeque::new() };
         let ends = [end(dialler), end(acceptor)];
         let number = self.connections.len();
-        self.connections.push(Connection { ends, slot, broken: false });
-        let target = &mut self.machines[dialler].targets[slot];
-        target.connection = Some(number);
-        target.again = core::mem::replace(&mut target.tried, true);
+        self.connections.push(Connection { ends, by, broken: false });
         self.transmit(number, 1, Packet::Opened(Role::Accepted));
         self.transmit(number, 0, Packet::Opened(Role::Dialled));
+        number
     }
 
     /// The machine that answers at an address; a relay with two views has two.

@@ -79,6 +79,8 @@ pub(super) struct Plan {
     pub(super) relays: usize,
     /// Members dial each other too.
     pub(super) direct: bool,
+    /// Honest members say where they are, and find each other.
+    pub(super) meets: bool,
     /// µs of faults before everything heals.
     pub(super) chaos: u64,
     /// µs between two appends, on average.
@@ -117,6 +119,7 @@ impl Plan {
             honest: members - liars,
             liars,
             relays,
+            meets: seed % 3 == 2,
             direct: relays == 0 || random.per_mille(200),
             chaos,
             append_every: chaos / appends,

@@ -66,6 +66,8 @@ pub struct Report {
     pub forks: u64,
     /// Times that a node went on with its successor's key.
     pub successions: u64,
+    /// Direct links that replicas wanted.
+    pub dials: u64,
     /// Damaged blocks that came again.
     pub repaired: u64,
     /// Freezes that honest machines learned.
@@ -124,6 +126,7 @@ impl Report {
         self.acked += other.acked;
         self.forks += other.forks;
         self.successions += other.successions;
+        self.dials += other.dials;
         self.repaired += other.repaired;
         self.freezes += other.freezes;
         self.removals += other.removals;
