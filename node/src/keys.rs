@@ -411,6 +411,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_overwrites_itself() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        check(&NodeKey::generate().unwrap().key);
+    }
+
     fn opener(passphrase: &str) -> Opener {
         Opener::new(vec![Source::Given(Passphrase::from(passphrase))])
     }

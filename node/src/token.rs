@@ -152,6 +152,13 @@ mod tests {
     }
 
     #[test]
+    fn a_token_overwrites_itself() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        check(&Token::generate().unwrap().0);
+    }
+
+    #[test]
     fn a_token_reads_back_from_its_file_until_another_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("client.token");

@@ -203,6 +203,20 @@ mod tests {
     }
 
     #[test]
+    fn keys_overwrite_themselves() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        let key = Key::from_secret(&[1; 32]);
+        match &key.0 {
+            Secret::Ed25519(key) => check(key),
+            #[cfg(feature = "sim")]
+            Secret::Simulated(_) => {}
+        }
+        check(&ephemeral(7).secret);
+        check(&key.agree(ephemeral(7).public()).unwrap());
+    }
+
+    #[test]
     fn both_sides_agree_and_nobody_else_does() {
         let (key, half) = (Key::from_secret(&[1; 32]), ephemeral(7));
         let agreed = half.agree(&key.node()).unwrap();

@@ -376,6 +376,13 @@ mod tests {
     }
 
     #[test]
+    fn a_key_overwrites_itself() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        check(&epoch_key(1).secret);
+    }
+
+    #[test]
     fn nothing_prints_the_secret() {
         let key = epoch_key(0xab);
         let mut ring = Keyring::default();

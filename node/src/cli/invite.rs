@@ -235,7 +235,21 @@ pub(super) fn println_all(lines: &[&str]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        invite: Invite,
+    }
+
+    #[test]
+    fn a_link_is_for_one_and_for_a_week() {
+        let Line { invite } = Line::try_parse_from(["invite"]).unwrap();
+        assert_eq!((invite.uses, invite.expires), (1, Expiry(Some(Duration::from_secs(7 * 24 * 3_600)))));
+    }
 
     #[test]
     fn an_expiry_is_a_number_and_a_unit_or_never() {

@@ -289,3 +289,19 @@ fn signal() -> io::Result<impl Future<Output = &'static str>> {
         }
     })
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+
+    use super::*;
+
+    /// Whoever is root sees no difference from outside.
+    #[test]
+    fn no_other_process_looks_into_the_memory_of_a_node() {
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable));
+        hide_memory();
+        assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+        set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+    }
+}

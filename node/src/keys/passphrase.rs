@@ -210,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn a_passphrase_overwrites_itself() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        check(&*Passphrase::from("correct horse").0);
+    }
+
+    #[test]
     fn a_new_passphrase_is_said_twice_and_is_not_short() {
         let new = |given: &[&str]| Source::Terminal.read_new_by(&mut answers(given)).map_err(|error| error.to_string());
         assert_eq!(new(&["correct horse", "correct horse"]).unwrap(), Passphrase::from("correct horse"));

@@ -261,6 +261,13 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn what_a_passphrase_becomes_overwrites_itself() {
+        fn check<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        // Of anything else this does not build.
+        check(&sealing_key("correct horse").key);
+    }
+
     /// The line with another checksum, so that only its seal tells that it was changed.
     fn summed_anew(line: &str, from: &str, to: &str) -> String {
         let (summed, _) = line.trim_end().rsplit_once(' ').unwrap();

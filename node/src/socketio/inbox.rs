@@ -122,3 +122,26 @@ impl MessageHandler<LocalAdapter, ()> for Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(len: usize) -> Value {
+        Value::Str("x".repeat(len).into(), None)
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_number_and_bytes() {
+        for (len, most) in [(1, CLIENT_QUEUE), (CLIENT_MESSAGE_BYTES, CLIENT_QUEUE_BYTES / CLIENT_MESSAGE_BYTES)] {
+            let (life, _alive) = watch::channel(Life::Open);
+            let (inbox, mut arrivals) = Inbox::new(QueueBytes::default(), life, Arc::default());
+            for _ in 0..most {
+                inbox.put(event(len), None).unwrap();
+            }
+            assert!(matches!(inbox.put(event(len), None), Err(ClientError::Busy { .. })), "{len} bytes");
+            drop(arrivals.commands.try_recv().unwrap());
+            inbox.put(event(len), None).unwrap();
+        }
+    }
+}

@@ -148,6 +148,7 @@ fn invites_are_listed_and_closed() {
         let invite = said(&place, &["invite", "--json"]);
         assert_eq!(keys(&invite), ["expires", "link", "role", "uses"]);
         assert_eq!((&invite["role"], &invite["uses"]), (&json!("member"), &json!(1)));
+        assert!(invite["expires"].is_string(), "{invite}");
         assert!(text(&invite["link"]).starts_with("http://127.0.0.1:3000/#join="));
         let arguments = ["--role", "reader", "--uses", "5", "--expires", "never", "--page", "https://a.example/b"];
         let link = place.run(&[&["invite"], &arguments[..]].concat()).lines().remove(0);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::common::{at, block, config, key, ledger, node_id};
 use shared::{
-    BlockHash, CloseReason, Config, Effect, Input, Key, LinkId, MemoryStore, ReadStore, Replica, Role, Store,
+    BlockHash, CloseReason, Config, Effect, Input, Key, LedgerId, LinkId, MemoryStore, NodeId, ReadStore, Replica,
+    Role, Store,
+    block::open_ledger,
     limits::{
         AUTHOR_BLOCK_EVERY, AUTHOR_BLOCKS, CREDIT_EVERY, CREDIT_SIGN, DEBT_BLOCKS, DOOR_LINKS, LINK_WINDOW_FRAMES,
-        PEER_FRAMES, STALL_TIMEOUT,
+        LINKS, PEER_FRAMES, STALL_TIMEOUT,
     },
     wire::{Envelope, Message, auth_message, decode_frame},
 };
@@ -160,6 +162,21 @@ fn strangers_put_out_strangers_and_nobody_who_is_in() {
 }
 
 #[test]
+fn strangers_take_no_place_of_those_who_belong() {
+    let mut hub = Hub::new(true, MemoryStore::default());
+    // All places but one are taken, here by those whom it dials itself.
+    let dialled = (1..LINKS as u64).map(|number| Input::relay_opened(LinkId(number), Role::Dialled));
+    hub.turn(dialled.collect());
+    let strangers = (0..DOOR_LINKS as u64).map(|n| Input::relay_opened(LinkId(1_000_000 + n), Role::Accepted));
+    hub.turn(strangers.collect());
+    assert!(hub.closed.is_empty());
+    // Its second step is further than theirs, so none of them puts it out.
+    let member = hub.peer(LINKS as u64, &key(1));
+    assert_eq!(hub.closed.values().collect::<Vec<_>>(), [&CloseReason::Full], "one stranger made room at the door");
+    assert!(hub.is_up(member));
+}
+
+#[test]
 fn who_has_said_hello_outlives_those_who_say_nothing() {
     let mut hub = Hub::new(true, MemoryStore::default());
     let newcomer = hub.open(1);
@@ -195,6 +212,41 @@ fn newcomers_come_in_through_a_flood_that_does_as_they_do() {
     });
     // 1/e of them, give or take.
     assert!((4..=15).contains(&came_in.count()));
+}
+
+#[test]
+fn a_proof_counts_on_its_own_link_and_nowhere_else() {
+    let other = open_ledger("other");
+    let (own, peer) = ((node_id(1), [9; 32]), (node_id(HUB), [0; 32]));
+    let signed = |ledger: &LedgerId, own: &(NodeId, [u8; 32]), peer: &(NodeId, [u8; 32])| {
+        key(1).sign(&auth_message(ledger, (&own.0, &own.1), (&peer.0, &peer.1)))
+    };
+    let mut hub = Hub::new(true, MemoryStore::default());
+    let first = hub.peer(1, &key(1));
+    let Some(Message::Hello { nonce: replayed, .. }) = hub.sent[&first].first() else { panic!("no hello") };
+    let replayed = *replayed;
+    for case in 0..7 {
+        let link = hub.open(2);
+        hub.hello(link, &key(1));
+        let Some(Message::Hello { nonce, .. }) = hub.sent[&link].last_chunk::<2>().map(|[hello, _]| hello) else {
+            panic!("no hello")
+        };
+        let peer = (peer.0, *nonce);
+        let signature = match case {
+            // What it said on another link, before or at once.
+            0 => signed(&ledger(), &own, &(peer.0, replayed)),
+            1 => signed(&other, &own, &peer),
+            2 => signed(&ledger(), &(own.0, [8; 32]), &peer),
+            3 => signed(&ledger(), &(node_id(2), own.1), &peer),
+            // To another node, which hands it on.
+            4 => signed(&ledger(), &own, &(node_id(2), peer.1)),
+            5 => key(2).sign(&auth_message(&ledger(), (&own.0, &own.1), (&peer.0, &peer.1))),
+            _ => signed(&ledger(), &own, &peer),
+        };
+        hub.say(link, &key(1), Message::Auth { signature });
+        let expected = (case < 6).then_some(CloseReason::WrongProof);
+        assert_eq!((hub.closed.remove(&link), hub.is_up(link)), (expected, case == 6), "case {case}");
+    }
 }
 
 #[test]

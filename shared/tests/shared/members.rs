@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::{
-    Net, at,
+    End, Net, Packet, at,
     group::{HUB, SALT, block, bring_in, group, head, invite, join, ledger, wish},
     key, node_id,
 };
 use shared::{
-    BlockHash, EntryId, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Replica, Timestamp, VerifiedBlock,
+    BlockHash, Entry, EntryId, Header, Input, Kind, MemoryStore, NodeId, Page, ReadStore, Rekey, Replica, Timestamp,
+    VerifiedBlock,
     effect::{Wish, WishError},
     erase::{Erase, Power},
     members::{Genesis, Invite, Join, MemberError, Remove, Role},
-    seal::Place,
+    seal::{EpochKey, Place},
+    wire::{Envelope, Message, auth_message, decode_frame},
 };
+use zeroize::Zeroizing;
 
 /// What a node can read, in alphabetical order; what it cannot is "?".
 fn read(net: &Net, node: usize, reader: usize) -> Vec<String> {
@@ -99,6 +102,9 @@ fn strangers_write_nothing() {
         block(9, 1, end, &[invite], Kind::JOIN, &wrong.encode()),
         block(9, 1, end, &[invite], Kind::JOIN, &others.encode()),
         block(9, 1, end, &[invite], Kind::JOIN, b"nonsense"),
+        // What the founder says of itself, and what lets 9 in, each in the wrong place.
+        block(9, 1, end, &[], Kind::GENESIS, &Genesis { founder: node_id(1), salt: SALT }.encode()),
+        block(9, 1, end, &[], Kind::JOIN, &Join::sign(&key(100), &ledger(), invite, &node_id(9)).encode()),
         // An invite is no invite of somebody who did not write it.
         block(9, 1, end, &[before[0]], Kind::JOIN, &Join::sign(&key(100), &ledger(), before[0], &node_id(9)).encode()),
     ];
@@ -419,7 +425,6 @@ fn a_removal_that_is_not_allowed_is_no_proof() {
 
 #[test]
 fn a_stranger_hears_nothing() {
-    use shared::wire::{Message, decode_frame};
     let mut net = group();
     net.append(0, "secret");
     net.settle();
@@ -427,7 +432,7 @@ fn a_stranger_hears_nothing() {
     let mut heard = Vec::new();
     loop {
         for packet in net.queues.get(&near).into_iter().flatten() {
-            if let crate::common::Packet::Frame(bytes) = packet {
+            if let Packet::Frame(bytes) = packet {
                 heard.extend(decode_frame(bytes).unwrap().into_iter().map(|envelope| envelope.message));
             }
         }
@@ -438,6 +443,71 @@ fn a_stranger_hears_nothing() {
     assert!(heard.iter().all(|message| matches!(message, Message::Hello { .. } | Message::Auth { .. })), "{heard:?}");
     assert!(heard.len() >= 2 && net.order(2).is_empty() && net.replica(2).known_nodes().len() == 1);
     assert_eq!(net.nodes[HUB].closed, ["this ledger is its members' own, and this node is none"]);
+}
+
+/// The hub's end of a link with a stranger that has said hello, and proved its key, or has not come so far.
+fn knock(net: &mut Net, stranger: u8, steps: usize) -> End {
+    // Node 2 stands in for it, and says nothing itself.
+    let (near, far) = net.link(2, HUB);
+    let Some(Packet::Frame(hello)) = net.queues[&near].front() else { panic!("the hub says nothing") };
+    let Message::Hello { nonce, .. } = decode_frame(hello).unwrap()[0].message else {
+        panic!("the hub does not greet")
+    };
+    let own = (node_id(stranger), [9; 32]);
+    if steps > 0 {
+        speak(net, far, stranger, Message::Hello { version: 1, ledger: ledger(), node: own.0, nonce: own.1 });
+    }
+    if steps > 1 {
+        let hub = node_id(net.nodes[HUB].number);
+        let proof = auth_message(&ledger(), (&own.0, &own.1), (&hub, &nonce));
+        speak(net, far, stranger, Message::Auth { signature: key(stranger).sign(&proof) });
+    }
+    assert!(net.ends.contains_key(&far), "it is closed before it has said anything else");
+    far
+}
+
+fn speak(net: &mut Net, link: End, speaker: u8, message: Message) {
+    let envelope = Envelope { message_id: [1; 16], sender: node_id(speaker), recipient: None, message };
+    net.turn(link.node, vec![Input::Frame { link: link.link, bytes: envelope.encode() }]);
+}
+
+#[test]
+fn nothing_is_read_from_a_stranger() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    cut(&mut net, 1);
+    net.append(1, "not heard yet");
+    let blocks = vec![net.verified(1).last().unwrap().bytes().to_vec()];
+    let before = net.order(HUB);
+    for steps in 0..3 {
+        for message in [
+            Message::EntryAnnounce { blocks: blocks.clone(), remaining: 0 },
+            Message::EntryResponse { blocks: blocks.clone() },
+            Message::LedgerSyncRequest { digest: [0; 32] },
+        ] {
+            let link = knock(&mut net, 9, steps);
+            speak(&mut net, link, 9, message);
+            assert!(!net.ends.contains_key(&link), "it may go on after {steps} steps");
+        }
+    }
+    assert_eq!(net.order(HUB), before);
+}
+
+#[test]
+fn who_shows_an_invite_that_nobody_signed_hears_nothing() {
+    let mut net = group();
+    let genesis = net.order(HUB)[0];
+    // An invite that the founder has never signed, and a join by it that is right in itself.
+    let invite = Invite { join: genesis, key: node_id(100), role: Role::Owner, uses: 1, expires: Timestamp::MAX };
+    let (ledger, author, timestamp) = (ledger(), node_id(1), at(net.now));
+    let header = Header { ledger, author, height: 2, timestamp, parents: vec![genesis] };
+    let forged = VerifiedBlock::sign(header, vec![Entry::new(Kind::INVITE, [7; 16], invite.encode())], &key(9));
+    let shown = [&forged, &join(9, 100, forged.hash(), net.now + 1)].map(|block| block.bytes().to_vec());
+    let link = knock(&mut net, 9, 2);
+    speak(&mut net, link, 9, Message::Membership { blocks: shown.to_vec() });
+    // Not for a block that is wrong: then it would have heard the heads.
+    assert_eq!(net.nodes[HUB].closed, ["this ledger is its members' own, and this node is none"]);
+    assert_eq!(members(&net, HUB), nodes(&[1]));
 }
 
 #[test]
@@ -515,6 +585,8 @@ fn a_hub_and_a_removed_member_read_nothing() {
     net.append(0, "canary 2");
     net.append(2, "canary 3");
     net.settle();
+    // Whoever hands it what came after its removal.
+    net.verified(HUB).iter().for_each(|block| net.inject(1, block));
     assert_eq!(read(&net, HUB, 1), ["\"canary 1\"", "?", "?"]);
     assert_eq!(read(&net, HUB, 2), ["\"canary 1\"", "\"canary 2\"", "\"canary 3\""]);
     assert_eq!(read(&net, HUB, HUB), ["?", "?", "?"]);
@@ -537,6 +609,22 @@ fn who_comes_in_reads_what_was_before_through_every_epoch() {
     }
     bring_in(&mut net, 0, 2, Role::Member);
     assert_eq!(read(&net, 2, 2), ["\"one\"", "\"three\"", "\"two\""]);
+}
+
+#[test]
+fn a_key_is_taken_from_owners_and_admins_alone() {
+    for (role, taken) in [(Role::Member, false), (Role::Admin, true)] {
+        let mut net = group();
+        bring_in(&mut net, 0, 1, role);
+        let old = net.replica(1).keys().current().cloned().unwrap();
+        let new = EpochKey::from_secret(Zeroizing::new([8; 32]));
+        let (recipients, random) = (nodes(&[1, 2]), Zeroizing::new([7; 32]));
+        let rekeys = Rekey::for_members(&ledger(), &new, &[old], &recipients, random).unwrap();
+        let own = head(&net, HUB, 2);
+        let rekey = block(2, 2, net.now + 10, &[own], Kind::REKEY, &rekeys[0].encode());
+        net.inject(0, &rekey);
+        assert_eq!(net.replica(0).keys().current() == Some(&new), taken, "{role:?}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What replicas do together: forwarding, catching up, partitions, forks, hibernation.
 
 use crate::common::{Net, at, block, ledger, node_id};
-use shared::{Entry, Input, Kind, LinkId, MemoryStore, ReadStore, Role, VerifiedBlock, limits};
+use shared::{Entry, Header, Input, Kind, LinkId, MemoryStore, ReadStore, Role, VerifiedBlock, limits};
 
 /// Two writers and a hub that does not write, in a star.
 fn star(writers: usize) -> Net {
@@ -147,9 +147,20 @@ fn refused_blocks_leave_no_trace() {
     let stripped = Entry::new(Kind::EVIDENCE, [7; 16], b"1".to_vec());
     let header = block(8, 1, net.now, &[], &[b"1"]).header().clone();
     let stripped = VerifiedBlock::sign(header, vec![stripped], &crate::common::key(8)).strip();
-    for bytes in
-        [&flipped[..], not_own.bytes(), too_early.bytes(), stripped.bytes(), b"", &[0xff; 40], &good.bytes()[1..]]
-    {
+    let ledger = shared::block::open_ledger("other");
+    let header = Header { ledger, ..block(8, 1, net.now, &[], &[b"1"]).header().clone() };
+    let foreign =
+        VerifiedBlock::sign(header, vec![Entry::new(Kind::DATA, [7; 16], b"1".to_vec())], &crate::common::key(8));
+    for bytes in [
+        &flipped[..],
+        not_own.bytes(),
+        too_early.bytes(),
+        stripped.bytes(),
+        foreign.bytes(),
+        b"",
+        &[0xff; 40],
+        &good.bytes()[1..],
+    ] {
         net.turn(0, vec![Input::Import { token: 0, blocks: vec![bytes.to_vec()] }]);
         assert_eq!(net.nodes[0].imported.last().unwrap().refused, 1);
     }

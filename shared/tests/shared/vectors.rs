@@ -1,10 +1,13 @@
 //! The golden vectors, natively. `client/wasm` reads the same file in wasm.
 
-use crate::common::{at, key};
+use crate::common::{at, key, node_id};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use shared::{
-    Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
+    Announcement, Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
     block::open_ledger,
+    key::verify,
+    members::{Genesis, Join},
     wire::{Message, auth_message, decode_frame},
 };
 
@@ -86,6 +89,22 @@ fn envelopes_read_back() {
             other => panic!("no vector is {other:?}"),
         }
     }
+}
+
+/// Those that are not in the vectors.
+#[test]
+fn what_is_signed_and_hashed_has_a_label_and_its_ledger() {
+    let genesis = Genesis { founder: node_id(1), salt: [5; 16] };
+    let digest = Sha256::new().chain_update(b"cairn/genesis/1").chain_update(genesis.encode()).finalize();
+    // The first byte says that it has members.
+    assert_eq!(genesis.ledger().as_bytes()[1..], digest[1..]);
+    let (ledger, invite, node) = (genesis.ledger(), BlockHash::from_bytes([7; 32]), node_id(2));
+    let join = Join::sign(&key(3), &ledger, invite, &node);
+    let parts: [&[u8]; 4] = [b"cairn/join/1", ledger.as_bytes(), invite.as_bytes(), node.as_bytes()];
+    assert_eq!(verify(&node_id(3), &parts.concat(), &join.signature), Ok(()));
+    let said = Announcement::sign(&ledger, &key(2), at(9), b"where it is".to_vec());
+    let parts: [&[u8]; 5] = [b"cairn/announce/1", ledger.as_bytes(), node.as_bytes(), &9_u64.to_be_bytes(), &said.body];
+    assert_eq!(verify(&node, &parts.concat(), &said.signature), Ok(()));
 }
 
 /// The worked example of the protocol's description is the golden vector.
