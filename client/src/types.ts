@@ -212,12 +212,32 @@ export interface LinkStatus {
   readonly link: number;
   /** The peer, once it proved its key. */
   readonly node: string | null;
+  /** `relay`, or `websocket` for a direct link to another node. */
+  readonly path: string;
+  /** Whether this node opened it. */
+  readonly dialled: boolean;
+  /** Since when the peer is known, RFC 3339. */
+  readonly since: string | null;
+  /** µs from the last ping to its answer, once there was one. */
+  readonly round_trip: number | null;
+  /** Bytes of frames received. */
+  readonly received: number;
+  /** Bytes of frames sent. */
+  readonly sent: number;
   /** Blocks received of those that the peer had when the heads were compared. */
   readonly done: number;
   /** The number of those. */
   readonly total: number;
   /** Blocks still to be sent to the peer. */
   readonly remaining: number;
+}
+
+/** Another node, and where it can be reached directly. */
+export interface PeerStatus {
+  readonly node: string;
+  readonly addresses: readonly string[];
+  /** When it was linked directly last, RFC 3339. */
+  readonly seen: string | null;
 }
 
 /** A relay, and how the link to it is. */
@@ -267,6 +287,8 @@ export interface NodeStatus {
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */
   readonly links: readonly LinkStatus[];
+  /** Nodes that can be reached directly. */
+  readonly peers: readonly PeerStatus[];
   /** The relays, and how the link to each is. */
   readonly relays: readonly RelayStatus[];
   /** Every node that is known, this one included. */

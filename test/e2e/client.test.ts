@@ -23,7 +23,19 @@ const entryKeys: Keys<Omit<DataEntry, "erased" | "withheld">> = {
   kind: true,
   parents: true,
 };
-const linkKeys: Keys<LinkStatus> = { link: true, node: true, done: true, total: true, remaining: true };
+const linkKeys: Keys<LinkStatus> = {
+  link: true,
+  node: true,
+  path: true,
+  dialled: true,
+  since: true,
+  round_trip: true,
+  received: true,
+  sent: true,
+  done: true,
+  total: true,
+  remaining: true,
+};
 const statusKeys: Keys<NodeStatus> = {
   version: true,
   node: true,
@@ -46,6 +58,7 @@ const statusKeys: Keys<NodeStatus> = {
   held: true,
   parked: true,
   links: true,
+  peers: true,
   relays: true,
   known_nodes: true,
 };

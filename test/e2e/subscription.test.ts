@@ -78,8 +78,8 @@ test("a follower goes through the death of its node, and a slow one gets as much
   expect(quick).toEqual(entries);
 });
 
-test("a cursor outlives the client, and belongs to its node", async ({ world }) => {
-  const { relay, node, writer } = await nodeAtRelay(world);
+test("a cursor outlives the client, and means nothing in another ledger", async ({ world }) => {
+  const { node, writer } = await nodeAtRelay(world);
   await writer.appendMany(words(world, 0, 10));
   const before = writer.subscribe();
   for await (const entry of before) if (entry.kind === "data" && entry.data === words(world, 6, 1)[0]) break;
@@ -92,7 +92,7 @@ test("a cursor outlives the client, and belongs to its node", async ({ world }) 
     if (rest.length === 3) break;
   }
   expect(rest).toEqual(words(world, 7, 3));
-  const elsewhere = client<string>(world, await world.node({ relay: relay.url }));
+  const elsewhere = client<string>(world, await world.node({ ledger: "another one" }));
   await expect(elsewhere.subscribe({ cursor: before.cursor })[Symbol.asyncIterator]().next()).rejects.toMatchObject({
     code: "unknown_cursor",
   });

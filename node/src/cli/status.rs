@@ -12,7 +12,11 @@ use super::{
     access::{Access, must_exist, with_host},
     ledger_line,
 };
-use crate::{config::Settings, host::Status, link::RelayState};
+use crate::{
+    config::Settings,
+    host::{LinkInfo, Status},
+    link::RelayState,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -39,6 +43,28 @@ impl Show {
             write!(out, "{}", Text { status: &status, serving })
         };
         print.map_err(Failure::io("the status cannot be printed"))
+    }
+}
+
+/// One link, in words.
+struct Way<'a>(&'a LinkInfo);
+
+impl Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(link) = self;
+        let path = if link.path == "relay" { "by relay" } else { "direct" };
+        write!(f, "{} {path}", link.node.as_deref().unwrap_or("(not yet known)"))?;
+        if let Some(round_trip) = link.round_trip {
+            write!(f, ", {:.1} ms", round_trip as f64 / 1e3)?;
+        }
+        write!(f, ", {} bytes in, {} out", link.received, link.sent)?;
+        if link.done < link.total {
+            write!(f, ", {} of {} blocks received", link.done, link.total)?;
+        }
+        if link.remaining > 0 {
+            write!(f, ", {} blocks to send", link.remaining)?;
+        }
+        Ok(())
     }
 }
 
@@ -92,12 +118,7 @@ impl Display for Text<'_> {
             }
         }
         for link in &status.links {
-            let node = link.node.as_deref().unwrap_or("(not yet known)");
-            writeln!(
-                f,
-                "link      {node}: {} of {} blocks received, {} to send",
-                link.done, link.total, link.remaining
-            )?;
+            writeln!(f, "link      {}", Way(link))?;
         }
         Ok(())
     }
