@@ -4,7 +4,8 @@
 use std::sync::OnceLock;
 
 use shared::{
-    BlockHash, Config, Entry, Header, Key, Kind, LedgerId, NodeId, Timestamp, VerifiedBlock,
+    Address, Announcement, BlockHash, Config, Entry, Header, Key, Kind, LedgerId, NodeId, Timestamp, VerifiedBlock,
+    announce::encode_addresses,
     block::open_ledger,
     wire::{Envelope, Head, Message, auth_message},
 };
@@ -35,7 +36,8 @@ pub(crate) fn ledger() -> LedgerId {
 }
 
 pub(crate) fn config(n: u8, writes: bool, start: u8) -> Config {
-    Config { writes, ..Config::new(ledger(), key(n).clone(), [start; 32]) }
+    // Who writes meets others directly, too.
+    Config { writes, meets: writes, ..Config::new(ledger(), key(n).clone(), [start; 32]) }
 }
 
 pub(crate) fn at(micros: u64) -> Timestamp {
@@ -104,12 +106,16 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
             })
             .collect()
     };
-    match choices.below(11) {
+    match choices.below(13) {
         0 => {
             Message::Hello { version: choices.number(), ledger: ledger(), node: node(choices), nonce: choices.array() }
         }
         1 => Message::Auth { signature: choices.array() },
-        2 => Message::NodeAnnounce { nodes: (0..choices.below(5)).map(|_| node(choices)).collect() },
+        2 => {
+            let nodes = (0..choices.below(5)).map(|_| node(choices)).collect();
+            let announcements = (0..choices.below(3)).map(|_| announcement(choices)).collect();
+            Message::NodeAnnounce { nodes, announcements }
+        }
         3 => Message::LedgerSyncRequest { digest: choices.array() },
         4 => {
             let head = |choices: &mut Choices<'_>| Head {
@@ -125,8 +131,21 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
         7 => Message::EntryResponse { blocks: some_blocks(choices) },
         8 => Message::Have { lanes: (0..choices.below(5)).map(|_| (node(choices), choices.number())).collect() },
         9 => Message::Credit { frames: choices.number(), bytes: choices.number() },
+        10 => Message::Prune,
+        11 => Message::Graft,
         _ => Message::Evidence { proof: evidence(choices) },
     }
+}
+
+/// What a liar says of where somebody is, mostly itself.
+fn announcement(choices: &mut Choices<'_>) -> Announcement {
+    let signer = key(1 + choices.below(KEYS.into()) as u8);
+    let at = Timestamp::from_micros(START + u64::from(choices.byte())).unwrap_or_default();
+    let addresses: Vec<Address> =
+        ["ws://10.0.0.1:1", "ws://127.0.0.1:1", "other:way"].iter().flat_map(|a| a.parse()).collect();
+    let body = if choices.below(2) == 0 { choices.bytes(200).to_vec() } else { encode_addresses(&addresses) };
+    let said = Announcement::sign(&ledger(), signer, at, body);
+    if choices.below(4) == 0 { Announcement { node: node(choices), ..said } } else { said }
 }
 
 /// A proof that a liar forked its lane, or something like one.

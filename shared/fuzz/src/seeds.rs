@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 use shared::{
-    Block, BlockHash, Entry, Evidence, Keyring, Kind, Timestamp, VerifiedBlock,
+    Address, Announcement, Block, BlockHash, Entry, Evidence, Keyring, Kind, Timestamp, VerifiedBlock,
+    announce::encode_addresses,
     members::{Genesis, Invite, Join, Remove, Role},
     view::{self, Cursor},
     wire::{Head, Message, PROTOCOL_VERSION},
@@ -111,10 +112,15 @@ fn frames() -> Vec<Vec<u8>> {
     let encoded: Vec<Vec<u8>> = blocks().iter().map(|block| block.bytes().to_vec()).collect();
     let hash = BlockHash::from_bytes([5; 32]);
     let head = Head { author: node_id(1), tips: vec![(3, hash), (4, hash)], frozen: 2 };
+    let at = Timestamp::from_micros(START).unwrap_or_default();
+    let addresses: Vec<Address> = "ws://192.168.1.5:3000".parse().into_iter().collect();
+    let said = Announcement::sign(&ledger(), key(1), at, encode_addresses(&addresses));
     let messages = [
         Message::Hello { version: PROTOCOL_VERSION, ledger: ledger(), node: node_id(1), nonce: [1; 32] },
         Message::Auth { signature: [2; 64] },
-        Message::NodeAnnounce { nodes: vec![node_id(1), node_id(2)] },
+        Message::NodeAnnounce { nodes: vec![node_id(1), node_id(2)], announcements: vec![said] },
+        Message::Prune,
+        Message::Graft,
         Message::LedgerSyncRequest { digest: [3; 32] },
         Message::LedgerSyncResponse { heads: vec![head], last: true },
         Message::EntryAnnounce { blocks: encoded[..2].to_vec(), remaining: 7 },
