@@ -577,7 +577,7 @@ impl fmt::Display for CloseReason {
             Self::WrongVersion => "no protocol version in common, this side speaks 1",
             Self::WrongProof => "the proof of the node's key is wrong",
             Self::Myself => "this is the same node",
-            Self::PingTimeout => "no answer to a ping within 20 s",
+            Self::PingTimeout => "no answer to a ping in time",
             Self::Stalled => "no credit for 20 s, dial again to resume",
             Self::Replaced => "a newer link of this node took over",
             Self::TooManyFaults => "too many frames that do not parse",

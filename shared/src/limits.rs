@@ -228,6 +228,8 @@ pub const HAVE_EVERY: u64 = 50_000;
 pub const GRAFT_AFTER: u64 = 300_000;
 /// The same while many blocks come in.
 pub const GRAFT_AFTER_SYNC: u64 = 10 * SECOND;
+/// µs that a direct link may take to answer when what it should have brought came by another one.
+pub const SUSPECT_TIMEOUT: u64 = 2 * SECOND;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
 /// µs between two notes of known peers.

@@ -220,6 +220,8 @@ pub(crate) struct Link {
     pub(crate) since: Timestamp,
     /// Bytes of frames in and out.
     pub(crate) bytes: (u64, u64),
+    /// When something came last, by the clock that only goes forward.
+    pub(crate) heard: Timestamp,
     /// When a ping went out that is not answered, by the clock that only goes forward; and µs until the last one was.
     pub(crate) pinged: Option<Timestamp>,
     pub(crate) round_trip: Option<u64>,
@@ -273,6 +275,7 @@ impl Link {
             reachable: None,
             since: Timestamp::default(),
             bytes: (0, 0),
+            heard: Timestamp::default(),
             pinged: None,
             round_trip: None,
             own: OwnClaims::default(),

@@ -33,7 +33,7 @@ impl<S: Store> Replica<S> {
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
                 Timer::Withheld => self.on_withheld_due()?,
-                Timer::Graft => self.graft_due()?,
+                Timer::Graft => self.graft_due(effects)?,
                 // The end of the turn says what is there.
                 Timer::Have => {}
                 Timer::Meet => self.meet(effects),

@@ -124,10 +124,15 @@ impl<S: Store> Replica<S> {
 
     /// Asks the peer whether it lives.
     pub(super) fn ping(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
+        self.ping_within(id, PING_TIMEOUT, effects);
+    }
+
+    /// The same, with less patience.
+    pub(super) fn ping_within(&mut self, id: LinkId, patience: u64, effects: &mut Vec<Effect>) {
         if let Some(link) = self.links.get_mut(&id) {
             link.pinged = Some(self.timers.now());
             effects.push(Effect::Ping { link: id });
-            self.timers.set(Timer::Pong(id), PING_TIMEOUT);
+            self.timers.set(Timer::Pong(id), patience);
         }
     }
 
@@ -140,8 +145,11 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn heard(&mut self, id: LinkId) {
-        if self.links.get(&id).is_some_and(|link| link.role == Role::Dialled && link.peer().is_some()) {
-            self.timers.stop(Timer::Pong(id));
+        let now = self.timers.now();
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.peer().is_some()) else { return };
+        link.heard = now;
+        self.timers.stop(Timer::Pong(id));
+        if link.role == Role::Dialled {
             self.timers.set(Timer::Ping(id), PING_EVERY);
         }
     }

@@ -12,9 +12,9 @@ use alloc::vec::Vec;
 use super::{Replica, Timer, Turn};
 use crate::{
     block::Block,
-    effect::LinkId,
+    effect::{Effect, LinkId, LinkPath},
     id::{BlockHash, NodeId},
-    limits::{AUTHORS, GRAFT_AFTER, GRAFT_AFTER_SYNC, RESYNC_EVERY},
+    limits::{AUTHORS, GRAFT_AFTER, GRAFT_AFTER_SYNC, RESYNC_EVERY, SUSPECT_TIMEOUT},
     store::Store,
     sync::Link,
     wire::Message,
@@ -105,7 +105,8 @@ impl<S: Store> Replica<S> {
     }
 
     /// Looks which claims are still open, and puts one link back into the tree that can bring what is missing.
-    pub(super) fn graft_due(&mut self) -> Turn<S> {
+    /// A direct link that says nothing meanwhile may be dead, and is asked.
+    pub(super) fn graft_due(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let now = self.timers.now();
         let syncing = self.links.values().any(|link| !link.lazy && link.progress.0 < link.progress.1);
         let wait = if syncing { GRAFT_AFTER_SYNC } else { GRAFT_AFTER };
@@ -128,11 +129,23 @@ impl<S: Store> Replica<S> {
             }
             self.say(id, Message::Graft);
             self.on_graft(id)?;
+            self.suspect(effects);
             next = Some(now.plus(GRAFT_AFTER));
         }
         if let Some(next) = next {
             self.timers.set(Timer::Graft, next.since(now));
         }
         Ok(())
+    }
+
+    /// What should have come by now came by no link of the tree: whoever of it is silent has to answer.
+    fn suspect(&mut self, effects: &mut Vec<Effect>) {
+        let now = self.timers.now();
+        let silent = |(id, link): (&LinkId, &Link)| {
+            let direct = link.path != LinkPath::Relay && link.peer().is_some() && link.pinged.is_none();
+            (direct && link.heard.plus(GRAFT_AFTER) <= now).then_some(*id)
+        };
+        let silent: Vec<LinkId> = self.links.iter().filter_map(silent).collect();
+        silent.into_iter().for_each(|id| self.ping_within(id, SUSPECT_TIMEOUT, effects));
     }
 }

@@ -317,4 +317,7 @@ fn when_the_tree_breaks_a_lazy_link_brings_what_is_missing() {
     for node in 0..3 {
         assert_eq!(net.replica(node).totals().blocks, 2, "node {node}, without the link to {other}");
     }
+    // And it is found dead, long before it would have been asked.
+    pass(&mut net, limits::SUSPECT_TIMEOUT);
+    assert!(!net.ends.contains_key(&first));
 }
