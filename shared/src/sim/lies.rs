@@ -235,7 +235,7 @@ impl World {
             }
             4 => {
                 let nodes: BTreeSet<NodeId> = (0..100).map(|_| NodeId::from_bytes(self.random.bytes())).collect();
-                Message::NodeAnnounce { nodes: nodes.into_iter().collect() }
+                Message::NodeAnnounce { nodes: nodes.into_iter().collect(), announcements: Vec::new() }
             }
             5 => Message::LedgerSyncRequest { digest: self.random.bytes() },
             _ => Message::Auth { signature: core::array::from_fn(|i| i as u8) },
