@@ -146,9 +146,20 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Makes all that is kept in memory anew from the blocks, in ledger order: after a repair, arrival numbers do not
-    /// tell any more that parents came before children.
+    /// Makes all that is kept in memory anew from the blocks: after a repair, when the list of frozen lanes may be among what
+    /// was lost.
     pub(crate) fn rebuild<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
+        self.recount(store)?;
+        if self.learn_again(store)? {
+            self.recount(store)?;
+        }
+        store.set_meta(META_REBUILD, &[])?;
+        Ok(self.save(store)?)
+    }
+
+    /// Makes what is kept in memory anew from the blocks, in ledger order: arrival numbers do not tell any more that parents
+    /// came before children. Which lanes are frozen stays: whoever learns a freeze decides what is void then.
+    fn recount<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
         self.lanes.clear();
         self.tips.clear();
         self.latest = Latest::default();
@@ -157,7 +168,7 @@ impl Ledger {
         self.frozen.values_mut().for_each(|freeze| (freeze.recorded, freeze.told) = (false, Timestamp::MAX));
         // `note` leaves the last arrival number where it is: no row has a higher one.
         let mut proofs = Proofs::new(self.id);
-        let (mut key, mut removals) = (None, Vec::new());
+        let mut key = None;
         loop {
             let page = store.after(key.as_ref(), SCAN)?;
             let Some(last) = page.last() else { break };
@@ -168,36 +179,36 @@ impl Ledger {
                     return Err(ReplicaError::Damaged(record.summary.hash));
                 }
                 self.note(&record.summary, &block);
-                // The list of frozen lanes may be among what was lost.
-                for proof in proofs.carried(&block) {
-                    if self.is_news(&proof) {
-                        self.freeze(store, &proof)?;
-                    }
-                }
                 for record in proofs.recorded(&block) {
-                    let removes = || matches!(Control::of(&block), Ok(Some(Control::Remove(_))));
-                    let lower = self.frozen_at(&record.0).is_none_or(|frozen| record.1 < frozen);
-                    if (lower || !self.is_removed(&record.0) && removes()) && removals.len() < FORKED_LANES {
-                        removals.push((block.hash(), record));
-                    }
                     self.note_carrier(store, record, block.header().timestamp)?;
                 }
                 self.note_removals(store, &proofs.removals(&block), block.header().timestamp)?;
             }
         }
         self.find_members(store)?;
-        for (hash, record) in removals {
-            let block = store.block(&hash)?.map(|record| checked(&record)).transpose()?;
-            if let Some(removal) = block.map(|block| self.removal(store, &block)).transpose()?.flatten() {
-                let time = removal.time();
-                self.freeze(store, &Proof::Removal(Arc::new(removal)))?;
-                self.note_carrier(store, record, time)?;
-                self.note_removals(store, &[record.0], time)?;
+        Ok(store.set_meta(META_FROZEN, &self.encode_frozen())?)
+    }
+
+    /// Learns the freezes that blocks of the ledger record. Whether there was one that was not known.
+    fn learn_again<S: Store>(&mut self, store: &mut S) -> Result<bool, ReplicaError<S::Error>> {
+        let mut proofs = Proofs::new(self.id);
+        let (mut key, mut any) = (None, false);
+        loop {
+            let page = store.after(key.as_ref(), SCAN)?;
+            let Some(last) = page.last() else { return Ok(any) };
+            key = Some(last.summary.key());
+            for record in &page {
+                let block = checked(record)?;
+                let removal = self.removal(store, &block)?.map(|removal| Proof::Removal(Arc::new(removal)));
+                for proof in proofs.carried(&block).into_iter().chain(removal) {
+                    let room = self.frozen.len() < FORKED_LANES || self.frozen.contains_key(&proof.lane().0);
+                    if self.is_news(&proof) && room {
+                        self.freeze(store, &proof)?;
+                        any = true;
+                    }
+                }
             }
         }
-        store.set_meta(META_FROZEN, &self.encode_frozen())?;
-        store.set_meta(META_REBUILD, &[])?;
-        Ok(self.save(store)?)
     }
 
     /// Makes the list of members anew from the first block of each lane.
@@ -489,7 +500,8 @@ impl Ledger {
         if mutant!(VoidStillKept) {
             return Ok(());
         }
-        self.rebuild(store)
+        self.recount(store)?;
+        Ok(self.save(store)?)
     }
 
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {

@@ -522,12 +522,15 @@ impl<S: Store> Replica<S> {
                 let previous = self.ledger.latest(&parents);
                 self.add(block, newcomer, previous, source, effects)?;
             }
-            for (block, (lane, height)) in removals {
-                if let Some(removal) = self.ledger.removal(&self.store, &block)? {
-                    self.freeze(&Proof::Removal(Arc::new(removal)), effects)?;
-                    self.own.unrecorded = true;
-                    self.spread_freeze(lane, height)?;
-                }
+            // Each holds whatever becomes of the blocks on which it rests when another one is in force.
+            let mut proofs = Vec::with_capacity(removals.len());
+            for (block, freeze) in removals {
+                proofs.extend(self.ledger.removal(&self.store, &block)?.map(|removal| (Arc::new(removal), freeze)));
+            }
+            for (removal, (lane, height)) in proofs {
+                self.freeze(&Proof::Removal(removal), effects)?;
+                self.own.unrecorded = true;
+                self.spread_freeze(lane, height)?;
             }
         }
         Ok(())

@@ -1090,6 +1090,37 @@ fn a_join_that_no_member_has_seen_goes_when_its_invite_is_closed() {
     assert_eq!(members(&net, HUB), nodes(&[1]));
 }
 
+#[test]
+fn of_two_closings_that_had_waited_together_each_is_in_force() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    let [by_seven, by_eight, by_nine] = [107, 108, 109].map(|secret| invite(&mut net, 0, secret, Role::Member, 2));
+    net.inject(0, &join(7, 107, by_seven, net.now));
+    net.settle();
+    (0..2).for_each(|node| cut(&mut net, node));
+    // The hub hears that 7 was removed, and lets two in whom no member has seen.
+    wish(&mut net, 1, Wish::Remove { member: node_id(7) }).unwrap();
+    net.link(1, HUB);
+    net.settle();
+    cut(&mut net, 1);
+    net.inject(HUB, &join(8, 108, by_eight, net.now));
+    net.inject(HUB, &join(9, 109, by_nine, net.now));
+    assert_eq!(members(&net, HUB), nodes(&[1, 2, 8, 9]));
+    // The founder closes both invites, on a word of 7 that waits at the hub until the founder's come.
+    let word = block(7, 2, net.now, &[head(&net, 0, 7)], Kind::DATA, b"1");
+    net.inject(0, &word);
+    for invite in [by_eight, by_nine] {
+        wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    }
+    let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
+    net.turn(HUB, vec![Input::Import { token: 0, blocks }]);
+    assert!(net.blocks(HUB).contains(&word.hash()));
+    assert_eq!(members(&net, HUB), nodes(&[1, 2]));
+    (0..2).for_each(|node| _ = net.link(node, HUB));
+    net.settle();
+    net.assert_same(&[0, 1, HUB]);
+}
+
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
 /// with the same ledger, and so does whoever gets its blocks shuffled.
 fn war(seed: u64) {
