@@ -78,6 +78,8 @@ struct Freeze {
     recorded: bool,
     /// The lane's author was removed, or the invite closed: that stays so, whatever freezes the lane lower.
     removal: bool,
+    /// It is a member that was removed, whether its first block is here or not, and not an invite that was closed.
+    of_member: bool,
     /// Time of the earliest block that tells of the removal.
     told: Timestamp,
 }
@@ -471,9 +473,14 @@ impl Ledger {
     /// Records a freeze and its proof. The lowest height of a lane stays, and that its author was removed.
     pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, proof: &Proof) -> Result<(), S::Error> {
         let (lane, height) = proof.lane();
-        let none =
-            Freeze { height: u64::MAX, since: Timestamp::MAX, recorded: false, removal: false, told: Timestamp::MAX };
-        let mut freeze = self.frozen.get(&lane).copied().unwrap_or(none);
+        let mut freeze = self.frozen.get(&lane).copied().unwrap_or(Freeze {
+            height: u64::MAX,
+            since: Timestamp::MAX,
+            recorded: false,
+            removal: false,
+            of_member: false,
+            told: Timestamp::MAX,
+        });
         if height < freeze.height {
             (freeze.height, freeze.recorded) = (height, false);
             store.set_meta(&evidence_key(&lane), &proof.encode())?;
@@ -481,8 +488,10 @@ impl Ledger {
         if mutant!(ForkedUnremovable) {
             freeze.removal = false;
         }
-        if matches!(proof, Proof::Removal(_)) && !freeze.removal {
-            freeze.removal = true;
+        if let Proof::Removal(removal) = proof
+            && !freeze.removal
+        {
+            (freeze.removal, freeze.of_member) = (true, removal.closes().is_none());
             store.set_meta(&removal_key(&lane), &proof.encode())?;
         }
         self.frozen.insert(lane, freeze);
@@ -572,10 +581,9 @@ impl Ledger {
         self.frozen.get(lane).is_some_and(|freeze| freeze.removal)
     }
 
-    /// The latest time of a block that was the first to tell of some member's removal.
+    /// The latest time of a block that was the first to tell of somebody's removal.
     pub(crate) fn last_removal(&self) -> Option<Timestamp> {
-        let of_member = |(lane, freeze): &(&NodeId, &Freeze)| freeze.removal && self.members.of(lane).next().is_some();
-        let times = self.frozen.iter().filter(of_member).map(|(_, freeze)| freeze.told);
+        let times = self.frozen.values().filter(|freeze| freeze.removal && freeze.of_member).map(|freeze| freeze.told);
         times.filter(|time| *time < Timestamp::MAX).max()
     }
 

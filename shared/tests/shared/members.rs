@@ -866,6 +866,32 @@ fn rekey_due(net: &mut Net, node: usize) {
 }
 
 #[test]
+fn whose_removal_alone_is_known_does_not_read_on() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    let invite = invite(&mut net, 0, 110, Role::Member, 2);
+    net.settle();
+    // Somebody comes in and leaves where the founder does not hear of it, and of all that only the proof is left.
+    cut(&mut net, 1);
+    let first = join(8, 110, invite, net.now);
+    let remove = Remove { join: first.hash(), member: node_id(8), rests: first.hash(), height: 2 };
+    let leaves = block(8, 2, net.now + 1, &[first.hash()], Kind::REMOVE, &remove.encode());
+    [&first, &leaves].into_iter().for_each(|block| net.inject(1, block));
+    let proof = shared::ledger::stored_evidence(net.replica(1).store(), &node_id(8)).unwrap().unwrap();
+    let before = net.replica(0).keys().current().cloned();
+    let told = block(2, 100, net.now, &[leaves.hash()], Kind::EVIDENCE, &proof);
+    net.inject(0, &told);
+    rekey_due(&mut net, 0);
+    assert!(!net.blocks(0).contains(&first.hash()) && net.replica(0).frozen().contains_key(&node_id(8)));
+    let key = net.replica(0).keys().current().cloned();
+    assert_ne!(key, before);
+    // Once is enough, also where invites are closed since.
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    rekey_due(&mut net, 0);
+    assert_eq!(net.replica(0).keys().current().cloned(), key);
+}
+
+#[test]
 fn epochs_that_began_side_by_side_are_read_by_all() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);
