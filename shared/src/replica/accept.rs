@@ -318,7 +318,8 @@ impl<S: Store> Replica<S> {
             self.add(block.clone(), None, self.ledger.latest(&parents), source, effects)?;
         }
         self.freeze(proof, effects)?;
-        if writes && matches!(proof, Proof::Fork(_)) && !mutant!(FreezeUnrecorded) {
+        // Its own first block may be void now: then somebody else records the freeze.
+        if writes && self.is_writer() && matches!(proof, Proof::Fork(_)) && !mutant!(FreezeUnrecorded) {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof.encode());
             self.write(alloc::vec![entry], effects)?;
         } else {
@@ -443,6 +444,7 @@ impl<S: Store> Replica<S> {
         if let Some(first) = self.store.summary(first)? {
             self.note_reordered(first.key());
         }
+        self.note_own_height()?;
         let (mut erases, mut begun) = (Vec::new(), Vec::new());
         for hash in void {
             if let Some(record) = self.store.block(hash)?

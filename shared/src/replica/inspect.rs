@@ -70,6 +70,11 @@ impl<S: Store> Replica<S> {
         early || closed || (used >= terms.uses as usize && !free)
     }
 
+    /// Whether this node has signed blocks that are gone, so that it writes nothing more.
+    pub fn has_lost_own(&self) -> bool {
+        self.lacks_own()
+    }
+
     /// Whether this node cannot seal what it would write.
     pub fn lacks_epoch_key(&self) -> bool {
         self.config.writes && self.lacks_key()

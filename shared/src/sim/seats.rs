@@ -187,7 +187,8 @@ impl World {
         let machine = &self.machines[number];
         let Some(hub) = &self.machines[self.hub()].replica else { return true };
         let node = machine.key.node();
-        !machine.retired && (!hub.has_come_in(&node) || hub.frozen().contains_key(&node))
+        let writes = !hub.frozen().contains_key(&node) && !machine.replica.as_ref().is_some_and(Replica::has_lost_own);
+        !machine.retired && (!hub.has_come_in(&node) || !writes)
     }
 
     fn who_is_out(&self) -> String {

@@ -1117,6 +1117,62 @@ fn a_join_that_no_member_has_seen_goes_when_its_invite_is_closed() {
 }
 
 #[test]
+fn who_lost_blocks_of_its_own_that_were_void_signs_no_height_again() {
+    let mut net = group();
+    bring_in(&mut net, 0, 2, Role::Member);
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.settle();
+    // The founder does not hear of the newcomer, and a member of its first word only.
+    cut(&mut net, 0);
+    net.nodes[1].join = Some(join(2, 120, invite, net.now).bytes().to_vec());
+    net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    net.settle();
+    net.append(1, "one");
+    net.settle();
+    cut(&mut net, 2);
+    net.append(2, "seen");
+    net.append(1, "two");
+    let last =
+        net.verified(1).into_iter().find(|block| block.header().height == 3 && block.header().author == node_id(2));
+    cut(&mut net, 1);
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    let import = |net: &mut Net, from: usize| {
+        let blocks = net.verified(from).iter().map(|block| block.bytes().to_vec()).collect();
+        net.turn(1, vec![Input::Import { token: 0, blocks }]);
+    };
+    import(&mut net, 0);
+    assert_eq!(net.replica(1).height(&node_id(2)), 0);
+    // What waits for a voucher does not outlive the process.
+    let store = net.replica(1).store().clone();
+    net.restart(1, store);
+    import(&mut net, 2);
+    assert_eq!(net.replica(1).height(&node_id(2)), 2);
+    net.append(1, "three");
+    assert_eq!(net.nodes[1].appended.pop(), Some(Err(shared::AppendError::Restored)));
+    assert!(!net.replica(1).may_write());
+    net.inject(1, &last.unwrap());
+    net.append(1, "three");
+    assert!(matches!(net.nodes[1].appended.pop(), Some(Ok(_))));
+}
+
+#[test]
+fn who_learns_of_a_fork_by_which_it_is_out_itself_writes_nothing() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    cut(&mut net, 2);
+    let blocks = net.verified(2);
+    let of_admin = |block: &&VerifiedBlock| block.header().author == node_id(2);
+    let invite = blocks.iter().filter(of_admin).find(|block| block.entries()[0].kind == Kind::INVITE).unwrap();
+    let other = block(2, invite.header().height, net.now, &invite.header().parents, Kind::DATA, b"1");
+    net.inject(2, &other);
+    assert!(net.replica(2).frozen().contains_key(&node_id(2)));
+    assert_eq!((members(&net, 2), net.replica(2).may_write()), (nodes(&[1]), false));
+}
+
+#[test]
 fn of_two_closings_that_had_waited_together_each_is_in_force() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Owner);
