@@ -21,7 +21,7 @@ use crate::{
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
-    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed},
+    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed, removed},
     order::OrderKey,
     proofs::{Proof, Proofs},
     repair::has_holes,
@@ -587,6 +587,12 @@ impl Ledger {
         times.filter(|time| *time < Timestamp::MAX).max()
     }
 
+    /// The members that were removed, by what stands for that among the heads.
+    pub(crate) fn removals(&self) -> BTreeMap<NodeId, NodeId> {
+        let of_member = self.frozen.iter().filter(|(_, freeze)| freeze.removal && freeze.of_member);
+        of_member.map(|(lane, _)| (removed(lane), *lane)).collect()
+    }
+
     /// The frozen lanes whose freeze no block records.
     pub(crate) fn unrecorded(&self) -> Vec<NodeId> {
         self.frozen.iter().filter(|(_, freeze)| !freeze.recorded).map(|(lane, _)| *lane).collect()
@@ -644,7 +650,8 @@ impl Ledger {
         self.last_seq
     }
 
-    /// The heads of all lanes, forked ones without a block that counts included, ascending by author.
+    /// The heads of all lanes, forked ones without a block that counts included, ascending by author. Whoever was removed has one
+    /// more, that stands for this: a fork may freeze its lane lower.
     pub(crate) fn heads(&self) -> Vec<Head> {
         let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
         for (author, lane) in &self.lanes {
@@ -655,6 +662,9 @@ impl Ledger {
         for (author, freeze) in &self.frozen {
             let head = heads.entry(*author).or_insert(Head { author: *author, tips: Vec::new(), frozen: 0 });
             head.frozen = freeze.height;
+        }
+        for author in self.removals().into_keys() {
+            heads.insert(author, Head { author, tips: Vec::new(), frozen: 1 });
         }
         heads.into_values().collect()
     }

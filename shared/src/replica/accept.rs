@@ -16,7 +16,7 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{Control, Member, Members, is_closed},
+    members::{Control, Member, Members, is_closed, removed},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -353,6 +353,11 @@ impl<S: Store> Replica<S> {
             Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
             Proof::Removal(removal) => {
                 self.epochs.stale = true;
+                if !lower && removal.closes().is_none() {
+                    // The proof that spreads is of what froze the lane lower.
+                    let ready = self.links.values_mut().filter(|link| link.peer().is_some());
+                    ready.for_each(|link| _ = link.removals.insert(removed(&lane), lane));
+                }
                 effects.push(Effect::Removed(removal.clone()));
                 if !mutant!(RemovedKept) {
                     self.dismiss(removal, effects);

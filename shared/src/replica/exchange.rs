@@ -228,6 +228,7 @@ impl<S: Store> Replica<S> {
             link.remaining = 0;
             link.own.forget();
             link.proofs = self.ledger.freezes().into_keys().collect();
+            link.removals = self.ledger.removals();
         }
         for head in heads {
             let has = self.peer_has(&head)?;
@@ -239,6 +240,7 @@ impl<S: Store> Replica<S> {
             if frozen.is_none_or(|frozen| head.frozen != 0 && head.frozen <= frozen) {
                 link.proofs.remove(&head.author);
             }
+            link.removals.remove(&head.author);
             if head.author == self.me {
                 self.on_have(id, &[(head.author, has)], effects);
                 self.on_own_head(id, &head)?;

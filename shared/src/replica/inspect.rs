@@ -105,6 +105,7 @@ impl<S: Store> Replica<S> {
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),
+                ("removals", link.removals.len(), lanes),
                 ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),
                 ("control frames", link.control.len(), CONTROL_FRAMES),
                 ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),

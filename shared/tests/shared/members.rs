@@ -399,6 +399,31 @@ fn a_removal_holds_although_the_block_that_brought_it_does_not_count() {
 }
 
 #[test]
+fn so_it_does_where_a_fork_had_frozen_the_lane_before() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.settle();
+    let first = join(8, 120, invite, net.now);
+    net.inject(HUB, &first);
+    fork(&mut net, 8, 2, first.hash());
+    // The other owner removes 8 while the founder removes that owner. Of the first removal the hub has nothing but the proof.
+    cut(&mut net, 0);
+    wish(&mut net, 1, Wish::Remove { member: node_id(8) }).unwrap();
+    net.settle();
+    let before = net.replica(0).keys().current().cloned();
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    let between = net.replica(0).keys().current().cloned();
+    net.verified(0).iter().for_each(|block| net.inject(HUB, block));
+    net.link(0, HUB);
+    rekey_due(&mut net, 0);
+    assert!(net.nodes[0].removed.iter().any(|(lane, _)| *lane == node_id(8)));
+    assert_eq!(net.replica(0).digest(), net.replica(HUB).digest());
+    let after = net.replica(0).keys().current().cloned();
+    assert!(before != between && between != after, "{before:?} {between:?} {after:?}");
+}
+
+#[test]
 fn a_removal_that_is_not_allowed_is_no_proof() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Member);
