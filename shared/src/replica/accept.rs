@@ -501,7 +501,9 @@ impl<S: Store> Replica<S> {
                     group.push(connected);
                 } else if candidate.invite.is_some_and(|(_, needs)| needs) {
                     // It may have waited for its parents, and they are here now.
-                    self.pool.wait_for_voucher(&candidate.hash);
+                    if self.pool.wait_for_voucher(&candidate.hash) {
+                        self.turn_away(&candidate.author, effects);
+                    }
                 }
             }
             let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));

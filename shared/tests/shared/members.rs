@@ -794,6 +794,43 @@ fn who_was_let_in_and_turns_out_to_be_one_too_many_is_turned_away() {
 }
 
 #[test]
+fn who_was_let_in_before_its_invite_was_here_is_turned_away_when_it_comes_closed() {
+    let mut net = group();
+    bring_in(&mut net, 0, 2, Role::Owner);
+    let by_seven = invite(&mut net, 0, 107, Role::Member, 2);
+    net.settle();
+    net.now += 10;
+    net.inject(0, &join(7, 107, by_seven, net.now));
+    net.settle();
+    [0, 2].into_iter().for_each(|node| cut(&mut net, node));
+    // The hub knows that 7 was removed. The founder, who does not, invites on a word of 7, which waits at the hub then.
+    wish(&mut net, 2, Wish::Remove { member: node_id(7) }).unwrap();
+    net.link(2, HUB);
+    net.settle();
+    cut(&mut net, 2);
+    net.inject(0, &block(7, 2, net.now, &[head(&net, 0, 7)], Kind::DATA, b"1"));
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.now += 10;
+    net.nodes[1].join = Some(join(2, 120, invite, net.now).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
+    net.turn(1, vec![Input::Import { token: 0, blocks }]);
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    let (lane, _) = *net.nodes[0].removed.last().unwrap();
+    let proof = shared::ledger::stored_evidence(net.replica(0).store(), &lane).unwrap().unwrap();
+    net.link(1, HUB);
+    while net.replica(HUB).links().iter().all(|link| link.node.is_none()) {
+        assert!(net.step(0), "it is let in");
+    }
+    // It hears of the closing before the invite has come.
+    let told = block(2, 100, net.now, &[BlockHash::from_bytes([1; 32])], Kind::EVIDENCE, &proof);
+    net.inject(HUB, &told);
+    net.settle();
+    assert!(net.blocks(HUB).contains(&invite) && !members(&net, HUB).contains(&node_id(2)));
+    assert!(net.replica(HUB).links().is_empty());
+}
+
+#[test]
 fn nobody_is_let_in_without_being_on_the_list() {
     let mut net = group();
     let invite = invite(&mut net, 0, 100, Role::Member, 1);
