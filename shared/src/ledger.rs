@@ -21,7 +21,7 @@ use crate::{
     freeze::Freezes,
     id::{BlockHash, LedgerId, NodeId},
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
-    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed},
+    members::{Control, Member, MemberError, Members, Newcomer, Removal, closed, removed},
     order::OrderKey,
     proofs::{Proof, Proofs},
     repair::has_holes,
@@ -78,6 +78,8 @@ struct Freeze {
     recorded: bool,
     /// The lane's author was removed, or the invite closed: that stays so, whatever freezes the lane lower.
     removal: bool,
+    /// It is a member that was removed, whether its first block is here or not, and not an invite that was closed.
+    of_member: bool,
     /// Time of the earliest block that tells of the removal.
     told: Timestamp,
 }
@@ -146,9 +148,20 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Makes all that is kept in memory anew from the blocks, in ledger order: after a repair, arrival numbers do not
-    /// tell any more that parents came before children.
+    /// Makes all that is kept in memory anew from the blocks: after a repair, when the list of frozen lanes may be among what
+    /// was lost.
     pub(crate) fn rebuild<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
+        self.recount(store)?;
+        if self.learn_again(store)? {
+            self.recount(store)?;
+        }
+        store.set_meta(META_REBUILD, &[])?;
+        Ok(self.save(store)?)
+    }
+
+    /// Makes what is kept in memory anew from the blocks, in ledger order: arrival numbers do not tell any more that parents
+    /// came before children. Which lanes are frozen stays: whoever learns a freeze decides what is void then.
+    fn recount<S: Store>(&mut self, store: &mut S) -> Result<(), ReplicaError<S::Error>> {
         self.lanes.clear();
         self.tips.clear();
         self.latest = Latest::default();
@@ -157,7 +170,7 @@ impl Ledger {
         self.frozen.values_mut().for_each(|freeze| (freeze.recorded, freeze.told) = (false, Timestamp::MAX));
         // `note` leaves the last arrival number where it is: no row has a higher one.
         let mut proofs = Proofs::new(self.id);
-        let (mut key, mut removals) = (None, Vec::new());
+        let mut key = None;
         loop {
             let page = store.after(key.as_ref(), SCAN)?;
             let Some(last) = page.last() else { break };
@@ -168,36 +181,36 @@ impl Ledger {
                     return Err(ReplicaError::Damaged(record.summary.hash));
                 }
                 self.note(&record.summary, &block);
-                // The list of frozen lanes may be among what was lost.
-                for proof in proofs.carried(&block) {
-                    if self.is_news(&proof) {
-                        self.freeze(store, &proof)?;
-                    }
-                }
                 for record in proofs.recorded(&block) {
-                    let removes = || matches!(Control::of(&block), Ok(Some(Control::Remove(_))));
-                    let lower = self.frozen_at(&record.0).is_none_or(|frozen| record.1 < frozen);
-                    if (lower || !self.is_removed(&record.0) && removes()) && removals.len() < FORKED_LANES {
-                        removals.push((block.hash(), record));
-                    }
                     self.note_carrier(store, record, block.header().timestamp)?;
                 }
                 self.note_removals(store, &proofs.removals(&block), block.header().timestamp)?;
             }
         }
         self.find_members(store)?;
-        for (hash, record) in removals {
-            let block = store.block(&hash)?.map(|record| checked(&record)).transpose()?;
-            if let Some(removal) = block.map(|block| self.removal(store, &block)).transpose()?.flatten() {
-                let time = removal.time();
-                self.freeze(store, &Proof::Removal(Arc::new(removal)))?;
-                self.note_carrier(store, record, time)?;
-                self.note_removals(store, &[record.0], time)?;
+        Ok(store.set_meta(META_FROZEN, &self.encode_frozen())?)
+    }
+
+    /// Learns the freezes that blocks of the ledger record. Whether there was one that was not known.
+    fn learn_again<S: Store>(&mut self, store: &mut S) -> Result<bool, ReplicaError<S::Error>> {
+        let mut proofs = Proofs::new(self.id);
+        let (mut key, mut any) = (None, false);
+        loop {
+            let page = store.after(key.as_ref(), SCAN)?;
+            let Some(last) = page.last() else { return Ok(any) };
+            key = Some(last.summary.key());
+            for record in &page {
+                let block = checked(record)?;
+                let removal = self.removal(store, &block)?.map(|removal| Proof::Removal(Arc::new(removal)));
+                for proof in proofs.carried(&block).into_iter().chain(removal) {
+                    let room = self.frozen.len() < FORKED_LANES || self.frozen.contains_key(&proof.lane().0);
+                    if self.is_news(&proof) && room {
+                        self.freeze(store, &proof)?;
+                        any = true;
+                    }
+                }
             }
         }
-        store.set_meta(META_FROZEN, &self.encode_frozen())?;
-        store.set_meta(META_REBUILD, &[])?;
-        Ok(self.save(store)?)
     }
 
     /// Makes the list of members anew from the first block of each lane.
@@ -460,9 +473,14 @@ impl Ledger {
     /// Records a freeze and its proof. The lowest height of a lane stays, and that its author was removed.
     pub(crate) fn freeze<S: Store>(&mut self, store: &mut S, proof: &Proof) -> Result<(), S::Error> {
         let (lane, height) = proof.lane();
-        let none =
-            Freeze { height: u64::MAX, since: Timestamp::MAX, recorded: false, removal: false, told: Timestamp::MAX };
-        let mut freeze = self.frozen.get(&lane).copied().unwrap_or(none);
+        let mut freeze = self.frozen.get(&lane).copied().unwrap_or(Freeze {
+            height: u64::MAX,
+            since: Timestamp::MAX,
+            recorded: false,
+            removal: false,
+            of_member: false,
+            told: Timestamp::MAX,
+        });
         if height < freeze.height {
             (freeze.height, freeze.recorded) = (height, false);
             store.set_meta(&evidence_key(&lane), &proof.encode())?;
@@ -470,8 +488,10 @@ impl Ledger {
         if mutant!(ForkedUnremovable) {
             freeze.removal = false;
         }
-        if matches!(proof, Proof::Removal(_)) && !freeze.removal {
-            freeze.removal = true;
+        if let Proof::Removal(removal) = proof
+            && !freeze.removal
+        {
+            (freeze.removal, freeze.of_member) = (true, removal.closes().is_none());
             store.set_meta(&removal_key(&lane), &proof.encode())?;
         }
         self.frozen.insert(lane, freeze);
@@ -489,7 +509,8 @@ impl Ledger {
         if mutant!(VoidStillKept) {
             return Ok(());
         }
-        self.rebuild(store)
+        self.recount(store)?;
+        Ok(self.save(store)?)
     }
 
     pub(crate) fn save<S: Store>(&mut self, store: &mut S) -> Result<(), S::Error> {
@@ -560,11 +581,16 @@ impl Ledger {
         self.frozen.get(lane).is_some_and(|freeze| freeze.removal)
     }
 
-    /// The latest time of a block that was the first to tell of some member's removal.
+    /// The latest time of a block that was the first to tell of somebody's removal.
     pub(crate) fn last_removal(&self) -> Option<Timestamp> {
-        let of_member = |(lane, freeze): &(&NodeId, &Freeze)| freeze.removal && self.members.of(lane).next().is_some();
-        let times = self.frozen.iter().filter(of_member).map(|(_, freeze)| freeze.told);
+        let times = self.frozen.values().filter(|freeze| freeze.removal && freeze.of_member).map(|freeze| freeze.told);
         times.filter(|time| *time < Timestamp::MAX).max()
+    }
+
+    /// The members that were removed, by what stands for that among the heads.
+    pub(crate) fn removals(&self) -> BTreeMap<NodeId, NodeId> {
+        let of_member = self.frozen.iter().filter(|(_, freeze)| freeze.removal && freeze.of_member);
+        of_member.map(|(lane, _)| (removed(lane), *lane)).collect()
     }
 
     /// The frozen lanes whose freeze no block records.
@@ -624,7 +650,8 @@ impl Ledger {
         self.last_seq
     }
 
-    /// The heads of all lanes, forked ones without a block that counts included, ascending by author.
+    /// The heads of all lanes, forked ones without a block that counts included, ascending by author. Whoever was removed has one
+    /// more, that stands for this: a fork may freeze its lane lower.
     pub(crate) fn heads(&self) -> Vec<Head> {
         let mut heads: BTreeMap<NodeId, Head> = BTreeMap::new();
         for (author, lane) in &self.lanes {
@@ -635,6 +662,9 @@ impl Ledger {
         for (author, freeze) in &self.frozen {
             let head = heads.entry(*author).or_insert(Head { author: *author, tips: Vec::new(), frozen: 0 });
             head.frozen = freeze.height;
+        }
+        for author in self.removals().into_keys() {
+            heads.insert(author, Head { author, tips: Vec::new(), frozen: 1 });
         }
         heads.into_values().collect()
     }

@@ -41,6 +41,7 @@ pub(crate) const VERSION: u64 = 1;
 const LABEL_GENESIS: &[u8] = b"cairn/genesis/1";
 const LABEL_JOIN: &[u8] = b"cairn/join/1";
 const LABEL_CLOSED: &[u8] = b"cairn/closed/1";
+const LABEL_REMOVED: &[u8] = b"cairn/removed/1";
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -390,6 +391,12 @@ pub enum MemberError {
 /// What stands for an invite among the lanes that are frozen: no node has this id, and no other invite.
 pub(crate) fn closed(invite: &BlockHash) -> NodeId {
     let digest = Sha256::new().chain_update(LABEL_CLOSED).chain_update(invite.as_bytes());
+    NodeId::from_bytes(digest.finalize().into())
+}
+
+/// What stands among the heads for the removal of a member, whatever freezes its lane: no node has this id.
+pub(crate) fn removed(member: &NodeId) -> NodeId {
+    let digest = Sha256::new().chain_update(LABEL_REMOVED).chain_update(member.as_bytes());
     NodeId::from_bytes(digest.finalize().into())
 }
 

@@ -84,11 +84,12 @@ impl Pool {
         self.zone_bytes > 0
     }
 
-    /// All that a block here waits for is a voucher. Without room it is asked for again when one comes.
-    pub(crate) fn wait_for_voucher(&mut self, hash: &BlockHash) {
-        if let Some(parked) = self.remove(hash) {
-            let _ = self.insert(parked.block, parked.source, Wait::Voucher);
-        }
+    /// All that a block here waits for is a voucher. Without room it is asked for again when one comes. Whether it had waited for
+    /// something else.
+    pub(crate) fn wait_for_voucher(&mut self, hash: &BlockHash) -> bool {
+        let Some(parked) = self.remove(hash) else { return false };
+        let _ = self.insert(parked.block, parked.source, Wait::Voucher);
+        parked.wait != Wait::Voucher
     }
 
     /// Puts a block in, or changes what it waits for.
@@ -170,7 +171,7 @@ impl Pool {
     pub(crate) fn freeze(&mut self, lane: NodeId, height: u64) {
         let zone: Vec<BlockHash> =
             self.heights.range((lane, height)..=(lane, u64::MAX)).flat_map(|(_, s)| s).copied().collect();
-        zone.iter().for_each(|hash| self.wait_for_voucher(hash));
+        zone.iter().for_each(|hash| _ = self.wait_for_voucher(hash));
     }
 
     /// The earliest time that a block here waits for.

@@ -403,8 +403,9 @@ impl<S: Store> Replica<S> {
         self.follow_predecessor(effects)?;
         self.grant_waiting(effects)?;
         self.close_used_up(effects)?;
-        self.renew_epoch(effects)?;
+        // An epoch that begins now is later than what tells of a removal.
         self.record_freezes(effects)?;
+        self.renew_epoch(effects)?;
         if mutant!(CommitBeforeSeal) {
             self.store.commit()?;
         }

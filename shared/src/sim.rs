@@ -309,7 +309,7 @@ impl World {
                 self.later(self.plan.fault_every, Event::Fault);
             }
             Event::Govern if !self.healed => self.govern(),
-            Event::Invite if !self.healed => self.invite(None),
+            Event::Invite if !self.healed => self.invite(),
             Event::Arrive { machine, ticket } => self.come_in(machine, ticket),
             Event::Lie { .. } | Event::Fault | Event::Govern | Event::Invite => {}
         }

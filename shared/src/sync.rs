@@ -182,6 +182,8 @@ pub(crate) struct Link {
     pub(crate) remaining: u64,
     /// Lanes whose proof of a fork the peer lacks.
     pub(crate) proofs: BTreeSet<NodeId>,
+    /// Removals that the peer may not know of, though the lanes are frozen there: members, by what stands for the removal of each.
+    pub(crate) removals: BTreeMap<NodeId, NodeId>,
     /// Blocks that the peer asked for.
     pub(crate) answers: VecDeque<BlockHash>,
     /// Blocks that we asked for.
@@ -256,6 +258,7 @@ impl Link {
             graft_waits: false,
             remaining: 0,
             proofs: BTreeSet::new(),
+            removals: BTreeMap::new(),
             answers: VecDeque::new(),
             wanted: BTreeSet::new(),
             lacked: VecDeque::new(),
@@ -301,7 +304,11 @@ impl Link {
 
     /// Whether blocks wait for this link.
     pub(crate) fn owes(&self) -> bool {
-        !self.outbox.is_empty() || !self.answers.is_empty() || !self.proofs.is_empty() || !self.lacked.is_empty()
+        !self.outbox.is_empty()
+            || !self.answers.is_empty()
+            || !self.proofs.is_empty()
+            || !self.removals.is_empty()
+            || !self.lacked.is_empty()
     }
 
     /// The peer has a lane up to a height.

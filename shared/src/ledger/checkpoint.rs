@@ -85,8 +85,9 @@ impl Ledger {
         infallible((|| {
             encoder.array(self.frozen.len() as u64)?;
             for (lane, freeze) in &self.frozen {
-                encoder.array(6)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
+                encoder.array(7)?.bytes(lane.as_bytes())?.u64(freeze.height)?.u64(freeze.since.micros())?;
                 encoder.bool(freeze.recorded)?.bool(freeze.removal)?.u64(freeze.told.micros())?;
+                encoder.bool(freeze.of_member)?;
             }
             Ok(())
         })());
@@ -98,16 +99,18 @@ pub(super) fn decode_frozen(bytes: &[u8]) -> Option<BTreeMap<NodeId, Freeze>> {
     let mut d = Decoder::new(bytes);
     let mut frozen = BTreeMap::new();
     for _ in 0..d.array().ok()?? {
-        // Three parts were written before it was noted whether a block records the freeze.
+        // Three parts were written before it was noted whether a block records the freeze, six before closed invites were told
+        // from members: to take them for members costs an epoch.
         let parts = d.array().ok()??;
         let lane = NodeId::from_bytes(bytes32(&mut d)?);
         let (height, since) = (d.u64().ok()?, Timestamp::from_micros(d.u64().ok()?)?);
         let (recorded, removal, told) = match parts {
             3 => (false, false, Timestamp::MAX),
-            6 => (d.bool().ok()?, d.bool().ok()?, Timestamp::from_micros(d.u64().ok()?)?),
+            6 | 7 => (d.bool().ok()?, d.bool().ok()?, Timestamp::from_micros(d.u64().ok()?)?),
             _ => return None,
         };
-        frozen.insert(lane, Freeze { height, since, recorded, removal, told });
+        let of_member = if parts == 7 { d.bool().ok()? } else { removal };
+        frozen.insert(lane, Freeze { height, since, recorded, removal, of_member, told });
     }
     Some(frozen)
 }

@@ -16,7 +16,7 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
-    members::{Control, Member, Members, is_closed},
+    members::{Control, Member, Members, is_closed, removed},
     order::OrderKey,
     park::Wait,
     proofs::Proof,
@@ -321,7 +321,8 @@ impl<S: Store> Replica<S> {
             self.add(block.clone(), None, self.ledger.latest(&parents), source, effects)?;
         }
         self.freeze(proof, effects)?;
-        if writes && matches!(proof, Proof::Fork(_)) && !mutant!(FreezeUnrecorded) {
+        // Its own first block may be void now: then somebody else records the freeze.
+        if writes && self.is_writer() && matches!(proof, Proof::Fork(_)) && !mutant!(FreezeUnrecorded) {
             let entry = Entry::new(Kind::EVIDENCE, self.random.bytes16(), proof.encode());
             self.write(alloc::vec![entry], effects)?;
         } else {
@@ -355,6 +356,11 @@ impl<S: Store> Replica<S> {
             Proof::Fork(evidence) => effects.push(Effect::ForkDetected(evidence.clone())),
             Proof::Removal(removal) => {
                 self.epochs.stale = true;
+                if !lower && removal.closes().is_none() {
+                    // The proof that spreads is of what froze the lane lower.
+                    let ready = self.links.values_mut().filter(|link| link.peer().is_some());
+                    ready.for_each(|link| _ = link.removals.insert(removed(&lane), lane));
+                }
                 effects.push(Effect::Removed(removal.clone()));
                 if !mutant!(RemovedKept) {
                     self.dismiss(removal, effects);
@@ -446,6 +452,7 @@ impl<S: Store> Replica<S> {
         if let Some(first) = self.store.summary(first)? {
             self.note_reordered(first.key());
         }
+        self.note_own_height()?;
         let (mut erases, mut begun) = (Vec::new(), Vec::new());
         for hash in void {
             if let Some(record) = self.store.block(hash)?
@@ -497,7 +504,9 @@ impl<S: Store> Replica<S> {
                     group.push(connected);
                 } else if candidate.invite.is_some_and(|(_, needs)| needs) {
                     // It may have waited for its parents, and they are here now.
-                    self.pool.wait_for_voucher(&candidate.hash);
+                    if self.pool.wait_for_voucher(&candidate.hash) {
+                        self.turn_away(&candidate.author, effects);
+                    }
                 }
             }
             let removals = self.unknown_removals(group.iter().map(|(block, ..)| block));
@@ -525,12 +534,15 @@ impl<S: Store> Replica<S> {
                 let previous = self.ledger.latest(&parents);
                 self.add(block, newcomer, previous, source, effects)?;
             }
-            for (block, (lane, height)) in removals {
-                if let Some(removal) = self.ledger.removal(&self.store, &block)? {
-                    self.freeze(&Proof::Removal(Arc::new(removal)), effects)?;
-                    self.own.unrecorded = true;
-                    self.spread_freeze(lane, height)?;
-                }
+            // Each holds whatever becomes of the blocks on which it rests when another one is in force.
+            let mut proofs = Vec::with_capacity(removals.len());
+            for (block, freeze) in removals {
+                proofs.extend(self.ledger.removal(&self.store, &block)?.map(|removal| (Arc::new(removal), freeze)));
+            }
+            for (removal, (lane, height)) in proofs {
+                self.freeze(&Proof::Removal(removal), effects)?;
+                self.own.unrecorded = true;
+                self.spread_freeze(lane, height)?;
             }
         }
         Ok(())

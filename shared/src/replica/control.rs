@@ -105,7 +105,7 @@ impl<S: Store> Replica<S> {
         if is_open && !in_open_too {
             return Some(WishError::Open);
         }
-        if !self.config.writes || self.own.waits || self.is_mending() {
+        if !self.config.writes || self.own.waits || self.is_mending() || self.lacks_own() {
             return Some(WishError::NotYet);
         }
         let height = self.ledger.frozen_at(&self.me)?;
@@ -219,7 +219,9 @@ impl<S: Store> Replica<S> {
             return Ok(Some(AppendError::Repairing { blocks: self.repairing.len() }));
         }
         if !self.own.waits && !self.is_writer() {
-            return Ok(Some(AppendError::NotAMember));
+            let belongs = self.ledger.members().of(&self.me).next().is_some();
+            let error = if belongs && self.lacks_own() { AppendError::Restored } else { AppendError::NotAMember };
+            return Ok(Some(error));
         }
         Ok((!self.own.waits && self.lacks_key()).then_some(AppendError::NoKey))
     }

@@ -242,6 +242,7 @@ impl<S: Store> Replica<S> {
             link.remaining = 0;
             link.own.forget();
             link.proofs = self.ledger.freezes().into_keys().collect();
+            link.removals = self.ledger.removals();
         }
         for head in heads {
             let has = self.peer_has(&head)?;
@@ -253,6 +254,7 @@ impl<S: Store> Replica<S> {
             if frozen.is_none_or(|frozen| head.frozen != 0 && head.frozen <= frozen) {
                 link.proofs.remove(&head.author);
             }
+            link.removals.remove(&head.author);
             if let [(tip, _)] = head.tips[..] {
                 self.on_claims(id, &[(head.author, tip)]);
             }

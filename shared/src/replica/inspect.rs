@@ -70,6 +70,11 @@ impl<S: Store> Replica<S> {
         early || closed || (used >= terms.uses as usize && !free)
     }
 
+    /// Whether this node has signed blocks that are gone, so that it writes nothing more.
+    pub fn has_lost_own(&self) -> bool {
+        self.lacks_own()
+    }
+
     /// Whether this node cannot seal what it would write.
     pub fn lacks_epoch_key(&self) -> bool {
         self.config.writes && self.lacks_key()
@@ -100,6 +105,7 @@ impl<S: Store> Replica<S> {
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),
+                ("removals", link.removals.len(), lanes),
                 ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),
                 ("control frames", link.control.len(), CONTROL_FRAMES),
                 ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),

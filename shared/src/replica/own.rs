@@ -26,6 +26,8 @@ use crate::{
 const META_FORK: &str = "fork";
 /// A key that has signed before writes in a store that has nothing of that: whose it is, and the least height of its lane.
 const META_RESTORED: &str = "restored";
+/// Blocks of the lane were taken out of the ledger: whose it is, and the height that it had.
+const META_SIGNED: &str = "signed";
 
 /// Notes in a new store that the key of its node has signed before: up to this height, as far as is known. A replica over it
 /// signs nothing, however long that takes, before a peer has told what it has of this lane and that has come.
@@ -33,12 +35,16 @@ const META_RESTORED: &str = "restored";
 /// # Errors
 /// When the store cannot be written.
 pub fn note_restored<S: Store>(store: &mut S, node: &NodeId, height: u64) -> Result<(), S::Error> {
-    store.set_meta(META_RESTORED, &[&node.as_bytes()[..], &height.to_be_bytes()].concat())
+    note_height(store, META_RESTORED, node, height)
 }
 
-/// The least height of a lane, where the store notes that its key was restored.
-fn noted<S: Store>(store: &S, node: &NodeId) -> Result<Option<u64>, S::Error> {
-    let bytes = store.meta(META_RESTORED)?.unwrap_or_default();
+fn note_height<S: Store>(store: &mut S, name: &str, node: &NodeId, height: u64) -> Result<(), S::Error> {
+    store.set_meta(name, &[&node.as_bytes()[..], &height.to_be_bytes()].concat())
+}
+
+/// The height of a lane that the store notes under this name.
+fn noted<S: Store>(store: &S, name: &str, node: &NodeId) -> Result<Option<u64>, S::Error> {
+    let bytes = store.meta(name)?.unwrap_or_default();
     // With another key nothing was signed.
     let height = bytes.strip_prefix(node.as_bytes()).and_then(|height| height.try_into().ok());
     Ok(height.map(u64::from_be_bytes))
@@ -53,6 +59,9 @@ pub(super) struct Own {
     pub(super) signed: bool,
     /// The key was restored without its store, and its lane had at least this height: no deadline ends the waiting.
     pub(super) restored: Option<u64>,
+    /// The lane was signed up to this height, though not all of it may be in the ledger any more: nothing is signed before
+    /// that is here again.
+    height: u64,
     /// Dials whose answer is waited for.
     dials: u32,
     /// How often waiting began anew.
@@ -103,8 +112,9 @@ impl<S: Store> Replica<S> {
             (None, Some(_)) => {}
         }
         if self.own.fork.is_none() {
-            self.own.restored = noted(&self.store, &self.me).map_err(OpenError::Store)?;
+            self.own.restored = noted(&self.store, META_RESTORED, &self.me).map_err(OpenError::Store)?;
         }
+        self.own.height = noted(&self.store, META_SIGNED, &self.me).map_err(OpenError::Store)?.unwrap_or(0);
         let dials = self.config.dials > 0 && !mutant!(OwnLaneUnawaited);
         if dials || self.own.fork.is_some() || self.is_restoring() {
             self.wait_for_own(self.config.dials);
@@ -123,6 +133,23 @@ impl<S: Store> Replica<S> {
         self.config.writes
             && self.ledger.frozen_at(&self.me).is_none()
             && (!self.config.ledger.has_members() || belongs())
+            && !self.lacks_own()
+    }
+
+    /// Whether this node has signed blocks that were taken out of the ledger and are not here again.
+    pub(super) fn lacks_own(&self) -> bool {
+        self.ledger.height(&self.me) < self.own.height
+    }
+
+    /// Notes how far the lane goes, before blocks of it are taken out of the ledger: they wait in memory, and may be nowhere
+    /// else.
+    pub(super) fn note_own_height(&mut self) -> Turn<S> {
+        let height = self.ledger.height(&self.me);
+        if self.config.writes && height > self.own.height {
+            self.own.height = height;
+            note_height(&mut self.store, META_SIGNED, &self.me, height)?;
+        }
+        Ok(())
     }
 
     /// Whether the node's key was restored without its store, and its lane has not come yet.
@@ -339,6 +366,7 @@ impl<S: Store> Replica<S> {
     fn become_successor(&mut self, successor: Key, effects: &mut Vec<Effect>) -> Key {
         let (old, new) = (self.me, successor.node());
         self.me = new;
+        self.own.height = 0;
         effects.push(Effect::Succeeded { old, new });
         core::mem::replace(&mut self.config.key, successor)
     }

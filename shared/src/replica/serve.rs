@@ -6,8 +6,9 @@ use super::{Replica, Timer, Turn};
 use crate::{
     effect::{Effect, LinkId},
     id::{BlockHash, NodeId},
-    ledger::{checked, stored_evidence},
+    ledger::{checked, stored_evidence, stored_removal},
     limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, STALL_TIMEOUT},
+    members::removed,
     replica::ReplicaError,
     store::{Page, Store, Summary},
     sync::Link,
@@ -97,6 +98,15 @@ impl<S: Store> Replica<S> {
         if let Some(lane) = link.proofs.iter().find(waits).copied() {
             link.proofs.remove(&lane);
             let proof = stored_evidence(&self.store, &lane)?;
+            if proof == stored_removal(&self.store, &lane)? {
+                link.removals.remove(&removed(&lane));
+            }
+            return Ok(proof.map(|proof| Message::Evidence { proof }));
+        }
+        if link.outbox.is_empty()
+            && let Some((_, lane)) = link.removals.pop_first()
+        {
+            let proof = stored_removal(&self.store, &lane)?;
             return Ok(proof.map(|proof| Message::Evidence { proof }));
         }
         while let Some(hash) = self.links.get_mut(&id).and_then(|link| link.answers.pop_front()) {

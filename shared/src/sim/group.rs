@@ -146,7 +146,7 @@ impl World {
     /// Somebody changes who belongs.
     pub(super) fn govern(&mut self) {
         match self.random.below(100) {
-            0..44 => self.invite(None),
+            0..44 => self.invite(),
             44..66 => self.remove_somebody(),
             66..78 => self.apart(),
             78..84 => self.duel(),
@@ -181,14 +181,14 @@ impl World {
     }
 
     /// Somebody who may gives a link to some who are outside; to more of them than may come in, now and then.
-    pub(super) fn invite(&mut self, guests: Option<Vec<usize>>) {
+    pub(super) fn invite(&mut self) {
         let stewards = self.stewards();
         if let Some(number) = self.random.pick(&stewards).copied() {
-            self.invite_by(number, guests);
+            self.invite_by(number, None);
         }
     }
 
-    fn invite_by(&mut self, number: usize, guests: Option<Vec<usize>>) {
+    pub(super) fn invite_by(&mut self, number: usize, guests: Option<Vec<usize>>) {
         let Some(group) = &mut self.group else { return };
         group.secrets += 1;
         let secret = group.secrets;
@@ -344,6 +344,11 @@ impl World {
         }
         self.machines[number].papers = Some(Papers { join: Some(join), epoch: ticket.epoch });
         self.machines[number].turned_away = false;
+        // The hub serves without belonging. Whoever comes in starts with its join.
+        if self.machines[number].replica.is_some() {
+            self.machines[number].disk.crash();
+            self.down(number, true);
+        }
         self.schedule(self.now + 1, Event::Start { machine: number });
     }
 

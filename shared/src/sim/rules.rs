@@ -212,7 +212,9 @@ impl World {
         let able = self.group.is_none() || !self.able_stewards().is_empty();
         let frozen = able
             && match result {
-                Err(AppendError::Frozen { .. } | AppendError::NoKey | AppendError::Removed) => true,
+                Err(AppendError::Frozen { .. } | AppendError::NoKey | AppendError::Removed | AppendError::Restored) => {
+                    true
+                }
                 Err(AppendError::NotAMember) => !self.is_reader(number),
                 _ => false,
             };

@@ -4,9 +4,17 @@ use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use super::{
     CONVERGE, Event, REST, World,
+    disk::all,
     machine::{Kind, Target},
 };
-use crate::{limits::REKEY_WITHIN, replica::Replica, store::ReadStore, time::SECOND};
+use crate::{
+    effect::Input,
+    key::Key,
+    limits::REKEY_WITHIN,
+    replica::{Config, Replica},
+    store::{MemoryStore, ReadStore},
+    time::{MINUTE, SECOND},
+};
 
 /// Where an honest machine stands once everything is well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +112,27 @@ impl World {
         genesis.is_empty()
     }
 
+    /// Whether any honest machine belongs by all that the honest have on their disks, and nobody knows that it was removed.
+    fn is_anybody_left(&self) -> bool {
+        let papers = |number: usize| self.machines[number].papers.as_ref();
+        let joins = (0..self.plan.honest).filter_map(|number| papers(number)?.join.clone());
+        let stored = |number: usize| all(&*self.machines[number].disk.durable()).into_iter().map(|record| record.bytes);
+        let blocks = self.honest().flat_map(stored).chain(joins).collect();
+        let (config, clock) = (Config::new(self.ledger, Key::simulated(0), [0; 32]), self.truth.latest.plus(MINUTE));
+        let mut effects = Vec::new();
+        let Ok(mut replica) = Replica::restore(config, MemoryStore::default(), &[], clock, &mut effects) else {
+            return true;
+        };
+        if replica.handle(clock, Input::Import { token: 0, blocks }, &mut effects).is_err() {
+            return true;
+        }
+        let replicas = || self.honest().filter_map(|number| self.machines[number].replica.as_ref());
+        (0..self.plan.honest).filter(|number| papers(*number).is_some()).any(|number| {
+            let node = self.machines[number].key.node();
+            replica.has_come_in(&node) && !replica.is_removed(&node) && !replicas().any(|other| other.is_removed(&node))
+        })
+    }
+
     /// The end of a seed with a members' ledger: all that belong get in step and have the newest key, whoever is invited
     /// comes in, and what is written then reaches all of them and nobody else.
     pub(super) fn recover_group(&mut self) {
@@ -113,16 +142,22 @@ impl World {
         let began = self.now;
         let in_step = self.run_until(began + CONVERGE, Self::is_converged);
         self.report.converged = self.now - began;
+        if !in_step && !self.is_anybody_left() {
+            // Relays do not dial each other.
+            return self.report.deed("nobody_left");
+        }
         if !in_step {
             return self.check_end();
         }
         // Whoever would have given keys out may be gone; another one does it within some time.
         self.run_until(self.now + REKEY_WITHIN + 2 * SECOND, |_| false);
         let outside: Vec<usize> = (0..self.plan.honest).filter(|number| self.is_excluded(*number)).collect();
-        let able = !self.able_stewards().is_empty();
-        if able && !outside.is_empty() {
+        // Not one that takes itself for a member and is turned away.
+        let steward = self.random.pick(&self.able_stewards()).copied();
+        let able = steward.is_some();
+        if let Some(steward) = steward.filter(|_| !outside.is_empty()) {
             outside.iter().for_each(|number| self.machines[*number].turned_away = true);
-            self.invite(Some(outside));
+            self.invite_by(steward, Some(outside));
         }
         let began = self.now;
         let all_in = |world: &Self| {
@@ -152,7 +187,8 @@ impl World {
         let machine = &self.machines[number];
         let Some(hub) = &self.machines[self.hub()].replica else { return true };
         let node = machine.key.node();
-        !machine.retired && (!hub.has_come_in(&node) || hub.frozen().contains_key(&node))
+        let writes = !hub.frozen().contains_key(&node) && !machine.replica.as_ref().is_some_and(Replica::has_lost_own);
+        !machine.retired && (!hub.has_come_in(&node) || !writes)
     }
 
     fn who_is_out(&self) -> String {

@@ -405,6 +405,31 @@ fn a_removal_holds_although_the_block_that_brought_it_does_not_count() {
 }
 
 #[test]
+fn so_it_does_where_a_fork_had_frozen_the_lane_before() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.settle();
+    let first = join(8, 120, invite, net.now);
+    net.inject(HUB, &first);
+    fork(&mut net, 8, 2, first.hash());
+    // The other owner removes 8 while the founder removes that owner. Of the first removal the hub has nothing but the proof.
+    cut(&mut net, 0);
+    wish(&mut net, 1, Wish::Remove { member: node_id(8) }).unwrap();
+    net.settle();
+    let before = net.replica(0).keys().current().cloned();
+    wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+    let between = net.replica(0).keys().current().cloned();
+    net.verified(0).iter().for_each(|block| net.inject(HUB, block));
+    net.link(0, HUB);
+    rekey_due(&mut net, 0);
+    assert!(net.nodes[0].removed.iter().any(|(lane, _)| *lane == node_id(8)));
+    assert_eq!(net.replica(0).digest(), net.replica(HUB).digest());
+    let after = net.replica(0).keys().current().cloned();
+    assert!(before != between && between != after, "{before:?} {between:?} {after:?}");
+}
+
+#[test]
 fn a_removal_that_is_not_allowed_is_no_proof() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Member);
@@ -862,6 +887,43 @@ fn who_was_let_in_and_turns_out_to_be_one_too_many_is_turned_away() {
 }
 
 #[test]
+fn who_was_let_in_before_its_invite_was_here_is_turned_away_when_it_comes_closed() {
+    let mut net = group();
+    bring_in(&mut net, 0, 2, Role::Owner);
+    let by_seven = invite(&mut net, 0, 107, Role::Member, 2);
+    net.settle();
+    net.now += 10;
+    net.inject(0, &join(7, 107, by_seven, net.now));
+    net.settle();
+    [0, 2].into_iter().for_each(|node| cut(&mut net, node));
+    // The hub knows that 7 was removed. The founder, who does not, invites on a word of 7, which waits at the hub then.
+    wish(&mut net, 2, Wish::Remove { member: node_id(7) }).unwrap();
+    net.link(2, HUB);
+    net.settle();
+    cut(&mut net, 2);
+    net.inject(0, &block(7, 2, net.now, &[head(&net, 0, 7)], Kind::DATA, b"1"));
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.now += 10;
+    net.nodes[1].join = Some(join(2, 120, invite, net.now).bytes().to_vec());
+    net.restart(1, MemoryStore::default());
+    let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
+    net.turn(1, vec![Input::Import { token: 0, blocks }]);
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    let (lane, _) = *net.nodes[0].removed.last().unwrap();
+    let proof = shared::ledger::stored_evidence(net.replica(0).store(), &lane).unwrap().unwrap();
+    net.link(1, HUB);
+    while net.replica(HUB).links().iter().all(|link| link.node.is_none()) {
+        assert!(net.step(0), "it is let in");
+    }
+    // It hears of the closing before the invite has come.
+    let told = block(2, 100, net.now, &[BlockHash::from_bytes([1; 32])], Kind::EVIDENCE, &proof);
+    net.inject(HUB, &told);
+    net.settle();
+    assert!(net.blocks(HUB).contains(&invite) && !members(&net, HUB).contains(&node_id(2)));
+    assert!(net.replica(HUB).links().is_empty());
+}
+
+#[test]
 fn nobody_is_let_in_without_being_on_the_list() {
     let mut net = group();
     let invite = invite(&mut net, 0, 100, Role::Member, 1);
@@ -956,6 +1018,32 @@ fn rekey_due(net: &mut Net, node: usize) {
     net.now += shared::limits::REKEY_WITHIN;
     net.turn(node, vec![Input::Wake]);
     net.settle();
+}
+
+#[test]
+fn whose_removal_alone_is_known_does_not_read_on() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Member);
+    let invite = invite(&mut net, 0, 110, Role::Member, 2);
+    net.settle();
+    // Somebody comes in and leaves where the founder does not hear of it, and of all that only the proof is left.
+    cut(&mut net, 1);
+    let first = join(8, 110, invite, net.now);
+    let remove = Remove { join: first.hash(), member: node_id(8), rests: first.hash(), height: 2 };
+    let leaves = block(8, 2, net.now + 1, &[first.hash()], Kind::REMOVE, &remove.encode());
+    [&first, &leaves].into_iter().for_each(|block| net.inject(1, block));
+    let proof = shared::ledger::stored_evidence(net.replica(1).store(), &node_id(8)).unwrap().unwrap();
+    let before = net.replica(0).keys().current().cloned();
+    let told = block(2, 100, net.now, &[leaves.hash()], Kind::EVIDENCE, &proof);
+    net.inject(0, &told);
+    rekey_due(&mut net, 0);
+    assert!(!net.blocks(0).contains(&first.hash()) && net.replica(0).frozen().contains_key(&node_id(8)));
+    let key = net.replica(0).keys().current().cloned();
+    assert_ne!(key, before);
+    // Once is enough, also where invites are closed since.
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    rekey_due(&mut net, 0);
+    assert_eq!(net.replica(0).keys().current().cloned(), key);
 }
 
 #[test]
@@ -1181,6 +1269,93 @@ fn a_join_that_no_member_has_seen_goes_when_its_invite_is_closed() {
     net.settle();
     net.assert_same(&[0, HUB]);
     assert_eq!(members(&net, HUB), nodes(&[1]));
+}
+
+#[test]
+fn who_lost_blocks_of_its_own_that_were_void_signs_no_height_again() {
+    let mut net = group();
+    bring_in(&mut net, 0, 2, Role::Member);
+    let invite = invite(&mut net, 0, 120, Role::Member, 2);
+    net.settle();
+    // The founder does not hear of the newcomer, and a member of its first word only.
+    cut(&mut net, 0);
+    net.nodes[1].join = Some(join(2, 120, invite, net.now).bytes().to_vec());
+    net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+    net.restart(1, MemoryStore::default());
+    net.link(1, HUB);
+    net.settle();
+    net.append(1, "one");
+    net.settle();
+    cut(&mut net, 2);
+    net.append(2, "seen");
+    net.append(1, "two");
+    let last =
+        net.verified(1).into_iter().find(|block| block.header().height == 3 && block.header().author == node_id(2));
+    cut(&mut net, 1);
+    wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    let import = |net: &mut Net, from: usize| {
+        let blocks = net.verified(from).iter().map(|block| block.bytes().to_vec()).collect();
+        net.turn(1, vec![Input::Import { token: 0, blocks }]);
+    };
+    import(&mut net, 0);
+    assert_eq!(net.replica(1).height(&node_id(2)), 0);
+    // What waits for a voucher does not outlive the process.
+    let store = net.replica(1).store().clone();
+    net.restart(1, store);
+    import(&mut net, 2);
+    assert_eq!(net.replica(1).height(&node_id(2)), 2);
+    net.append(1, "three");
+    assert_eq!(net.nodes[1].appended.pop(), Some(Err(shared::AppendError::Restored)));
+    assert!(!net.replica(1).may_write());
+    net.inject(1, &last.unwrap());
+    net.append(1, "three");
+    assert!(matches!(net.nodes[1].appended.pop(), Some(Ok(_))));
+}
+
+#[test]
+fn who_learns_of_a_fork_by_which_it_is_out_itself_writes_nothing() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Admin);
+    bring_in(&mut net, 1, 2, Role::Member);
+    cut(&mut net, 2);
+    let blocks = net.verified(2);
+    let of_admin = |block: &&VerifiedBlock| block.header().author == node_id(2);
+    let invite = blocks.iter().filter(of_admin).find(|block| block.entries()[0].kind == Kind::INVITE).unwrap();
+    let other = block(2, invite.header().height, net.now, &invite.header().parents, Kind::DATA, b"1");
+    net.inject(2, &other);
+    assert!(net.replica(2).frozen().contains_key(&node_id(2)));
+    assert_eq!((members(&net, 2), net.replica(2).may_write()), (nodes(&[1]), false));
+}
+
+#[test]
+fn of_two_closings_that_had_waited_together_each_is_in_force() {
+    let mut net = group();
+    bring_in(&mut net, 0, 1, Role::Owner);
+    let [by_seven, by_eight, by_nine] = [107, 108, 109].map(|secret| invite(&mut net, 0, secret, Role::Member, 2));
+    net.inject(0, &join(7, 107, by_seven, net.now));
+    net.settle();
+    (0..2).for_each(|node| cut(&mut net, node));
+    // The hub hears that 7 was removed, and lets two in whom no member has seen.
+    wish(&mut net, 1, Wish::Remove { member: node_id(7) }).unwrap();
+    net.link(1, HUB);
+    net.settle();
+    cut(&mut net, 1);
+    net.inject(HUB, &join(8, 108, by_eight, net.now));
+    net.inject(HUB, &join(9, 109, by_nine, net.now));
+    assert_eq!(members(&net, HUB), nodes(&[1, 2, 8, 9]));
+    // The founder closes both invites, on a word of 7 that waits at the hub until the founder's come.
+    let word = block(7, 2, net.now, &[head(&net, 0, 7)], Kind::DATA, b"1");
+    net.inject(0, &word);
+    for invite in [by_eight, by_nine] {
+        wish(&mut net, 0, Wish::Close { invite }).unwrap();
+    }
+    let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
+    net.turn(HUB, vec![Input::Import { token: 0, blocks }]);
+    assert!(net.blocks(HUB).contains(&word.hash()));
+    assert_eq!(members(&net, HUB), nodes(&[1, 2]));
+    (0..2).for_each(|node| _ = net.link(node, HUB));
+    net.settle();
+    net.assert_same(&[0, 1, HUB]);
 }
 
 /// Members, liars, sock puppets and a hub at war, on the rules alone: whatever comes in whatever order, all who belong end
