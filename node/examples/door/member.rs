@@ -232,13 +232,14 @@ impl Member {
         now: oneshot::Receiver<()>,
         up: mpsc::Sender<()>,
     ) -> Result<(), Error> {
+        let me = self.node();
         let mut linked = self.link(&room).await?;
         let mut now = pin!(now.fuse());
         loop {
             for effect in linked.act().await? {
                 match effect {
                     // The relay has all that was written so far.
-                    Effect::Held { .. } => up.send(()).await?,
+                    Effect::Held { height, .. } if height == linked.member.replica.height(&me) => up.send(()).await?,
                     Effect::Granted { result, .. } => _ = result?,
                     _ => {}
                 }

@@ -371,7 +371,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// Writes blocks that say nothing until every tip is in their past.
-    fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+    pub(super) fn vouch(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let seen: Vec<BlockHash> = self.ledger.tips().keys().copied().collect();
         while seen.iter().any(|tip| self.ledger.tips().get(tip).is_some_and(|tip| tip.author != self.me)) {
             let entry = Entry::new(Kind::VOUCHER, self.random.bytes16(), Vec::new());

@@ -8,7 +8,7 @@ use crate::{
     effect::{AppendError, Effect, Wish, WishError},
     id::{BlockHash, NodeId},
     ledger::stored,
-    limits::{REKEYS, WISHES},
+    limits::{BLOCK_PARENTS, REKEYS, WISHES},
     members::{Genesis, Invite, Member, MemberError, MemberStatus, Newcomer, Remove, Standing},
     proofs::Proof,
     replica::ReplicaError,
@@ -138,6 +138,10 @@ impl<S: Store> Replica<S> {
         let invite = if remove.height == 0 { stored(&self.store, &remove.rests)? } else { None };
         if let Err(error) = self.ledger.members().check_remove(self.me, &remove, invite.as_ref()) {
             return Ok(Err(error.into()));
+        }
+        if self.ledger.tips().len() > BLOCK_PARENTS {
+            // The block of the removal vouches for what it rests on, and that is not all that this node has seen.
+            self.vouch(effects)?;
         }
         let entry = Entry::new(Kind::REMOVE, self.random.bytes16(), remove.encode());
         let (block, previous) = self.sign(alloc::vec![entry])?;

@@ -586,6 +586,28 @@ fn who_comes_too_late_by_a_link_for_one_hears_nothing_more() {
 }
 
 #[test]
+fn more_newcomers_at_once_than_a_block_has_parents_all_stay() {
+    // The founder closes the invite, which is used up; or it removes who had invited them.
+    for by in [0, 1] {
+        let mut net = group();
+        bring_in(&mut net, 0, 1, Role::Admin);
+        let uses = if by == 0 { 40 } else { 50 };
+        let invite = invite(&mut net, by, 120, Role::Member, uses);
+        net.settle();
+        let joins = (10..50).map(|newcomer| join(newcomer, 120, invite, net.now).bytes().to_vec()).collect();
+        net.turn(0, vec![Input::Import { token: 0, blocks: joins }]);
+        if by == 1 {
+            wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
+        }
+        net.settle();
+        for node in [0, HUB] {
+            assert_eq!(members(&net, node).len(), if by == 0 { 42 } else { 41 }, "invited by {by}, at node {node}");
+        }
+        net.assert_same(&[0, HUB]);
+    }
+}
+
+#[test]
 fn a_hub_that_lost_everything_gets_it_back_from_any_member() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);
