@@ -54,7 +54,7 @@ const steps = [
   ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
   ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],
   ["simulator", "cargo", ...SIM, "--bin", "sim", "--", "0", "500"],
-  ["simulator with members", "cargo", ...SIM, "--bin", "sim", "--", "members", "0", "60"],
+  ["simulator with members", "cargo", ...SIM, "--bin", "sim", "--", "members", "0", "25"],
   ["planted bugs", "cargo", ...SIM, "--bin", "mutants", "--", ...PLANTED],
   ["node builds", "cargo", "build", "-p", "node"],
   // It reads of Linux what the node costs.

@@ -207,21 +207,27 @@ impl<S: Store> Replica<S> {
             }
             return Ok(Ok(()));
         }
-        if role == Role::Dialled {
-            self.say_membership(id)?;
+        if self.takes_place(id, &peer, effects) {
+            if role == Role::Dialled {
+                self.say_membership(id)?;
+            }
+            self.admit(id, peer, effects);
         }
-        self.admit(id, peer, effects);
         Ok(Ok(()))
+    }
+
+    /// Of two links to one peer one goes. Whether this one stays.
+    fn takes_place(&mut self, id: LinkId, peer: &NodeId, effects: &mut Vec<Effect>) -> bool {
+        let Some(link) = self.links.get(&id) else { return false };
+        let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(*peer));
+        let Some((older, kept)) = older else { return true };
+        let goes = if self.keeps_older(kept, link, peer) { id } else { *older };
+        self.close(goes, CloseReason::Replaced, effects);
+        goes != id
     }
 
     /// A peer has proved its key, and may have what is here.
     fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
-        let Some(link) = self.links.get(&id) else { return };
-        let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(peer));
-        if let Some((older, kept)) = older {
-            let goes = if self.keeps_older(kept, link, &peer) { id } else { *older };
-            self.close(goes, CloseReason::Replaced, effects);
-        }
         let Some(Link { role, path, .. }) = self.links.get(&id) else { return };
         let (role, direct) = (*role, *path != LinkPath::Relay);
         if role == Role::Accepted && (self.is_full() || (direct && self.has_all_direct_links())) {
@@ -346,6 +352,9 @@ impl<S: Store> Replica<S> {
         let removed = self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn);
         if stranger || removed {
             return Ok(Err(CloseReason::NotAMember));
+        }
+        if !self.takes_place(id, &peer, effects) {
+            return Ok(Ok(()));
         }
         self.admit(id, peer, effects);
         self.on_blocks(id, shown.to_vec(), effects)

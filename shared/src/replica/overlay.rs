@@ -274,7 +274,8 @@ impl<S: Store> Replica<S> {
             (peer.seen, self.overlay.changed) = (Some(self.now), true);
         }
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
-            Some(target) => self.retry_later(target, link.peer().is_some()),
+            // Who lets nobody in proves its key all the same, but tells nothing of what it has.
+            Some(target) => self.retry_later(target, link.compared),
             None if link.path != LinkPath::Relay => self.meet_soon(),
             None => {}
         }

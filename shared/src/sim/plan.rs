@@ -79,7 +79,8 @@ pub(super) struct Plan {
     pub(super) relays: usize,
     /// Members dial each other too.
     pub(super) direct: bool,
-    /// Honest members say where they are, and find each other.
+    /// Honest members say where they are, and find each other. Not where they dial each other anyway: links that their replicas
+    /// did not want would take the place of those that they did.
     pub(super) meets: bool,
     /// µs of faults before everything heals.
     pub(super) chaos: u64,
@@ -114,13 +115,14 @@ impl Plan {
             Fault::ALL.iter().filter(|_| of(random, share)).map(|(fault, _)| *fault).collect(),
             Lie::ALL.iter().filter(|_| of(random, 400)).map(|(lie, _)| *lie).collect(),
         );
+        let direct = relays == 0 || random.per_mille(200);
         Self {
             real_keys: seed.is_multiple_of(10),
             honest: members - liars,
             liars,
             relays,
-            meets: seed % 3 == 2,
-            direct: relays == 0 || random.per_mille(200),
+            meets: seed % 3 == 2 && !direct,
+            direct,
             chaos,
             append_every: chaos / appends,
             large: random.per_mille(100),
