@@ -355,7 +355,8 @@ impl<S: Store> Replica<S> {
             }
         }
         while places < DIRECT_LINKS_WANTED && !others.is_empty() {
-            let drawn = self.random.u64() as usize % others.len();
+            // As 64 bits, so that it is the same where addresses have 32.
+            let drawn = (self.random.u64() % others.len() as u64) as usize;
             let node = others.swap_remove(drawn);
             let addresses = self.ways_to(&node);
             if addresses.is_empty() {
