@@ -65,7 +65,7 @@ const steps = [
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
-  ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges"],
+  ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
   ["system tests", "vitest", "run", "--project", "system"],
 ];
 
