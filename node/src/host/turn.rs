@@ -440,7 +440,9 @@ impl Turns {
                 }
                 Effect::Dial { dial, addresses } => {
                     // When who dials is gone, the node is stopping.
-                    self.dials.iter().for_each(|dials| _ = dials.send(Wanted { dial, addresses: addresses.clone() }));
+                    if let Some(dials) = &self.dials {
+                        _ = dials.send(Wanted { dial, addresses });
+                    }
                 }
                 // Only links that outlive their replica need it, and this node's do not.
                 Effect::Remember { .. } => {}

@@ -146,6 +146,11 @@ impl<S: Store> Replica<S> {
         self.hand_on(&said, None);
     }
 
+    /// This node has another key now, and says again where it is.
+    pub(super) fn announce_anew(&mut self) {
+        self.overlay.unsaid |= self.overlay.own.take().is_some();
+    }
+
     /// Whom a new peer can reach: this node, those that are linked to it, and others, up to a bound.
     pub(super) fn introductions(&self, peer: &NodeId) -> Vec<Announcement> {
         let linked =
@@ -197,16 +202,20 @@ impl<S: Store> Replica<S> {
         let (node, steady) = (said.node, self.timers.now());
         // The other one dials at once.
         let wait = if self.me < node { 0 } else { DIAL_SECOND };
-        let retry = Retry { due: steady.plus(wait), ..Retry::default() };
+        let due = steady.plus(wait);
         match self.overlay.peers.get_mut(&node) {
             Some(peer) => {
-                let dial = peer.retry.dial;
-                (peer.said, peer.retry) = (said, Retry { dial, ..retry });
+                (peer.said, peer.retry.failures) = (said, 0);
+                // Whoever announces itself again and again is not dialled the more for it.
+                if peer.retry.due == Timestamp::MAX {
+                    peer.retry.due = due;
+                }
             }
             None => {
                 if self.overlay.peers.len() >= KNOWN_PEERS && !self.forget_a_peer(said.at) {
                     return false;
                 }
+                let retry = Retry { due, ..Retry::default() };
                 self.overlay.peers.insert(node, Peer { said, seen: None, retry });
             }
         }

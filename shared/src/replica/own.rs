@@ -367,6 +367,7 @@ impl<S: Store> Replica<S> {
         let (old, new) = (self.me, successor.node());
         self.me = new;
         self.own.height = 0;
+        self.announce_anew();
         effects.push(Effect::Succeeded { old, new });
         core::mem::replace(&mut self.config.key, successor)
     }

@@ -26,6 +26,17 @@ fn meeting(nodes: usize, relay: bool) -> Net {
     net
 }
 
+/// So many nodes of which each was told of the one before.
+fn chain(nodes: usize) -> Net {
+    let mut net = meeting(nodes, false);
+    for node in 1..nodes {
+        net.nodes[node].peers = vec![address(node as u8)];
+        net.restart(node, MemoryStore::default());
+        net.reachable(node);
+    }
+    net
+}
+
 /// Whom a node is linked to directly.
 fn direct(net: &Net, node: usize) -> BTreeSet<NodeId> {
     let links = net.replica(node).links();
@@ -72,12 +83,7 @@ fn two_who_share_a_relay_link_directly_by_one_link() {
 #[test]
 fn a_chain_becomes_a_mesh() {
     const NODES: usize = 9;
-    let mut net = meeting(NODES, false);
-    for node in 1..NODES {
-        net.nodes[node].peers = vec![address(node as u8)];
-        net.restart(node, MemoryStore::default());
-        net.reachable(node);
-    }
+    let mut net = chain(NODES);
     let began = net.now;
     net.settle();
     for node in 0..NODES {
@@ -89,12 +95,7 @@ fn a_chain_becomes_a_mesh() {
 #[test]
 fn of_many_nobody_has_more_links_than_allowed_and_all_hang_together() {
     const NODES: usize = 40;
-    let mut net = meeting(NODES, false);
-    for node in 1..NODES {
-        net.nodes[node].peers = vec![address(node as u8)];
-        net.restart(node, MemoryStore::default());
-        net.reachable(node);
-    }
+    let mut net = chain(NODES);
     pass(&mut net, 20_000_000);
     for node in 0..NODES {
         let links = direct(&net, node).len();
@@ -223,18 +224,6 @@ fn copies(net: &mut Net) -> usize {
     net.carried.replace(Default::default()).unwrap_or_default().values().sum()
 }
 
-/// So many nodes of which each was told of the one before, and how they are linked after a while.
-fn mesh(nodes: usize) -> Net {
-    let mut net = meeting(nodes, false);
-    for node in 1..nodes {
-        net.nodes[node].peers = vec![address(node as u8)];
-        net.restart(node, MemoryStore::default());
-        net.reachable(node);
-    }
-    pass(&mut net, 20_000_000);
-    net
-}
-
 #[test]
 fn what_two_write_who_are_linked_directly_comes_to_each_other_and_to_the_relay_once() {
     let mut net = meeting(2, true);
@@ -263,7 +252,8 @@ fn what_two_write_who_are_linked_directly_comes_to_each_other_and_to_the_relay_o
 #[test]
 fn a_block_comes_to_each_of_many_about_once() {
     const NODES: usize = 40;
-    let mut net = mesh(NODES);
+    let mut net = chain(NODES);
+    pass(&mut net, 20_000_000);
     for round in 0..5 {
         net.append(3, &format!("warm {round}"));
         net.settle();
@@ -283,7 +273,8 @@ fn a_block_comes_to_each_of_many_about_once() {
 #[test]
 fn those_who_take_and_never_forward_keep_nothing_from_the_others() {
     const NODES: usize = 30;
-    let mut net = mesh(NODES);
+    let mut net = chain(NODES);
+    pass(&mut net, 20_000_000);
     net.append(0, "before");
     net.settle();
     net.selfish = (0..NODES).filter(|node| node % 3 == 1).collect();
@@ -320,4 +311,38 @@ fn when_the_tree_breaks_a_lazy_link_brings_what_is_missing() {
     // And it is found dead, long before it would have been asked.
     pass(&mut net, limits::SUSPECT_TIMEOUT);
     assert!(!net.ends.contains_key(&first));
+}
+
+#[test]
+fn who_goes_on_with_another_key_says_again_where_it_is() {
+    let mut net = meeting(2, true);
+    net.nodes[0].successor = Some(9);
+    net.restart(0, MemoryStore::default());
+    net.reachable(0);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.append(0, "one life");
+    net.settle();
+    // Its other life signed another block of that height.
+    let other = crate::common::block(1, 1, net.now, &[], &[b"\"another\""]);
+    net.inject(1, &other);
+    pass(&mut net, 70_000_000);
+    assert_eq!(net.nodes[0].succeeded, [(node_id(1), node_id(9))]);
+    net.link(0, 2);
+    pass(&mut net, 3_000_000);
+    assert!(net.replica(1).peers().iter().any(|peer| peer.node == node_id(9)));
+}
+
+#[test]
+fn who_announces_itself_again_and_again_is_not_dialled_the_more_for_it() {
+    let mut net = meeting(2, true);
+    net.unreachable.extend([0, 1]);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.settle();
+    let began = net.nodes[0].dialled.len();
+    for n in 0..200 {
+        net.turn(1, vec![shared::Input::Reachable { addresses: vec![address(2 + n % 2)] }]);
+        pass(&mut net, 10_000);
+    }
+    let dials = net.nodes[0].dialled.len() - began;
+    assert!(dials < 40, "{dials} dials");
 }
