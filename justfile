@@ -20,7 +20,7 @@ test *words:
 
 # Random liars over real replicas, from a seed on: just liars 0 1000
 liars first="0" count="1000":
-    CAIRN_SEED={{first}} CAIRN_SEEDS={{count}} cargo test -p shared --test laws liars -- --nocapture
+    CAIRN_SEED={{first}} CAIRN_SEEDS={{count}} cargo test -p shared --test shared liars -- --nocapture
 
 # A node is killed (`kill -9`) in the middle of appends, so many times; nothing acknowledged may be lost.
 crash cycles="1000" seed="1":

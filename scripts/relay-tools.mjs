@@ -13,6 +13,15 @@ import { fileURLToPath } from "node:url";
 /** The top folder of the repository. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/**
+ * All packages that run natively. Cargo builds a dependency anew for every choice of packages that wants other features of it, so
+ * whatever is built beside the tests names the same ones.
+ */
+export const NATIVE = ["shared", "node", "faults", "fuzz"].flatMap((name) => ["-p", name]);
+
+/** The simulator, with the bugs that can be planted, of which none is. */
+export const SIMULATOR = [...NATIVE, "--features", "shared/mutants", "--bin", "sim", "--bin", "mutants"];
+
 const TARGET = "wasm32-unknown-unknown";
 const WORKER_BUILD = "0.8.7";
 /** worker-build can download, for which it wants OpenSSL's headers on Linux; where they are missing it brings its own. */

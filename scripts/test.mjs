@@ -4,9 +4,10 @@
  */
 
 import { spawn } from "node:child_process";
+import { availableParallelism } from "node:os";
 
 import { environment } from "./environment.mjs";
-import { root, ToolError } from "./relay-tools.mjs";
+import { NATIVE, root, SIMULATOR, ToolError } from "./relay-tools.mjs";
 import { main, npmPackages, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
@@ -14,8 +15,6 @@ const BARE = "thumbv7em-none-eabi";
 const DENY = ["--", "-D", "warnings"];
 /** The packages that only make sense in wasm. */
 const IN_WASM = ["-p", "relay-worker", "-p", "cairn-wasm"];
-/** The simulator, of the profile that the tests of shared are built with. */
-const SIM = ["run", "-p", "shared", "--features", "mutants"];
 /** Planted bugs of every part of the rules that do not live long; `just mutants` tries all. */
 const PLANTED = [
   ["signature_unchecked", "ledger_unchecked", "future_refused", "known_forgotten", "held_unstored", "evidence_unchecked"],
@@ -24,7 +23,7 @@ const PLANTED = [
 ].flat();
 
 /** @type {[name: string, program: string, ...args: string[]]} */
-const swarm = ["load and slow readers, the short version", "cargo", "run", "-p", "node", "--example", "swarm", "--", "quick"];
+const swarm = ["load and slow readers, the short version", "target/debug/examples/swarm", "quick"];
 
 /** @type {[name: string, program: string, ...args: string[]][]} */
 const steps = [
@@ -32,42 +31,31 @@ const steps = [
   ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
   ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
   ["client unit tests", "vitest", "run", "--project", "unit"],
-  [
-    "clippy",
-    "cargo",
-    "clippy",
-    "--workspace",
-    "--exclude",
-    "relay-worker",
-    "--exclude",
-    "cairn-wasm",
-    "--exclude",
-    "sim-wasm",
-    "--all-targets",
-    ...DENY,
-  ],
+  ["clippy", "cargo", "clippy", ...NATIVE, "--all-targets", ...DENY],
   // With the profile of the relay's build, so that both share what runs while they compile.
   ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
   // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
   // the relay's build below do it.
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
-  ["tests of shared and node", "cargo", "test", "-p", "shared", "-p", "node"],
-  ["disks that fail, lose power and lose bits", "cargo", "test", "-p", "faults"],
-  ["simulator", "cargo", ...SIM, "--bin", "sim", "--", "0", "500"],
-  ["simulator with members", "cargo", ...SIM, "--bin", "sim", "--", "members", "0", "25"],
-  ["planted bugs", "cargo", ...SIM, "--bin", "mutants", "--", ...PLANTED],
-  ["node builds", "cargo", "build", "-p", "node"],
+  ["everything native builds", "cargo", "test", ...NATIVE, "--no-run"],
+  ["native tests", "cargo", "test", ...NATIVE],
+  ["simulator builds", "cargo", "build", ...SIMULATOR],
+  ["simulator", "target/debug/sim", "0", "500"],
+  ["simulator with members", "target/debug/sim", "members", "0", "25"],
+  ["planted bugs", "target/debug/mutants", ...PLANTED],
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),
-  ["fuzz inputs that were found before", "cargo", "test", "-p", "fuzz"],
   // Two targets at a time.
-  ["fuzz, 10 s a target", "cargo", "run", "-p", "fuzz", "--", "run", "--seconds", "10"],
+  ["fuzz, 10 s a target", "target/debug/fuzz", "run", "--seconds", "10"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
   ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
   ["system tests", "vitest", "run", "--project", "system"],
 ];
+
+/** Many of the native tests wait for processes, so that a core has room for more than one. */
+const RUST_TEST_THREADS = String(3 * availableParallelism());
 
 /** How test runners sum up: cargo's line for each binary, vitest's line for each run. */
 const SUMS = [
@@ -114,7 +102,7 @@ function step(program, args) {
     vitest: script("vitest/vitest.mjs"),
     node: [process.execPath, []],
   }[program] ?? [program, []];
-  const env = environment({ NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never" });
+  const env = environment({ NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });
   const child = spawn(command, [...first, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
   const sum = { passed: 0, failed: 0 };
   let rest = "";

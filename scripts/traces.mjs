@@ -9,13 +9,11 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-import { root, run, ToolError, wasmBindgen } from "./relay-tools.mjs";
+import { root, run, SIMULATOR, ToolError, wasmBindgen } from "./relay-tools.mjs";
 import { main, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
 const OUT = join(root, "target", "sim-wasm");
-/** With the bugs that can be planted, of which none is: `npm test` has built that already. */
-const SIM = ["-p", "shared", "--features", "mutants", "--bin", "sim"];
 
 /** Every build: makes itself, then says the trace of each seed. */
 const builds = {
@@ -67,7 +65,7 @@ if (isMainThread) {
  * @param {number} count
  */
 async function native(profile, count) {
-  await run("cargo", ["build", ...profile, ...SIM]);
+  await run("cargo", ["build", ...profile, ...SIMULATOR]);
   const program = join(root, "target", profile.length > 0 ? "release" : "debug", "sim");
   const child = spawn(program, ["0", String(count), "--traces"], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   let text = "";

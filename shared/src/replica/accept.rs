@@ -35,8 +35,8 @@ pub(super) enum Outcome {
     Added,
     /// It was here already.
     Known {
-        /// Another link brought it, and goes on bringing what is new.
-        twice: bool,
+        /// Another link brought it, and goes on bringing what is new: this one of the two is one too many.
+        spare: Option<LinkId>,
     },
     Parked,
     /// There was no room to park it.
@@ -95,7 +95,7 @@ impl<S: Store> Replica<S> {
         if self.ledger.contains(&self.store, &block)? && !mutant!(KnownForgotten) {
             self.note_source(&block, source);
             self.fill(&block, source)?;
-            return Ok(Outcome::Known { twice: self.came_otherwise(&block, source) });
+            return Ok(Outcome::Known { spare: source.and_then(|source| self.one_too_many(&block, source)) });
         }
         if self.pool.get(&block.hash()).is_some() {
             return Ok(Outcome::Parked);

@@ -134,8 +134,7 @@ impl<S: Store> Replica<S> {
             Message::EntryAnnounce { blocks, remaining } => {
                 let count = blocks.len() as u64;
                 match self.take_blocks(id, blocks, effects)? {
-                    Ok(repeated) if repeated == count => self.prune(id),
-                    Ok(_) => {}
+                    Ok(spare) => spare.into_iter().for_each(|spare| self.prune(spare)),
                     Err(reason) => return Ok(Err(reason)),
                 }
                 self.on_progress(id, count, remaining, effects);
@@ -332,14 +331,15 @@ impl<S: Store> Replica<S> {
         Ok(self.take_blocks(id, blocks, effects)?.map(|_| ()))
     }
 
-    /// Takes in blocks; returns how many another link had brought already.
+    /// Takes in the blocks of a frame; returns a link that is one too many, if other links had brought all of them.
     fn take_blocks(
         &mut self,
         id: LinkId,
         blocks: Vec<Vec<u8>>,
         effects: &mut Vec<Effect>,
-    ) -> Result<Result<u64, CloseReason>, ReplicaError<S::Error>> {
-        let mut repeated = 0;
+    ) -> Result<Result<Option<LinkId>, CloseReason>, ReplicaError<S::Error>> {
+        let mut spare = None;
+        let mut news = false;
         for bytes in blocks {
             match self.offer(&bytes, Some(id), effects)? {
                 Outcome::Refused(refusal) => {
@@ -351,15 +351,15 @@ impl<S: Store> Replica<S> {
                         Refusal::Rule(RuleError::Member(_)) => "a block's author may not write it",
                     })));
                 }
-                Outcome::Known { twice: true } => repeated += 1,
-                _ => {}
+                Outcome::Known { spare: Some(link) } => spare = Some(link),
+                _ => news = true,
             }
         }
         if self.is_mending() {
             self.request_repairs(id);
-            return Ok(Ok(0));
+            return Ok(Ok(None));
         }
-        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(repeated)) };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(None)) };
         if link.resync && !self.timers.is_set(Timer::Resync(id)) {
             self.timers.set(Timer::Resync(id), RESYNC_EVERY);
         }
@@ -373,7 +373,7 @@ impl<S: Store> Replica<S> {
         if let Some(link) = self.links.get_mut(&id) {
             link.wanted = wanted;
         }
-        Ok(Ok(repeated))
+        Ok(Ok(spare.filter(|_| !news)))
     }
 
     fn on_progress(&mut self, id: LinkId, count: u64, remaining: u64, effects: &mut Vec<Effect>) {

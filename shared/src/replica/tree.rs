@@ -1,8 +1,8 @@
 //! Which links carry new blocks: a tree of them, and the rest only say what is there (Plumtree, Leitão, Pereira and Rodrigues,
 //! "Epidemic Broadcast Trees", 2007).
 //!
-//! Where a block comes that was here already, its link was one too many: both sides take it out of the tree and from then on say to each
-//! other what they have ([`Message::Have`]). What a peer says to have and does not come within [`GRAFT_AFTER`] shows that the tree has
+//! Where a block comes that was here already, its link was one too many, or that to a relay which had brought it: both sides take it out
+//! of the tree and from then on say to each other what they have ([`Message::Have`]). What a peer says to have and does not come within [`GRAFT_AFTER`] shows that the tree has
 //! a hole: that peer's link is put back, and brings all that is missing. So each block comes about once, along the quickest
 //! ways, and a peer that takes and never forwards costs its neighbours that time once. What is said over such a link is what the
 //! peer holds, so an author hears of everybody near it who does.
@@ -32,20 +32,28 @@ impl<S: Store> Replica<S> {
         source.into_iter().for_each(|source| _ = self.came.insert(block, source));
     }
 
-    /// Whether another link brought a block, and goes on bringing what is new. Of a forked lane all is sent again and again.
-    pub(super) fn came_otherwise(&self, block: &Block, source: Option<LinkId>) -> bool {
-        let other = self.came.get(&block.hash()).filter(|other| source.is_some_and(|source| source != **other));
-        let carries = other.and_then(|other| self.links.get(other)).is_some_and(|link| !link.lazy);
-        carries && !self.ledger.is_forked(&block.header().author)
+    /// Of two links that brought a block and go on bringing what is new, the one that is too many: the later one, but rather a relay's
+    /// than a direct one. Of a forked lane all is sent again and again.
+    pub(super) fn one_too_many(&self, block: &Block, source: LinkId) -> Option<LinkId> {
+        let first = self.came.get(&block.hash()).filter(|first| **first != source)?;
+        let carries = |id| self.links.get(id).filter(|link| !link.lazy && link.compared && !link.listing);
+        let (earlier, later) = (carries(first)?, carries(&source)?);
+        if self.ledger.is_forked(&block.header().author) {
+            return None;
+        }
+        if later.path <= earlier.path {
+            return Some(source);
+        }
+        // Of all who are linked directly one has to stay at the relay, or what others write there comes late. The block draws who lets go.
+        let hash = block.hash();
+        let draw = |node: NodeId| node.as_bytes().iter().zip(hash.as_bytes()).map(|(a, b)| a ^ b).collect::<Vec<u8>>();
+        (draw(self.me) < draw(later.peer()?)).then_some(*first)
     }
 
     /// All that came in a frame had come by other links: this one is one too many.
     pub(super) fn prune(&mut self, id: LinkId) {
-        let spare = |link: &Link| !link.lazy && link.compared && !link.listing;
-        if self.links.get(&id).is_some_and(spare) {
-            self.say(id, Message::Prune);
-            self.on_prune(id);
-        }
+        self.say(id, Message::Prune);
+        self.on_prune(id);
     }
 
     /// A link carries no new blocks any more. What was to be sent is only said to be there.

@@ -250,6 +250,37 @@ fn what_two_write_who_are_linked_directly_comes_to_each_other_and_to_the_relay_o
 }
 
 #[test]
+fn a_relay_that_is_quicker_than_a_direct_link_carries_nothing_between_the_two_all_the_same() {
+    let mut net = meeting(3, true);
+    net.nodes[2].meets = false;
+    net.restart(2, MemoryStore::default());
+    (0..3).for_each(|node| _ = net.link(node, 3));
+    net.settle();
+    let [a, b] = [0, 1].map(|node| {
+        let mut links = net.replica(node).links().into_iter();
+        let direct = links.find(|link| link.path != LinkPath::Relay).expect("they are linked");
+        End { node, link: direct.link }
+    });
+    assert_eq!(net.ends[&a], b);
+    net.slow = [a, b].into();
+    for round in 0..20 {
+        net.append(round % 2, "it takes some to show which links are too many");
+        net.settle();
+    }
+    for round in 0..20 {
+        net.carried = Some(Default::default());
+        net.append(round % 3, "hello");
+        net.settle();
+        let carried = net.carried.take().unwrap();
+        assert_eq!(carried.values().sum::<usize>(), 3, "round {round}, each gets it once: {carried:?}");
+        // What the third one writes has to come by the relay to one of the two.
+        let of_relay: usize =
+            carried.iter().filter(|((from, to), _)| *from == 3 && *to < 2).map(|(_, sent)| sent).sum();
+        assert_eq!(of_relay, usize::from(round % 3 == 2), "round {round}: {carried:?}");
+    }
+}
+
+#[test]
 fn a_block_comes_to_each_of_many_about_once() {
     const NODES: usize = 40;
     let mut net = chain(NODES);

@@ -159,6 +159,8 @@ pub(crate) struct Net {
     /// New blocks that went from one node to another; counted where somebody wants to know.
     pub(crate) carried: Option<BTreeMap<(usize, usize), usize>>,
     muted: BTreeSet<End>,
+    /// What goes to these arrives after everything else.
+    pub(crate) slow: BTreeSet<End>,
     /// Who hands on nothing that others wrote.
     pub(crate) selfish: BTreeSet<usize>,
     pub(crate) frames: usize,
@@ -377,7 +379,10 @@ impl Net {
             self.dial(node, dial, &addresses);
             return true;
         }
-        let ends: Vec<End> = self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(end, _)| *end).collect();
+        let mut ends: Vec<End> = self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(end, _)| *end).collect();
+        if ends.iter().any(|end| !self.slow.contains(end)) {
+            ends.retain(|end| !self.slow.contains(end));
+        }
         let Some(end) = ends.get(choice % ends.len().max(1)).copied() else { return false };
         let packet = self.queues.get_mut(&end).unwrap().pop_front().unwrap();
         self.now += 100;
