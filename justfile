@@ -77,7 +77,7 @@ swarm *words:
     cargo build --release -p node
     cargo run --release -p node --example swarm -- {{words}}
 
-# A flood of strangers at a relay in workerd while members write: just door, just door 20 wrong_proof
+# A flood of strangers at a relay in workerd, or a node, while members write: just door, just door 20 node
 door *words:
     node scripts/door.mjs {{words}}
 

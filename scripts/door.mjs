@@ -1,16 +1,16 @@
-/** `just door [seconds] [kind …]`: a relay in workerd, two members who write, and a flood of strangers. Linux only. */
+/** `just door [seconds] [kind …]`: a relay in workerd, or a node, two members who write, and a flood of strangers. Linux only. */
 
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 import { buildRelay, relayCommand } from "./relay-dev.mjs";
-import { root, run } from "./relay-tools.mjs";
+import { root, run, ToolError } from "./relay-tools.mjs";
 import { main } from "./setup.mjs";
 
-const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal"];
+const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal", "node"];
 
 /** The process of workerd that has the relay: the youngest below wrangler that uses memory. @param {number} pid */
 function workerd(pid) {
@@ -30,33 +30,61 @@ function workerd(pid) {
   return [...parents].filter(([id, { command }]) => command === "workerd" && isBelow(id)).map(([id]) => id).at(-1);
 }
 
+const release = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release");
+
+/** The address in what a process says when it is ready. @param {import("node:child_process").ChildProcess} process */
+function address(process) {
+  return new Promise((resolve, reject) => {
+    process.once("exit", (code) => reject(new ToolError(`${process.spawnfile} ended with code ${code}`)));
+    createInterface({ input: /** @type {import("node:stream").Readable} */ (process.stdout) }).on("line", (line) => {
+      const [, host] = /http:\/\/(127\.0\.0\.1:\d+)/.exec(line) ?? [];
+      if (host !== undefined) resolve(host);
+    });
+  });
+}
+
+/** A relay that is ready. @param {string} directory */
+async function relay(directory) {
+  // The members know it, see node/examples/door/member.rs.
+  const vars = { CREATION_SECRET: "right" };
+  const { command, args, env, cwd } = relayCommand({ directory, state: join(directory, "state"), ip: "127.0.0.1", port: 0, vars });
+  const child = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "ignore"] });
+  const host = await address(child);
+  await fetch(`http://${host}/healthz`);
+  return { child, host, pid: workerd(child.pid ?? 0) ?? 0, words: [] };
+}
+
+/** A node that serves a group's ledger, and an invite for two. @param {string} directory */
+async function node(directory) {
+  const cairn = join(release, "cairn");
+  const ask = (/** @type {string[]} */ ...words) => {
+    const { status, stdout, stderr } = spawnSync(cairn, [...words, "--data", directory, "--json"], { encoding: "utf8" });
+    if (status !== 0) throw new ToolError(`cairn ${words.join(" ")} ended with code ${status}: ${stderr}`);
+    return JSON.parse(stdout);
+  };
+  ask("init", "door");
+  const { link } = ask("invite", "--uses", "2");
+  const args = ["serve", "--data", directory, "--listen", "127.0.0.1:0"];
+  const child = spawn(cairn, args, { detached: true, stdio: ["ignore", "pipe", "ignore"] });
+  return { child, host: await address(child), pid: child.pid ?? 0, words: [link] };
+}
+
 await main(async () => {
   const [seconds = "20", ...kinds] = process.argv.slice(2);
   await buildRelay();
-  await run("cargo", ["build", "--release", "-p", "node", "--example", "door"], {});
+  await run("cargo", ["build", "--release", "-p", "node", "--bin", "cairn", "--example", "door"], {});
   const directory = mkdtempSync(join(tmpdir(), "cairn-door-"));
   let good = true;
   try {
     for (const kind of kinds.length > 0 ? kinds : KINDS) {
-      // The members know it, see node/examples/door/member.rs.
-      const vars = { CREATION_SECRET: "right" };
-      const here = join(directory, kind);
-      const { command, args, env, cwd } = relayCommand({ directory: here, state: join(here, "state"), ip: "127.0.0.1", port: 0, vars });
-      const relay = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "ignore"] });
+      const { child, host, pid, words } = await (kind === "node" ? node : relay)(join(directory, kind));
       try {
-        const port = await new Promise((resolve) => {
-          createInterface({ input: relay.stdout }).on("line", (line) => {
-            const [, port] = /Ready on http:\/\/127\.0\.0\.1:(\d+)/.exec(line) ?? [];
-            if (port !== undefined) resolve(port);
-          });
+        const door = spawn(join(release, "examples", "door"), [`ws://${host}`, seconds, String(pid), kind, ...words], {
+          stdio: "inherit",
         });
-        await fetch(`http://127.0.0.1:${port}/healthz`);
-        const door = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release", "examples", "door");
-        const pid = String(workerd(relay.pid ?? 0) ?? 0);
-        const child = spawn(door, [`ws://127.0.0.1:${port}`, seconds, pid, kind], { stdio: "inherit" });
-        good = (await new Promise((resolve) => child.once("exit", resolve))) === 0 && good;
+        good = (await new Promise((resolve) => door.once("exit", resolve))) === 0 && good;
       } finally {
-        if (relay.pid !== undefined) process.kill(-relay.pid, "SIGKILL");
+        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
       }
     }
   } finally {

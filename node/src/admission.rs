@@ -24,7 +24,7 @@ use crate::{
 mod limiter;
 mod newcomers;
 
-use limiter::Limiter;
+use limiter::{LINKS, Limiter, TOKENS};
 pub(crate) use newcomers::Newcomer;
 use newcomers::{Crowded, Newcomers};
 
@@ -59,6 +59,15 @@ impl Denied {
     pub(crate) const CODE: &'static str = "unauthorized";
 }
 
+/// Why a connection does not become a link.
+#[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unwelcome {
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
+    #[error("too many links of this address, or of all, came to nothing: try again later")]
+    Flood,
+}
+
 /// Lets in, or not.
 pub struct Admission {
     /// Whether a token is wanted, and which.
@@ -69,7 +78,10 @@ pub struct Admission {
     hosts: Option<Vec<HostName>>,
     /// Pages of elsewhere that may use it.
     origins: Vec<Origin>,
+    /// Wrong tokens.
     limiter: Mutex<Limiter>,
+    /// Connections that became no link.
+    links: Mutex<Limiter>,
     newcomers: Arc<Newcomers>,
 }
 
@@ -92,7 +104,8 @@ impl Admission {
             renewing: Mutex::default(),
             hosts: Some(hosts),
             origins,
-            limiter: Mutex::new(Limiter::new(Instant::now())),
+            limiter: Mutex::new(Limiter::new(TOKENS, Instant::now())),
+            links: Mutex::new(Limiter::new(LINKS, Instant::now())),
             newcomers: Arc::new(newcomers),
         }
     }
@@ -126,7 +139,7 @@ impl Admission {
             Ok(pass) => return Ok(pass),
             Err(denied) => denied,
         };
-        let wait = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).wrong(from, Instant::now());
+        let wait = self.limiter.lock().unwrap_or_else(PoisonError::into_inner).failed(from, Instant::now());
         tracing::debug!("{from} is not let in after {} ms: {denied}", wait.as_millis());
         tokio::time::sleep(wait).await;
         Err(denied)
@@ -147,6 +160,23 @@ impl Admission {
     /// When too many stand there.
     pub(crate) fn newcomer(&self, from: IpAddr) -> Result<Newcomer, Crowded> {
         self.newcomers.enter(from)
+    }
+
+    /// A place at the door, for a connection that is to be a link. After many of one address whose peers did not come in, it may try only now
+    /// and then: each costs a handshake and a signature to check.
+    ///
+    /// # Errors
+    /// When too many stand there, or came in vain.
+    pub(crate) fn link(&self, from: IpAddr) -> Result<Newcomer, Unwelcome> {
+        if !self.links.lock().unwrap_or_else(PoisonError::into_inner).is_open(from, Instant::now()) {
+            return Err(Unwelcome::Flood);
+        }
+        Ok(self.newcomer(from)?)
+    }
+
+    /// A connection that was to be a link has ended, and its peer had not come in.
+    pub(crate) fn link_failed(&self, from: IpAddr) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).failed(from, Instant::now());
     }
 
     /// Makes another token. The one before lets nobody in any more, and whoever came in by it has to leave. Writes a file.

@@ -1,6 +1,7 @@
 /** Nodes that find each other and link directly. */
 
 import { expect } from "vitest";
+import { WebSocket } from "ws";
 
 import type { Client } from "../../client/src/index.js";
 import { privateTest, test } from "./fixture.js";
@@ -100,6 +101,38 @@ test("a stranger at a node's door hears nothing, and what is no link is told so"
   const other = await world.node({ direct: false });
   expect((await fetch(`${other.url}/link/${ledger}`)).status).toBe(404);
 });
+
+test("who comes in vain too often is not asked in any more, and members linked before do not notice", async ({ world }) => {
+  const one = await world.node({ direct: true });
+  const two = await world.node({ direct: true, args: ["--peer", address(one)] });
+  const [first, second] = [client<string>(world, one), client<string>(world, two)];
+  await until(async () => (await neighbours(second)).length === 1, "the two are linked");
+  const { ledger } = await first.status();
+  const codes = new Set<number>();
+  await until(async () => {
+    codes.add(await vainLink(`${address(one)}/link/${ledger}`));
+    return codes.has(429);
+  }, "strangers are refused");
+  expect(codes).toEqual(new Set([101, 429]));
+  await second.append("through the door that is shut");
+  await converged([first, second], 1);
+  // The rest of the node serves everybody, from that address too.
+  expect((await fetch(`${one.url}/healthz`)).status).toBe(200);
+});
+
+/** Opens a WebSocket that says nonsense: the status of the answer to it. */
+function vainLink(url: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url);
+    socket.on("open", () => socket.send(Buffer.from("nonsense")));
+    socket.on("close", () => resolve(101));
+    socket.on("unexpected-response", (request, response) => {
+      request.destroy();
+      resolve(response.statusCode ?? 0);
+    });
+    socket.on("error", reject);
+  });
+}
 
 test("two dial each other for ever, and are linked once the other one is there", async ({ world }) => {
   const first = await world.node({ direct: true });

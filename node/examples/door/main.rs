@@ -1,7 +1,8 @@
-//! A flood of strangers at a relay, while two members of a ledger there write to each other: `just door`.
+//! A flood of strangers at a relay or a node, while two members of a ledger there write to each other: `just door`.
 //!
 //! `door <relay> <seconds> <process of workerd> <kind> …`; the kinds are `wrong_proof`, `silent`, `no_such_ledger`,
-//! `wrong_secret`, `core`, and `removal`, in which nobody floods. Each prints a line `door/<kind> pass|FAIL key=value …`.
+//! `wrong_secret`, `core`, and `removal`, in which nobody floods. `door <node> <seconds> <its process> node <invite>`: 5,000 wrong proofs a second
+//! at a node. Each prints a line `door/<kind> pass|FAIL key=value …`.
 #![allow(missing_docs, reason = "a program")]
 
 mod member;
@@ -10,16 +11,16 @@ mod strangers;
 
 use std::{env, fs, process::ExitCode, sync::atomic::Ordering, time::Duration};
 
-use shared::LedgerId;
+use shared::{LedgerId, Token};
 use tokio::{
     sync::{mpsc, watch},
     time::{interval, sleep, timeout},
 };
 
 use self::{
-    member::{Times, group},
+    member::{Member, Times, group, invited},
     removal::removal,
-    strangers::{Kind, flood, in_the_core},
+    strangers::{Flood, Kind, flood, in_the_core},
 };
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -30,6 +31,8 @@ const RATE: u64 = 20;
 const WIDTH: usize = 128;
 /// Silent ones take no work, only places.
 const SILENT_WIDTH: usize = 1_500;
+/// Bad handshakes a second at a node.
+const NODE_RATE: u64 = 5_000;
 /// Members of whom one is removed.
 const MEMBERS: usize = 1_000;
 /// How much the flood may lengthen the 99th of a hundred entries on its way.
@@ -43,27 +46,42 @@ async fn main() -> Result<ExitCode, Error> {
     let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
     let (relay, seconds, process) = (next("relay")?, next("seconds")?.parse()?, next("process")?.parse()?);
     let mut good = true;
-    for kind in arguments {
+    while let Some(kind) = arguments.next() {
+        let at_relay = async |kind| {
+            let width = if kind == Kind::Silent { SILENT_WIDTH } else { WIDTH };
+            beside(&format!("{relay}/ledger/"), group()?, seconds, process, kind, Flood { width, rate: None }).await
+        };
         good &= match kind.as_str() {
             "core" => {
                 println!("door/core pass µs_per_bad_handshake={:.0}", in_the_core(20_000)?);
                 true
             }
             "removal" => removal(&relay, MEMBERS).await?,
-            "wrong_proof" => beside(&relay, seconds, process, Kind::WrongProof).await?,
-            "silent" => beside(&relay, seconds, process, Kind::Silent).await?,
-            "no_such_ledger" => beside(&relay, seconds, process, Kind::NoSuchLedger).await?,
-            "wrong_secret" => beside(&relay, seconds, process, Kind::WrongSecret).await?,
+            "wrong_proof" => at_relay(Kind::WrongProof).await?,
+            "silent" => at_relay(Kind::Silent).await?,
+            "no_such_ledger" => at_relay(Kind::NoSuchLedger).await?,
+            "wrong_secret" => at_relay(Kind::WrongSecret).await?,
+            "node" => {
+                let members = invited(&Token::parse(&arguments.next().ok_or("the invite is missing")?)?)?;
+                let flood = Flood { width: WIDTH, rate: Some(NODE_RATE) };
+                beside(&format!("{relay}/link/"), members, seconds, process, Kind::WrongProof, flood).await?
+            }
             other => return Err(format!("no kind is called {other}").into()),
         };
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Members write alone, then beside a flood.
-async fn beside(relay: &str, seconds: u64, process: u32, kind: Kind) -> Result<bool, Error> {
-    let (founder, guest, ledger) = group()?;
-    let room = format!("{relay}/ledger/{ledger}");
+/// Members write alone, then beside a flood. `door`: where they link, before the ledger's id.
+async fn beside(
+    door: &str,
+    (founder, guest, ledger): (Member, Member, LedgerId),
+    seconds: u64,
+    process: u32,
+    kind: Kind,
+    how: Flood,
+) -> Result<bool, Error> {
+    let room = format!("{door}{ledger}");
     let times = Times::default();
     let (up, mut ups) = mpsc::channel(8);
     let mut writers = Vec::new();
@@ -80,10 +98,9 @@ async fn beside(relay: &str, seconds: u64, process: u32, kind: Kind) -> Result<b
     let (alone, _) = times.take();
 
     let (stop, stopped) = watch::channel(false);
-    let width = if kind == Kind::Silent { SILENT_WIDTH } else { WIDTH };
     let strangers = tokio::spawn({
-        let relay = relay.to_owned();
-        async move { flood(&relay, ledger as LedgerId, kind, width, stopped).await }
+        let door = door.to_owned();
+        async move { flood(&door, ledger, kind, how, stopped).await }
     });
     // Its buffers and code grow with the first of a flood, whoever comes.
     write(&writers, seconds / 2).await?;
@@ -105,8 +122,9 @@ async fn beside(relay: &str, seconds: u64, process: u32, kind: Kind) -> Result<b
     let (quiet, loud) = (quantile(&alone, 0.99), quantile(&beside, 0.99));
     let good = loud <= quiet * FACTOR && grown <= GROWTH && missing == 0;
     println!(
-        "door/{kind:?} {} refused_per_s={:.0} otherwise={otherwise} p50_alone={:.1}ms p99_alone={quiet:.1}ms \
+        "door/{kind:?}{} {} refused_per_s={:.0} otherwise={otherwise} p50_alone={:.1}ms p99_alone={quiet:.1}ms \
          p50_beside={:.1}ms p99_beside={loud:.1}ms entries={} late={} missing={missing} grown={grown:.0}MiB",
+        if how.rate.is_some() { "@node" } else { "" },
         if good { "pass" } else { "FAIL" },
         refused as f64 / took,
         quantile(&alone, 0.5),

@@ -13,7 +13,7 @@ use futures_util::{
 };
 use shared::{
     BlockHash, Config, Effect, EpochKey, Input, Key, Kind, LedgerId, LinkId, MemoryStore, NodeId, Page, ReadStore,
-    Replica, Timestamp,
+    Replica, Timestamp, Token,
     effect::Wish,
     members::{self, Genesis, Join},
 };
@@ -126,6 +126,19 @@ pub(crate) fn group() -> Result<(Member, Member, LedgerId), Error> {
     let epoch = founder.replica.keys().current().cloned();
     let guest = Member::new(ledger, key, Some(join.bytes().to_vec()), epoch)?;
     Ok((founder, guest, ledger))
+}
+
+/// Two members who come in by an invite, and the ledger's id.
+pub(crate) fn invited(token: &Token) -> Result<(Member, Member, LedgerId), Error> {
+    let ledger = Genesis::decode(&token.genesis).ok_or("the invite's genesis")?.ledger();
+    let secret = Key::from_secret(&token.secret);
+    let come = || {
+        let key = Key::from_secret(&random()?);
+        let join = Join::sign(&secret, &ledger, token.invite, &key.node());
+        let block = join.block(ledger, &key, token.end, now(), random()?);
+        Member::new(ledger, key, Some(block.bytes().to_vec()), token.key.clone())
+    };
+    Ok((come()?, come()?, ledger))
 }
 
 impl Member {

@@ -14,7 +14,11 @@ use shared::{
     members::Genesis,
     wire::{Envelope, Message},
 };
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{interval, timeout},
+};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{self, client::IntoClientRequest, http::header::AUTHORIZATION},
@@ -42,24 +46,35 @@ pub(crate) struct Tally {
     pub(crate) otherwise: AtomicU64,
 }
 
-/// Keeps so many strangers busy until `stop`.
+/// How much of a flood: strangers at a time, and how many come in a second at most.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flood {
+    pub(crate) width: usize,
+    pub(crate) rate: Option<u64>,
+}
+
+/// Keeps strangers busy at `door`, before the ledger's id, until `stop`.
 pub(crate) async fn flood(
-    relay: &str,
+    door: &str,
     ledger: LedgerId,
     kind: Kind,
-    width: usize,
+    Flood { width, rate }: Flood,
     stop: watch::Receiver<bool>,
 ) -> Arc<Tally> {
     let tally = Arc::new(Tally::default());
     let mut strangers = JoinSet::new();
     for number in 0..width {
-        let (relay, tally, mut stop) = (relay.to_owned(), tally.clone(), stop.clone());
+        let (door, tally, mut stop) = (door.to_owned(), tally.clone(), stop.clone());
+        let mut clock = rate.map(|rate| interval(Duration::from_secs(1) * width as u32 / rate as u32));
         strangers.spawn(async move {
             let mut round = 0;
             while !*stop.borrow() {
                 round += 1;
+                if let Some(clock) = &mut clock {
+                    clock.tick().await;
+                }
                 let refused = tokio::select! {
-                    refused = knock(&relay, ledger, kind, (number, round)) => refused,
+                    refused = knock(&door, ledger, kind, (number, round)) => refused,
                     _ = stop.wait_for(|stop| *stop) => break,
                 };
                 let count = if refused { &tally.refused } else { &tally.otherwise };
@@ -71,8 +86,8 @@ pub(crate) async fn flood(
     tally
 }
 
-/// Knocks once. Whether the relay refused it in the right way.
-async fn knock(relay: &str, ledger: LedgerId, kind: Kind, (number, round): (usize, u64)) -> bool {
+/// Knocks once. Whether it was refused in the right way.
+async fn knock(door: &str, ledger: LedgerId, kind: Kind, (number, round): (usize, u64)) -> bool {
     let nowhere = {
         let mut id = [7; 32];
         id[..8].copy_from_slice(&round.to_be_bytes());
@@ -80,13 +95,13 @@ async fn knock(relay: &str, ledger: LedgerId, kind: Kind, (number, round): (usiz
         LedgerId::from_bytes(id)
     };
     let room = if kind == Kind::NoSuchLedger { nowhere } else { ledger };
-    let Ok(mut request) = format!("{relay}/ledger/{room}").into_client_request() else { return false };
+    let Ok(mut request) = format!("{door}{room}").into_client_request() else { return false };
     if kind == Kind::WrongSecret {
         request.headers_mut().insert(AUTHORIZATION, tungstenite::http::HeaderValue::from_static("Bearer wrong"));
     }
     let mut socket = match connect_async(request).await {
         Ok((socket, _)) => socket,
-        Err(tungstenite::Error::Http(response)) => return response.status() == 403,
+        Err(tungstenite::Error::Http(response)) => return [403, 429].contains(&response.status().as_u16()),
         Err(_) => return false,
     };
     if kind == Kind::WrongProof {

@@ -25,7 +25,7 @@ use super::{
     socket::{REFUSAL, config},
 };
 use crate::{
-    admission::{Admission, Peer},
+    admission::{Admission, Peer, Unwelcome},
     http::line::Line,
     ledgers::Ledgers,
 };
@@ -67,9 +67,10 @@ async fn accept(
         return refused(StatusCode::NOT_FOUND, "no_such_ledger", format!("this node has no ledger {came:?}"));
     };
     // Its place among those who have not come in yet is free again when the peer has proved its key, or is gone.
-    let newcomer = match admission.newcomer(remote) {
+    let newcomer = match admission.link(remote) {
         Ok(newcomer) => newcomer,
-        Err(crowded) => return refused(StatusCode::SERVICE_UNAVAILABLE, "busy", crowded.to_string()),
+        Err(why @ Unwelcome::Crowded(_)) => return refused(StatusCode::SERVICE_UNAVAILABLE, "busy", why.to_string()),
+        Err(why @ Unwelcome::Flood) => return refused(StatusCode::TOO_MANY_REQUESTS, "too_many", why.to_string()),
     };
     let (Some(upgrade), Some(line)) =
         (request.extensions_mut().remove::<OnUpgrade>(), request.extensions().get::<Line>().cloned())
@@ -83,9 +84,14 @@ async fn accept(
             Ok(upgraded) => {
                 let socket =
                     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config())).await;
-                peer::accepted(host, remote, socket, newcomer, stopped).await;
+                if !peer::accepted(host, remote, socket, newcomer, stopped).await {
+                    admission.link_failed(remote);
+                }
             }
-            Err(error) => debug!("a connection from {remote} became no link: {error}"),
+            Err(error) => {
+                debug!("a connection from {remote} became no link: {error}");
+                admission.link_failed(remote);
+            }
         }
     }));
     if !taken {

@@ -115,20 +115,23 @@ async fn dial_node(host: &Host, address: &Address) -> Result<Dialled, String> {
     }
 }
 
-/// A node dialled this one: moves frames until the connection ends. `newcomer`: its place until it has come in.
+/// A node dialled this one: moves frames until the connection ends. `newcomer`: its place until it has come in. Whether it did, or this node
+/// stopped before.
 pub(super) async fn accepted<S>(
     host: Host,
     from: IpAddr,
     socket: WebSocketStream<S>,
     newcomer: Newcomer,
     mut shutdown: watch::Receiver<bool>,
-) where
+) -> bool
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let up = move || newcomer.admitted();
-    follow(&host, None, &format!("from {from}"), socket, up, &mut shutdown).await;
+    follow(&host, None, &format!("from {from}"), socket, up, &mut shutdown).await
 }
 
+/// Follows a link to its end. Whether its peer came in, or this node stopped before.
 async fn follow<S>(
     host: &Host,
     dial: Option<DialId>,
@@ -136,11 +139,12 @@ async fn follow<S>(
     socket: WebSocketStream<S>,
     came_in: impl Fn(),
     shutdown: &mut watch::Receiver<bool>,
-) where
+) -> bool
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let role = if dial.is_some() { Role::Dialled } else { Role::Accepted };
-    let Ok((port, commands)) = host.open_link(role, LinkPath::WebSocket, dial).await else { return };
+    let Ok((port, commands)) = host.open_link(role, LinkPath::WebSocket, dial).await else { return true };
     let mut peer = None;
     let up = |node: shared::NodeId| {
         came_in();
@@ -148,12 +152,14 @@ async fn follow<S>(
         peer = Some(node);
     };
     let end = exchange(&port, commands, socket, up, shutdown).await;
+    let came = peer.is_some() || matches!(end, End::Stopped);
     match (end, peer) {
         (End::Lost(reason), Some(node)) => info!("no link any more to node {} {place}: {reason}", node.fmt_short()),
         // Strangers can make many of these.
         (End::Lost(reason), None) => debug!("a connection {place} became no link: {reason}"),
         (End::Stopped, _) => {}
     }
+    came
 }
 
 #[cfg(test)]
