@@ -39,6 +39,7 @@ const steps = [
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["everything native builds", "cargo", "test", ...NATIVE, "--no-run"],
   ["native tests", "cargo", "test", ...NATIVE],
+  ["a node that is killed again and again", "target/debug/crash", "20"],
   ["simulator builds", "cargo", "build", ...SIMULATOR],
   ["simulator", "target/debug/sim", "0", "500"],
   ["simulator with members", "target/debug/sim", "members", "0", "25"],

@@ -255,7 +255,8 @@ fn large_ledger(runtime: &Runtime, entries: u64, per_block: u64) {
     print("start of a node with it, to its first answer", began.elapsed().as_secs_f64() * 1000.0, "ms");
     let client = || {
         let file = node::control::ControlFile::load(&place.data().control()).unwrap().unwrap();
-        node::control::client::ControlClient::new(file)
+        let ledger = place.data().reader().unwrap().ledger().unwrap().id();
+        node::control::client::ControlClient::new(file).of(ledger.to_string())
     };
     // Reads all of it through the node, and writes a little.
     let mut read = 0;

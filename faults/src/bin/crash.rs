@@ -74,7 +74,10 @@ impl Served {
     }
 
     fn client(&self) -> Result<ControlClient, Failed> {
-        Ok(ControlClient::new(ControlFile::load(&self.data.control())?.ok_or("the node left no control.json")?))
+        let file = ControlFile::load(&self.data.control())?.ok_or("the node left no control.json")?;
+        let client = ControlClient::new(file);
+        let ledger = client.ledgers()?.into_iter().next().ok_or("the node serves no ledger")?;
+        Ok(client.of(ledger.id))
     }
 
     fn pid(&self) -> String {
@@ -206,12 +209,15 @@ fn crash(cycles: usize, seed: u64) -> Result<bool, Failed> {
                 })
                 .collect();
             drop(told);
-            acks.iter().take(wanted).for_each(drop);
+            let came = acks.iter().take(wanted).count();
             // And a moment more, so that every part of a turn is hit.
             thread::sleep(Duration::from_micros(rng.next_u64() % 3_000));
             served.kill()?;
             for writer in writers {
                 writer.join().map_err(|_| "a writer panicked")??;
+            }
+            if came < wanted {
+                return Err(format!("{came} of {wanted} appends were acknowledged before the node was killed").into());
             }
             Ok::<_, Failed>(())
         })?;
