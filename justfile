@@ -64,6 +64,10 @@ removal members="1000" blocks="10000":
 large members="1000":
     cargo run --release -p shared --features sim --bin sim -- --large {{members}}
 
+# A thousand members who link directly: what a block costs and how far it goes, also when many hand on nothing or most are gone.
+mesh members="1000":
+    cargo run --release -p shared --features sim --bin sim -- --mesh {{members}}
+
 # Fuzz targets by libFuzzer on nightly: just fuzz session 600. On stable, without coverage: cargo run -p fuzz
 fuzz target="all" seconds="600":
     node scripts/fuzz.mjs {{target}} {{seconds}}

@@ -43,6 +43,7 @@ const steps = [
   ["simulator builds", "cargo", "build", ...SIMULATOR],
   ["simulator", "target/debug/sim", "0", "500"],
   ["simulator with members", "target/debug/sim", "members", "0", "25"],
+  ["a mesh of direct links", "target/debug/sim", "--mesh", "200"],
   ["planted bugs", "target/debug/mutants", ...PLANTED],
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),

@@ -214,8 +214,10 @@ pub const ANNOUNCEMENT_BYTES: usize = ADDRESSES * (ADDRESS_BYTES + 2) + 64;
 pub const KNOWN_PEERS: usize = 1_024;
 /// Announcements of others that a new link is told at once.
 pub const ANNOUNCED_AT_ONCE: usize = 64;
-/// Direct links that a node looks for by itself.
-pub const DIRECT_LINKS_WANTED: usize = 8;
+/// Others to all of whom a node looks for direct links.
+pub const DIRECT_LINKS_TO_ALL: usize = 8;
+/// Direct links that a node looks for where there are more others. If everybody dials so many, [`DIRECT_LINKS`] leave room at a third of them.
+pub const DIRECT_LINKS_WANTED: usize = 4;
 /// Direct links of a node in one ledger.
 pub const DIRECT_LINKS: usize = 12;
 /// Addresses that a node is given by hand.
@@ -257,7 +259,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("name of a member or a ledger", NAME_BYTES as u64, "bytes"),
     ("invites in the list", INVITES as u64, "invites"),
     ("links per hub", LINKS as u64, "links"),
-    ("direct links that a node looks for", DIRECT_LINKS_WANTED as u64, "links"),
+    ("others to all of whom a node links directly", DIRECT_LINKS_TO_ALL as u64, "nodes"),
+    ("direct links that a node looks for among more", DIRECT_LINKS_WANTED as u64, "links"),
     ("direct links of a node", DIRECT_LINKS as u64, "links"),
     ("known peers", KNOWN_PEERS as u64, "nodes"),
     ("peers given by hand", GIVEN_PEERS as u64, "addresses"),

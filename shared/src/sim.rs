@@ -15,6 +15,7 @@ mod large;
 mod lies;
 mod machine;
 mod masks;
+mod mesh;
 mod model;
 mod network;
 mod plan;
@@ -29,6 +30,7 @@ mod truth;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 pub use large::large;
+pub use mesh::{Mesh, Spread, mesh};
 pub use report::{Report, Violation};
 
 use self::{
@@ -132,6 +134,8 @@ struct World {
     trace: Trace,
     report: Report,
     seed: u64,
+    /// In a mesh that is measured.
+    carried: Option<mesh::Carried>,
 }
 
 /// Runs the network of one seed to its end: an open ledger.
@@ -178,6 +182,7 @@ impl World {
             trace: Trace::default(),
             report: Report { seeds: 1, ..Report::new() },
             seed,
+            carried: None,
         };
         world.populate();
         world.populate_group();

@@ -14,11 +14,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shared::sim::{Report, Violation, large, run, run_members};
+use shared::sim::{Mesh, Report, Spread, Violation, large, mesh, run, run_members};
 
 const USAGE: &str = "\
 usage: sim [members] [FIRST [COUNT]] [--threads N] [--traces]
        sim --large [MEMBERS]
+       sim --mesh [MEMBERS]
 
   members    the other network of each seed: a members' ledger instead of an open one
   FIRST      the first seed (0)
@@ -26,6 +27,8 @@ usage: sim [members] [FIRST [COUNT]] [--threads N] [--traces]
   --threads  how many at once (the number of cores)
   --traces   prints each seed's trace: equal seeds give equal traces in every build
   --large    instead: one network of so many members (1000) and a relay, each writes ten entries and all get in step
+  --mesh     instead: so many members (1000) who link directly, of whom one writes: to all, to all while three tenths hand on nothing, and
+             to the rest when four fifths are gone
 
 Prints a line for each fault, lie and promise, and ends with 1 if a promise was broken, with 2 if the command line is wrong.";
 /// Broken promises that are shown; the rest is counted.
@@ -36,25 +39,35 @@ const MEMBERS: usize = 1000;
 const LARGE_TIME: Duration = Duration::from_secs(600);
 const LARGE_MEMORY_MIB: u64 = 8 * 1024;
 
+/// What a block of one writer may cost in a mesh: copies beyond one a node, and links on its way to the last one.
+const REDUNDANCY: f64 = 0.2;
+const HOPS: u32 = 15;
+/// Of a thousand, those who hand on nothing, and those who are gone at once.
+const SELFISH: u64 = 300;
+const KILLED: u64 = 800;
+
 struct Options {
     first: u64,
     count: u64,
     threads: usize,
     traces: bool,
     large: bool,
+    mesh: bool,
     members: bool,
 }
 
 impl Options {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let mut options = Self { first: 0, count: 1000, threads: cores, traces: false, large: false, members: false };
+        let mut options =
+            Self { first: 0, count: 1000, threads: cores, traces: false, large: false, mesh: false, members: false };
         let mut place = 0;
         let number = |word: &str| word.parse::<u64>().map_err(|error: ParseIntError| format!("{word:?}: {error}"));
         while let Some(word) = words.next() {
             match (word.as_str(), place) {
                 ("--traces", _) => options.traces = true,
                 ("--large", _) => options.large = true,
+                ("--mesh", _) => options.mesh = true,
                 ("members", 0) => options.members = true,
                 ("--threads", _) => {
                     let word = words.next().ok_or("--threads needs a number")?;
@@ -80,9 +93,12 @@ fn main() -> ExitCode {
     // A panic is caught and reported with its seed; its own lines would only stand between.
     std::panic::set_hook(Box::new(|_| {}));
     let began = Instant::now();
+    let members = if options.first == 0 { MEMBERS } else { options.first as usize };
     if options.large {
-        let members = if options.first == 0 { MEMBERS } else { options.first as usize };
         return large_network(members);
+    }
+    if options.mesh {
+        return large_mesh(members);
     }
     let total = simulate(&options);
     print(&total, if options.members { "members " } else { "" }, began.elapsed());
@@ -114,6 +130,23 @@ fn large_network(members: usize) -> ExitCode {
         report.turns,
         report.converged as f64 / 1e6,
     );
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One large mesh. What its tree costs is bounded.
+fn large_mesh(members: usize) -> ExitCode {
+    let began = Instant::now();
+    let Mesh { links, steady, selfish, survived, broken } =
+        mesh(members, SELFISH, KILLED, |what| eprintln!("{what} …"));
+    broken.iter().for_each(|what| println!("{what}"));
+    let good = broken.is_empty() && steady.redundancy < REDUNDANCY && steady.hops <= HOPS;
+    let told = |Spread { redundancy, hops, last }| {
+        format!("redundancy={redundancy:.3} hops={hops} last={:.2}s", last as f64 / 1e6)
+    };
+    println!("sim.mesh {} nodes={members} most_links={links} {}", verdict(good), told(steady));
+    println!("sim.mesh.selfish per_mille={SELFISH} {}", told(selfish));
+    println!("sim.mesh.killed per_mille={KILLED} last={:.2}s", survived as f64 / 1e6);
+    println!("seconds={:.0} peak_memory_mib={:?}", began.elapsed().as_secs_f64(), peak_memory());
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -230,7 +230,8 @@ impl<S: Store> Replica<S> {
     fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
         let Some(Link { role, path, .. }) = self.links.get(&id) else { return };
         let (role, direct) = (*role, *path != LinkPath::Relay);
-        if role == Role::Accepted && (self.is_full() || (direct && self.has_all_direct_links())) {
+        // Others may have come while this one was dialled.
+        if (role == Role::Accepted && self.is_full()) || (direct && self.has_all_direct_links()) {
             self.close(id, CloseReason::Full, effects);
             return;
         }

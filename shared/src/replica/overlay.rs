@@ -1,8 +1,9 @@
 //! Direct links: a node says where it can be reached, learns the same of others, and decides whom to dial.
 //!
 //! An announcement goes over every link once, so that everybody knows everybody, up to a bound. Of two nodes the one with the
-//! smaller id dials, and the other one if nothing comes of that. A node looks for [`DIRECT_LINKS_WANTED`] links: so few nodes
-//! are all linked to each other, and of more each one dials some that it draws. Knowing all of them it can draw evenly, which is what
+//! smaller id dials, and the other one if nothing comes of that. Of up to [`DIRECT_LINKS_TO_ALL`] others a
+//! node looks for links to all; of more it dials [`DIRECT_LINKS_WANTED`] that it draws, and takes in more than that: so there is always room at
+//! many for whoever comes. Knowing all of them it can draw evenly, which is what
 //! partial views are exchanged for elsewhere (HyParView, Leitão et al. 2007), and a random graph of this degree holds together when
 //! most of its nodes are gone.
 
@@ -17,8 +18,8 @@ use crate::{
     effect::{DialId, Effect, LinkId, LinkPath, Role},
     id::NodeId,
     limits::{
-        ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_WANTED, GIVEN_PEERS,
-        KNOWN_PEERS, PEERS_EVERY,
+        ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
+        DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY,
     },
     seal,
     store::Store,
@@ -151,21 +152,23 @@ impl<S: Store> Replica<S> {
         self.overlay.unsaid |= self.overlay.own.take().is_some();
     }
 
-    /// Whom a new peer can reach: this node, those that are linked to it, and others, up to a bound.
-    pub(super) fn introductions(&self, peer: &NodeId) -> Vec<Announcement> {
+    /// Whom a new peer can reach: this node, and of those that are linked to it and that it knows some that it draws. Who hears only of those who came first
+    /// links to them alone, and they have no room for all.
+    pub(super) fn introductions(&mut self, peer: &NodeId) -> Vec<Announcement> {
         let linked =
             self.links.values().filter(|link| link.peer().is_some()).filter_map(|link| link.reachable.as_ref());
         let known = self.overlay.peers.values().map(|peer| &peer.said);
-        let mut all: BTreeMap<NodeId, &Announcement> = BTreeMap::new();
-        for said in self.overlay.own.iter().chain(linked).chain(known) {
-            if all.len() == ANNOUNCED_AT_ONCE {
-                break;
-            }
-            if said.node != *peer {
-                all.entry(said.node).or_insert(said);
-            }
+        let mut others: BTreeMap<NodeId, &Announcement> = BTreeMap::new();
+        for said in linked.chain(known).filter(|said| said.node != *peer && said.node != self.me) {
+            others.entry(said.node).or_insert(said);
         }
-        all.into_values().cloned().collect()
+        let mut others: Vec<&Announcement> = others.into_values().collect();
+        let mut told: Vec<Announcement> = self.overlay.own.iter().cloned().collect();
+        while told.len() < ANNOUNCED_AT_ONCE && !others.is_empty() {
+            let drawn = (self.random.u64() % others.len() as u64) as usize;
+            told.push(others.swap_remove(drawn).clone());
+        }
+        told
     }
 
     pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>) {
@@ -258,7 +261,7 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn handle_unreachable(&mut self, dial: DialId) {
         if let Some(target) = self.overlay.dials.remove(&dial) {
-            self.retry_later(target, false);
+            self.retry_later(target, false, false);
         }
     }
 
@@ -284,13 +287,14 @@ impl<S: Store> Replica<S> {
         }
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
             // Who lets nobody in proves its key all the same, but tells nothing of what it has.
-            Some(target) => self.retry_later(target, link.compared),
+            Some(target) => self.retry_later(target, link.peer().is_some(), link.compared),
             None if link.path != LinkPath::Relay => self.meet_soon(),
             None => {}
         }
     }
 
-    fn retry_later(&mut self, target: Target, was_up: bool) {
+    /// `is_there`: it proved its key; `was_up`: and let this node in.
+    fn retry_later(&mut self, target: Target, is_there: bool, was_up: bool) {
         let (steady, random) = (self.timers.now(), self.random.u64());
         let retry = match target {
             Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
@@ -299,10 +303,9 @@ impl<S: Store> Replica<S> {
         let Some(retry) = retry else { return };
         retry.dial = None;
         if was_up {
-            (retry.backoff, retry.failures) = (Backoff::default(), 0);
-        } else {
-            retry.failures += 1;
+            retry.backoff = Backoff::default();
         }
+        retry.failures = if is_there { 0 } else { retry.failures + 1 };
         retry.due = steady.plus(retry.backoff.wait(random));
         let in_vain = retry.failures >= DIALS_IN_VAIN;
         match target {
@@ -343,7 +346,8 @@ impl<S: Store> Replica<S> {
         let steady = self.timers.now();
         let linked: Vec<NodeId> = self.directly_linked().collect();
         let up = self.links.values().filter(|link| link.dial.is_some() && link.peer().is_some()).count();
-        let mut places = linked.len() + self.overlay.dials.len().saturating_sub(up);
+        let mut dialled = self.overlay.dials.len();
+        let mut places = linked.len() + dialled.saturating_sub(up);
         let mut next: Option<Timestamp> = None;
         let mut is_due = |retry: &Retry| {
             if retry.dial.is_none() && retry.due > steady {
@@ -354,16 +358,24 @@ impl<S: Store> Replica<S> {
         let given = self.overlay.given.iter().enumerate();
         let given = given.filter(|(_, given)| !given.node.is_some_and(|node| linked.contains(&node)));
         let given: Vec<usize> = given.filter(|(_, given)| is_due(&given.retry)).map(|(place, _)| place).collect();
-        let others = self.overlay.peers.iter().filter(|(node, _)| !linked.contains(node) && self.belongs(node));
+        // Of few all. Of many some that it draws itself, whoever came in beside: nodes that are content with each other would stay alone together.
+        let few = self.overlay.peers.len() <= DIRECT_LINKS_TO_ALL;
+        let has_room = |places: usize, dialled: usize| {
+            if few { places < DIRECT_LINKS_TO_ALL } else { dialled < DIRECT_LINKS_WANTED && places < DIRECT_LINKS }
+        };
+        // Without room, a node looks at nobody.
+        let looks = has_room(places, dialled);
+        let others =
+            self.overlay.peers.iter().filter(|(node, _)| looks && !linked.contains(node) && self.belongs(node));
         let mut others: Vec<NodeId> = others.filter(|(_, peer)| is_due(&peer.retry)).map(|(node, _)| *node).collect();
         for place in given {
             if places < DIRECT_LINKS {
                 let address = self.overlay.given[place].address.clone();
                 self.dial(Target::Given(place), vec![address], effects);
-                places += 1;
+                (places, dialled) = (places + 1, dialled + 1);
             }
         }
-        while places < DIRECT_LINKS_WANTED && !others.is_empty() {
+        while has_room(places, dialled) && !others.is_empty() {
             // As 64 bits, so that it is the same where addresses have 32.
             let drawn = (self.random.u64() % others.len() as u64) as usize;
             let node = others.swap_remove(drawn);
@@ -374,7 +386,7 @@ impl<S: Store> Replica<S> {
                 continue;
             }
             self.dial(Target::Peer(node), addresses, effects);
-            places += 1;
+            (places, dialled) = (places + 1, dialled + 1);
         }
         match next.filter(|due| *due < Timestamp::MAX) {
             Some(due) => self.timers.set(Timer::Meet, due.since(steady)),

@@ -224,7 +224,7 @@ impl World {
     }
 
     /// A machine is switched off for good. What only it had is lost.
-    fn retire(&mut self, number: usize) {
+    pub(super) fn retire(&mut self, number: usize) {
         self.down(number, true);
         self.machines[number].retired = true;
         for hash in self.machines[number].disk.hashes() {

@@ -275,6 +275,7 @@ impl World {
         let link = link(connection, side);
         let (input, refusable) = match packet {
             Packet::Frame { bytes, refusable } => {
+                self.note_carried(connection, side, &bytes);
                 if self.machines[number].kind == Kind::Liar && self.liar_answers(number, link, &bytes) {
                     return;
                 }
@@ -428,6 +429,7 @@ impl World {
                     let bytes = self.withheld(number, bytes);
                     let bytes = self.masked(number, link, bytes);
                     let bytes = self.disguised(number, link, bytes);
+                    let bytes = self.kept_back(number, bytes);
                     self.send(link, Packet::Frame { bytes, refusable: false });
                 }
                 Effect::Ping { link } => self.send(link, Packet::Ping),

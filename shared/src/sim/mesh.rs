@@ -1,0 +1,201 @@
+//! A large network without a relay: members who have met link directly, and blocks go along the tree that they make of their links.
+
+use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
+
+use super::{Event, World, plan::Plan, random::Random};
+use crate::{
+    block::Block,
+    effect::LinkPath,
+    id::BlockHash,
+    limits::DIRECT_LINKS,
+    time::{MINUTE, SECOND},
+    wire::{Envelope, Message, decode_frame},
+};
+
+/// µs in which all members start, and in which those who met at the relay find each other.
+const START: u64 = 10 * SECOND;
+const MEET: u64 = MINUTE;
+/// Blocks that show which links are too many, and blocks of one measurement.
+const WARM: usize = 10;
+const BLOCKS: usize = 20;
+/// µs between two blocks.
+const PAUSE: u64 = 2 * SECOND;
+/// µs that the mesh has to bring everybody what is missing.
+const PATIENCE: u64 = MINUTE;
+
+/// What became of the blocks of one writer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spread {
+    /// Copies of a block beyond the one that each node needs, as a share of those.
+    pub redundancy: f64,
+    /// Links that a block went over to the last node that it came to.
+    pub hops: u32,
+    /// µs until the last node had it, at most.
+    pub last: u64,
+}
+
+/// What a large mesh did.
+#[derive(Debug, Default)]
+pub struct Mesh {
+    /// Most direct links of a node.
+    pub links: usize,
+    /// With everybody there.
+    pub steady: Spread,
+    /// While a share of the nodes hands on nothing that others wrote; of the others.
+    pub selfish: Spread,
+    /// µs until all who are left had what was written once most of the nodes were gone.
+    pub survived: u64,
+    /// What did not happen that should have.
+    pub broken: Vec<String>,
+}
+
+/// Blocks on their way, in a mesh that is measured.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// Of each block, over how many links it came to each machine first.
+    hops: BTreeMap<BlockHash, BTreeMap<usize, u32>>,
+    copies: u64,
+    /// Who hands on nothing that others wrote.
+    selfish: Vec<bool>,
+}
+
+impl Carried {
+    fn came(&mut self, from: usize, to: usize, frame: &[u8]) {
+        for envelope in decode_frame(frame).into_iter().flatten() {
+            let (Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks }) = envelope.message else {
+                continue;
+            };
+            for block in blocks.iter().filter_map(|bytes| Block::decode(bytes).ok()) {
+                self.copies += 1;
+                let hops = self.hops.entry(block.hash()).or_default();
+                let so_far = hops.get(&from).copied().unwrap_or_default();
+                hops.entry(to).or_insert(so_far + 1);
+            }
+        }
+    }
+}
+
+/// Has so many members meet at a relay, which then goes for good; one of them writes: to all, to all while `selfish` of a thousand hand on nothing,
+/// and to those who are left when `killed` of a thousand are gone.
+pub fn mesh(members: usize, selfish: u64, killed: u64, mut progress: impl FnMut(&str)) -> Mesh {
+    let plan = Plan {
+        real_keys: false,
+        honest: members,
+        liars: 0,
+        relays: 1,
+        meets: true,
+        direct: false,
+        chaos: 0,
+        append_every: SECOND,
+        large: false,
+        fault_every: SECOND,
+        faults: Vec::new(),
+        lie_every: SECOND,
+        lies: Vec::new(),
+        // All paths alike, so that the quickest way is the one over the fewest links.
+        delay: 50,
+        jitter: 0,
+    };
+    let mut world = World::of(0, plan, Random::new(0), None);
+    world.healed = true;
+    for machine in 0..world.machines.len() {
+        let at = world.random.below(START);
+        world.schedule(at, Event::Start { machine });
+    }
+    progress("they meet");
+    world.run_until(START + MEET, |_| false);
+    let relay = world.hub();
+    world.retire(relay);
+    let mut mesh = Mesh {
+        links: (0..members).map(|number| world.direct_links(number)).max().unwrap_or_default(),
+        ..Mesh::default()
+    };
+    if mesh.links > DIRECT_LINKS {
+        mesh.broken.push(format!("a node has {} direct links, {DIRECT_LINKS} are the most", mesh.links));
+    }
+    let all: Vec<usize> = (0..members).collect();
+    progress("the tree grows");
+    world.spread(WARM, &all, &mut mesh.broken);
+    progress("one writes");
+    mesh.steady = world.spread(BLOCKS, &all, &mut mesh.broken);
+
+    progress("some hand on nothing");
+    let draws = |world: &mut World, share: u64| {
+        (0..members).map(|n| n > 0 && world.random.per_mille(share)).collect::<Vec<_>>()
+    };
+    let keep = draws(&mut world, selfish);
+    let generous: Vec<usize> = all.iter().copied().filter(|number| !keep[*number]).collect();
+    world.carried = Some(Carried { selfish: keep, ..Carried::default() });
+    mesh.selfish = world.spread(BLOCKS, &generous, &mut mesh.broken);
+    world.carried = None;
+
+    progress("most are gone");
+    let gone = draws(&mut world, killed);
+    for number in all.iter().copied().filter(|number| gone[*number]) {
+        world.retire(number);
+    }
+    let left: Vec<usize> = all.into_iter().filter(|number| !gone[*number]).collect();
+    mesh.survived = world.spread(1, &left, &mut mesh.broken).last;
+    mesh.broken.extend(world.report.violations.iter().map(|violation| violation.what.clone()));
+    mesh
+}
+
+impl World {
+    fn direct_links(&self, number: usize) -> usize {
+        let links = self.machines[number].replica.iter().flat_map(|replica| replica.links());
+        links.filter(|link| link.path != LinkPath::Relay && link.node.is_some()).count()
+    }
+
+    /// The first member writes some blocks; each has to come to all of these.
+    fn spread(&mut self, blocks: usize, to: &[usize], broken: &mut Vec<String>) -> Spread {
+        let selfish = self.carried.take().map_or(vec![false; self.machines.len()], |carried| carried.selfish);
+        self.carried = Some(Carried { selfish, ..Carried::default() });
+        let mut last = 0;
+        for _ in 0..blocks {
+            let began = self.now;
+            let node = self.machines[0].node();
+            let height =
+                |world: &Self, number: usize| world.machines[number].replica.as_ref().map_or(0, |it| it.height(&node));
+            let written = height(self, 0) + 1;
+            self.write(0, vec![b"0".to_vec()]);
+            let there = |world: &Self| to.iter().all(|number| height(world, *number) >= written);
+            // Copies that come late count too.
+            if !self.run_until(began + PATIENCE, there) {
+                let lack = to.iter().filter(|number| height(self, **number) < written).count();
+                broken.push(format!("{lack} of {} lack a block after {} s", to.len(), PATIENCE / SECOND));
+                break;
+            }
+            last = last.max(self.now - began);
+            let pause = self.now + PAUSE;
+            self.run_until(pause, |_| false);
+        }
+        let Some(carried) = &self.carried else { return Spread::default() };
+        let hops = carried.hops.values().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
+        let needed = (blocks * (to.len() - 1)) as f64;
+        Spread { redundancy: carried.copies as f64 / needed - 1.0, hops, last }
+    }
+
+    /// Notes what comes with a frame, in a mesh that is measured.
+    pub(super) fn note_carried(&mut self, connection: usize, to_side: usize, frame: &[u8]) {
+        if let Some(carried) = &mut self.carried {
+            let ends = &self.connections[connection].ends;
+            carried.came(ends[1 - to_side].machine, ends[to_side].machine, frame);
+        }
+    }
+
+    /// What somebody who hands on nothing makes of a frame.
+    pub(super) fn kept_back(&self, number: usize, frame: Vec<u8>) -> Vec<u8> {
+        let Some(carried) = &self.carried else { return frame };
+        if !carried.selfish.get(number).copied().unwrap_or_default() {
+            return frame;
+        }
+        let Ok(mut envelopes) = decode_frame(&frame) else { return frame };
+        let me = self.machines[number].node();
+        for envelope in &mut envelopes {
+            if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
+                blocks.retain(|bytes| Block::decode_header(bytes).is_ok_and(|header| header.author == me));
+            }
+        }
+        envelopes.iter().flat_map(Envelope::encode).collect()
+    }
+}
