@@ -398,7 +398,7 @@ impl<S: Store> Replica<S> {
     /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
-        self.finish_repairs()?;
+        self.finish_repairs(effects)?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
         self.grant_waiting(effects)?;
