@@ -31,6 +31,8 @@ use alloc::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "sim")]
+pub(crate) use self::own::signed_height;
 use self::{epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
 pub use self::{epochs::META_EPOCHS, overlay::PeerStatus, own::note_restored};
 use crate::{
