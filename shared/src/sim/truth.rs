@@ -66,6 +66,7 @@ pub(super) const OF_MEMBERS: &[&str] = &[
     "strangers_have_nothing",
     "plaintext_stays_inside",
     "keys_stay_with_members",
+    "epochs_go_forward",
     "removed_read_nothing_new",
     "members_read_everything",
     "who_is_invited_comes_in",
