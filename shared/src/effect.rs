@@ -542,6 +542,8 @@ pub enum CloseReason {
     NotAMember,
     /// The peer sends more frames than this side takes.
     TooFast,
+    /// This side let the peer in while it mended its ledger, and has to decide that anew.
+    Mended,
 }
 
 impl CloseReason {
@@ -563,6 +565,7 @@ impl CloseReason {
             Self::Succeeded => 4011,
             Self::NotAMember => 4012,
             Self::TooFast => 4013,
+            Self::Mended => 4014,
         }
     }
 }
@@ -586,6 +589,7 @@ impl fmt::Display for CloseReason {
             Self::Succeeded => "this node goes on with a new key and dials again",
             Self::NotAMember => "this ledger is its members' own, and this node is none",
             Self::TooFast => "more frames came than this side takes, dial again later",
+            Self::Mended => "this node has mended its ledger, dial again and show how you came in",
         })
     }
 }

@@ -1,7 +1,11 @@
 //! Proofs that a lane is frozen, and what was found out about them and need not be found out again: which are true, and which
 //! freezes a stored block has in its past. Both follow from bytes alone, so what is remembered stays right.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -68,13 +72,14 @@ pub(crate) struct Proofs {
     /// SHA-256 of a proof → its lane and height, or that it proves nothing.
     checked: BTreeMap<[u8; 32], Option<(NodeId, u64)>>,
     pasts: BTreeMap<BlockHash, Arc<Freezes>>,
-    /// How many different sets of freezes are in `pasts`, each by its length.
+    /// The different sets of freezes in `pasts`, each once, and how long they are together.
+    sets: BTreeSet<Arc<Freezes>>,
     lanes: usize,
 }
 
 impl Proofs {
     pub(crate) fn new(ledger: LedgerId) -> Self {
-        Self { ledger, checked: BTreeMap::new(), pasts: BTreeMap::new(), lanes: 0 }
+        Self { ledger, checked: BTreeMap::new(), pasts: BTreeMap::new(), sets: BTreeSet::new(), lanes: 0 }
     }
 
     /// The freezes that a block records: those for which it carries true proofs, and the removal that it is.
@@ -122,6 +127,7 @@ impl Proofs {
     pub(crate) fn bound_pasts(&mut self) {
         if self.pasts.len() > KNOWN_PASTS || self.lanes > KNOWN_PASTS {
             self.pasts.clear();
+            self.sets.clear();
             self.lanes = 0;
         }
     }
@@ -145,14 +151,57 @@ impl Proofs {
         let records = if mutant!(RecordForgotten) { Vec::new() } else { self.recorded(block) };
         records.into_iter().for_each(|(lane, height)| lower(&mut freezes, lane, height));
         // Most blocks know what one of their parents knew.
-        let shared = if freezes == *largest { largest } else { Arc::new(freezes) };
-        if Arc::strong_count(&shared) == 1 {
-            self.lanes += shared.len();
-        }
+        let shared = if freezes == *largest { largest } else { self.shared(Arc::new(freezes)) };
         self.pasts.insert(block.hash(), shared);
+    }
+
+    /// This set of freezes as it is here already: where branches meet, many blocks come to know the same.
+    fn shared(&mut self, freezes: Arc<Freezes>) -> Arc<Freezes> {
+        if let Some(known) = self.sets.get(&freezes) {
+            return known.clone();
+        }
+        self.lanes += freezes.len();
+        self.sets.insert(freezes.clone());
+        freezes
     }
 }
 
 fn payloads(block: &Block) -> impl Iterator<Item = &[u8]> {
     block.entries().iter().filter(|entry| entry.kind == Kind::EVIDENCE).filter_map(|entry| entry.payload())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        block::{Entry, Header, VerifiedBlock, open_ledger},
+        key::Key,
+        time::Timestamp,
+    };
+
+    fn block(author: u8, parents: &[BlockHash], micros: u64, entry: (Kind, Vec<u8>)) -> Block {
+        let key = Key::from_secret(&[author; 32]);
+        let (height, timestamp) = (1, Timestamp::from_micros(micros).unwrap());
+        let header =
+            Header { ledger: open_ledger("test"), author: key.node(), height, timestamp, parents: parents.to_vec() };
+        VerifiedBlock::sign(header, alloc::vec![Entry::new(entry.0, [7; 16], entry.1)], &key).into_inner()
+    }
+
+    #[test]
+    fn blocks_that_know_the_same_by_several_ways_share_one_set() {
+        let mut proofs = Proofs::new(open_ledger("test"));
+        let carriers = [1, 2].map(|author| {
+            let [one, two] = [1, 2].map(|micros| block(author + 10, &[], micros, (Kind::DATA, Vec::new())));
+            let proof = Evidence::new(&one, &two).unwrap().encode();
+            block(author, &[], 5, (Kind::EVIDENCE, proof))
+        });
+        carriers.iter().for_each(|carrier| proofs.note_past(carrier));
+        let parents = carriers.each_ref().map(Block::hash);
+        let children = (3..10).map(|author| block(author, &parents, 9, (Kind::DATA, Vec::new())));
+        for child in children {
+            proofs.note_past(&child);
+            assert_eq!(proofs.past(&child.hash()).unwrap().len(), 2);
+        }
+        assert_eq!((proofs.sets.len(), proofs.lanes), (3, 4));
+    }
 }

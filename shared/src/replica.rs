@@ -31,6 +31,8 @@ use alloc::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "sim")]
+pub(crate) use self::own::signed_height;
 use self::{epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
 pub use self::{epochs::META_EPOCHS, overlay::PeerStatus, own::note_restored};
 use crate::{
@@ -398,7 +400,7 @@ impl<S: Store> Replica<S> {
     /// When the store fails: the replica is poisoned then, drop it and perform no effect of this turn.
     pub fn commit(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Turn<S> {
         self.tick(now);
-        self.finish_repairs()?;
+        self.finish_repairs(effects)?;
         self.settle_own(effects)?;
         self.follow_predecessor(effects)?;
         self.grant_waiting(effects)?;

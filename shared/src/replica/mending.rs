@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     block::Block,
-    effect::{Effect, LinkId},
+    effect::{CloseReason, Effect, LinkId, Role},
     id::BlockHash,
     ledger::{forget_checkpoint, summarise},
     limits::{REPAIR_BLOCKS, WANTED_PER_LINK},
@@ -82,9 +82,18 @@ impl<S: Store> Replica<S> {
         Ok(Outcome::Added)
     }
 
+    /// Who came in meanwhile by what it showed is not on the list, because nothing but what was missing was taken in: it shows
+    /// that again.
+    fn dismiss_unlisted(&mut self, effects: &mut Vec<Effect>) {
+        let came = self.links.iter().filter(|(_, link)| link.role == Role::Accepted);
+        let unlisted = came.filter(|(_, link)| link.peer().is_some_and(|peer| !self.belongs(&peer)));
+        let links: Vec<LinkId> = unlisted.map(|(id, _)| *id).collect();
+        links.into_iter().for_each(|id| self.close(id, CloseReason::Mended, effects));
+    }
+
     /// Ends a turn in which a repair began or went on. When nothing is missing any more, what is kept in memory is made
     /// anew, and every link learns what this replica has now.
-    pub(super) fn finish_repairs(&mut self) -> Turn<S> {
+    pub(super) fn finish_repairs(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         if !core::mem::take(&mut self.repaired) {
             return Ok(());
         }
@@ -96,6 +105,7 @@ impl<S: Store> Replica<S> {
         self.ledger.rebuild(&mut self.store)?;
         self.news.members = true;
         self.remake_erasures()?;
+        self.dismiss_unlisted(effects);
         let ready = self.links.iter().filter(|(_, link)| link.peer().is_some() && !link.listing);
         let links: Vec<LinkId> = ready.map(|(id, _)| *id).collect();
         for id in links {

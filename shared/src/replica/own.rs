@@ -16,7 +16,7 @@ use crate::{
     members,
     proofs::Proof,
     replica::{OpenError, ReplicaError},
-    store::Store,
+    store::{ReadStore, Store},
     succession::Succession,
     sync::{Link, OwnClaims},
     wire::Head,
@@ -43,11 +43,17 @@ fn note_height<S: Store>(store: &mut S, name: &str, node: &NodeId, height: u64) 
 }
 
 /// The height of a lane that the store notes under this name.
-fn noted<S: Store>(store: &S, name: &str, node: &NodeId) -> Result<Option<u64>, S::Error> {
+fn noted<S: ReadStore>(store: &S, name: &str, node: &NodeId) -> Result<Option<u64>, S::Error> {
     let bytes = store.meta(name)?.unwrap_or_default();
     // With another key nothing was signed.
     let height = bytes.strip_prefix(node.as_bytes()).and_then(|height| height.try_into().ok());
     Ok(height.map(u64::from_be_bytes))
+}
+
+/// How far a node notes to have signed, whose blocks were taken out of the ledger.
+#[cfg(feature = "sim")]
+pub(crate) fn signed_height<S: ReadStore>(store: &S, node: &NodeId) -> Result<u64, S::Error> {
+    Ok(noted(store, META_SIGNED, node)?.unwrap_or(0))
 }
 
 /// What is known of this node's own lane, and what waits for more of it.

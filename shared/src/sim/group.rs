@@ -1,6 +1,9 @@
 //! A members' ledger in the simulator: who invites, who comes in, who is removed, and when all that is in step again.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     Event, SPARE_KEY, World,
@@ -67,6 +70,10 @@ pub(super) struct Group {
     pub(super) genuine: BTreeMap<NodeId, Vec<u8>>,
     /// Every epoch key that a node ever held.
     pub(super) held: BTreeMap<NodeId, BTreeMap<EpochId, EpochKey>>,
+    /// Which keys came with each that honest members began, as those before it.
+    pub(super) before: BTreeMap<EpochId, BTreeSet<EpochId>>,
+    /// What each honest machine sealed with last, and at which of its starts.
+    pub(super) sealed_with: BTreeMap<usize, (u64, EpochId)>,
     /// The private halves.
     pub(super) keys: BTreeMap<NodeId, Key>,
     /// Whose they are or were.

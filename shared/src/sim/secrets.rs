@@ -14,7 +14,7 @@ use crate::{
     key::Key,
     members::{Control, Role},
     replica::Replica,
-    seal::{self, EpochId, Keyring, Place, Rekey},
+    seal::{self, EpochId, EpochKey, Keyring, Place, Rekey},
 };
 
 /// Every plaintext is this, over and over.
@@ -62,6 +62,7 @@ impl World {
             format!("machine {number} stored what somebody wrote as it is")
         });
         self.note_keys(number);
+        self.check_forward(number, effects);
         self.overhear(number, effects);
         self.check_doors(number, effects);
     }
@@ -81,6 +82,39 @@ impl World {
         self.check("keys_stay_with_members", !wrong, |_| {
             format!("machine {number} seals with {current:?}, which somebody handed out who has no say")
         });
+    }
+
+    /// Nobody goes back to a key that came along with a newer one: it may be with somebody who was removed since.
+    fn check_forward(&mut self, number: usize, effects: &[Effect]) {
+        let machine = &self.machines[number];
+        let (Some(replica), Some(group)) = (&machine.replica, &mut self.group) else { return };
+        if number >= self.plan.honest {
+            return;
+        }
+        for effect in effects {
+            let Effect::Added(added) = effect else { continue };
+            if self.truth.owner(&added.block.header().author).is_none() {
+                continue;
+            }
+            for rekey in rekeys(&added.block) {
+                let Some(key) = replica.keys().key(&rekey.epoch()) else { continue };
+                let before = rekey.previous(key).iter().map(EpochKey::id).collect::<Vec<_>>();
+                group.before.entry(rekey.epoch()).or_default().extend(before);
+            }
+        }
+        let Some(now) = replica.keys().current().map(EpochKey::id) else { return };
+        let Some((start, then)) = group.sealed_with.insert(number, (machine.starts, now)) else { return };
+        // Whoever starts anew may do so on an older disk.
+        if start != machine.starts || then == now {
+            return;
+        }
+        let (mut older, mut next) = (BTreeSet::new(), alloc::vec![then]);
+        while let Some(id) = next.pop() {
+            let before = group.before.get(&id).into_iter().flatten();
+            next.extend(before.copied().filter(|id| older.insert(*id)));
+        }
+        let back = older.contains(&now) && group.before.contains_key(&now);
+        self.check("epochs_go_forward", !back, |_| format!("machine {number} seals with {now} again, after {then}"));
     }
 
     /// Whether a node is, or was, an owner or admin, as a machine knows it.

@@ -23,7 +23,7 @@ use crate::{
     ledger::stored_evidence,
     limits::CLOCK_WINDOW,
     proofs::Proof,
-    replica::{Config, Replica},
+    replica::{Config, Replica, signed_height},
     store::{MemoryStore, Page, ReadStore, Summary},
     time::{MINUTE, SECOND, Timestamp},
 };
@@ -66,6 +66,7 @@ pub(super) const OF_MEMBERS: &[&str] = &[
     "strangers_have_nothing",
     "plaintext_stays_inside",
     "keys_stay_with_members",
+    "epochs_go_forward",
     "removed_read_nothing_new",
     "members_read_everything",
     "who_is_invited_comes_in",
@@ -329,12 +330,28 @@ impl World {
         });
     }
 
-    /// A disk was exchanged: what nobody else has is lost.
+    /// A disk was exchanged: what nobody else has is lost. That a node has signed what it took for void since is noted beside the
+    /// blocks, and the other disk may know nothing of it.
     pub(super) fn check_lost(&mut self, number: usize, before: &BTreeSet<BlockHash>) {
         self.truth.exchanged = true;
         let after = self.machines[number].disk.hashes();
         for hash in before.difference(&after) {
             self.check_lost_block(number, *hash);
+        }
+        let durable = self.machines[number].disk.durable();
+        let is_noted = |signed: &Signed| {
+            let proof = stored_evidence(&*durable, &signed.author).unwrap_or_default();
+            let frozen =
+                proof.and_then(|proof| Proof::decode(&proof)).is_some_and(|proof| proof.lane().1 <= signed.height);
+            frozen || signed_height(&*durable, &signed.author).is_ok_and(|height| height >= signed.height)
+        };
+        let void = self.truth.voided.iter().filter(|hash| !after.contains(*hash));
+        let own = void.filter_map(|hash| Some((*hash, *self.truth.blocks.get(hash)?)));
+        let own = own.filter(|(_, signed)| self.truth.owners.get(&signed.author) == Some(&number));
+        let forgotten: Vec<(BlockHash, Signed)> = own.filter(|(_, signed)| !is_noted(signed)).collect();
+        drop(durable);
+        for (hash, signed) in forgotten {
+            self.truth.unremembered.entry(signed.author).or_default().insert(hash);
         }
     }
 
