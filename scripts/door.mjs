@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 import { buildRelay, relayCommand } from "./relay-dev.mjs";
-import { root, run, ToolError } from "./relay-tools.mjs";
+import { run, target, ToolError } from "./relay-tools.mjs";
 import { main } from "./setup.mjs";
 
 const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal", "node"];
@@ -30,7 +30,7 @@ function workerd(pid) {
   return [...parents].filter(([id, { command }]) => command === "workerd" && isBelow(id)).map(([id]) => id).at(-1);
 }
 
-const release = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release");
+const release = join(target, "release");
 
 /** The address in what a process says when it is ready. @param {import("node:child_process").ChildProcess} process */
 function address(process) {

@@ -13,6 +13,9 @@ import { fileURLToPath } from "node:url";
 /** The top folder of the repository. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
+/** Where cargo builds. */
+export const target = process.env["CARGO_TARGET_DIR"] ?? join(root, "target");
+
 /**
  * All packages that run natively. Cargo builds a dependency anew for every choice of packages that wants other features of it, so
  * whatever is built beside the tests names the same ones.
@@ -93,9 +96,9 @@ async function crate(name, version, program, flags) {
   mkdirSync(home, { recursive: true });
   // Its own build folder, so that two that start at once do not meet; cargo puts the finished program in place at once.
   removeLeftovers(home);
-  const target = join(home, `${BUILD}${process.pid}`);
+  const own = join(home, `${BUILD}${process.pid}`);
   const fast = {
-    CARGO_TARGET_DIR: target,
+    CARGO_TARGET_DIR: own,
     CARGO_PROFILE_RELEASE_OPT_LEVEL: "1",
     CARGO_PROFILE_RELEASE_LTO: "off",
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS: "256",
@@ -110,7 +113,7 @@ async function crate(name, version, program, flags) {
       if (failure !== undefined) throw new ToolError(`${name} ${version} does not build here.\n${failure}`);
     }
   } finally {
-    rmSync(target, { recursive: true, force: true });
+    rmSync(own, { recursive: true, force: true });
   }
   return path;
 }

@@ -5,9 +5,10 @@
 
 import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 
 import { environment } from "./environment.mjs";
-import { NATIVE, root, SIMULATOR, ToolError } from "./relay-tools.mjs";
+import { NATIVE, root, run, SIMULATOR, target, ToolError } from "./relay-tools.mjs";
 import { main, npmPackages, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
@@ -22,8 +23,17 @@ const PLANTED = [
   ["unsealed", "removed_let_in", "strangers_let_in", "epoch_kept", "keys_to_removed", "closed_let_in", "role_unchecked"],
 ].flat();
 
+/** Programs of this project, and what cargo builds for them, beside what the native tests are built with. @type {Record<string, string[]>} */
+const BUILT = {
+  sim: SIMULATOR,
+  mutants: SIMULATOR,
+  crash: [...NATIVE, "--bin", "crash", "--bin", "cairn"],
+  fuzz: [...NATIVE, "--bin", "fuzz"],
+  "examples/swarm": [...NATIVE, "--example", "swarm", "--bin", "cairn"],
+};
+
 /** @type {[name: string, program: string, ...args: string[]]} */
-const swarm = ["load and slow readers, the short version", "target/debug/examples/swarm", "quick"];
+const swarm = ["load and slow readers, the short version", "examples/swarm", "quick"];
 
 /** @type {[name: string, program: string, ...args: string[]][]} */
 const steps = [
@@ -39,16 +49,15 @@ const steps = [
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
   ["everything native builds", "cargo", "test", ...NATIVE, "--no-run"],
   ["native tests", "cargo", "test", ...NATIVE],
-  ["a node that is killed again and again", "target/debug/crash", "20"],
-  ["simulator builds", "cargo", "build", ...SIMULATOR],
-  ["simulator", "target/debug/sim", "0", "500"],
-  ["simulator with members", "target/debug/sim", "members", "0", "25"],
-  ["a mesh of direct links", "target/debug/sim", "--mesh", "200"],
-  ["planted bugs", "target/debug/mutants", ...PLANTED],
+  ["a node that is killed again and again", "crash", "20"],
+  ["simulator", "sim", "0", "500"],
+  ["simulator with members", "sim", "members", "0", "25"],
+  ["a mesh of direct links", "sim", "--mesh", "200"],
+  ["planted bugs", "mutants", ...PLANTED],
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),
   // Two targets at a time.
-  ["fuzz, 10 s a target", "target/debug/fuzz", "run", "--seconds", "10"],
+  ["fuzz, 10 s a target", "fuzz", "run", "--seconds", "10"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
@@ -98,12 +107,14 @@ await main(async () => {
  * @param {string[]} args
  * @returns {Promise<{ passed: number, failed: number }>}
  */
-function step(program, args) {
+async function step(program, args) {
+  const built = BUILT[program];
+  if (built !== undefined) await run("cargo", ["build", ...built]);
   const [command, first] = {
     tsc: script("typescript/bin/tsc"),
     vitest: script("vitest/vitest.mjs"),
     node: [process.execPath, []],
-  }[program] ?? [program, []];
+  }[program] ?? [built === undefined ? program : join(target, "debug", program), []];
   const env = environment({ NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });
   const child = spawn(command, [...first, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
   const sum = { passed: 0, failed: 0 };

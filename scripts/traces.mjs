@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
-import { root, run, SIMULATOR, ToolError, wasmBindgen } from "./relay-tools.mjs";
+import { root, run, SIMULATOR, target, ToolError, wasmBindgen } from "./relay-tools.mjs";
 import { main, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
@@ -66,7 +66,7 @@ if (isMainThread) {
  */
 async function native(profile, count) {
   await run("cargo", ["build", ...profile, ...SIMULATOR]);
-  const program = join(root, "target", profile.length > 0 ? "release" : "debug", "sim");
+  const program = join(target, profile.length > 0 ? "release" : "debug", "sim");
   const child = spawn(program, ["0", String(count), "--traces"], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (part) => (text += part));
@@ -84,7 +84,7 @@ async function wasm(count) {
   await rust([WASM]);
   const bindgen = await wasmBindgen();
   await run("cargo", ["build", "--release", "-p", "sim-wasm", "--target", WASM]);
-  const binary = join(root, "target", WASM, "release", "sim_wasm.wasm");
+  const binary = join(target, WASM, "release", "sim_wasm.wasm");
   await run(bindgen, [binary, "--target", "experimental-nodejs-module", "--out-dir", OUT]);
   const traces = new Map();
   const step = availableParallelism();

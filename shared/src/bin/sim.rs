@@ -140,13 +140,16 @@ fn large_mesh(members: usize) -> ExitCode {
         mesh(members, SELFISH, KILLED, |what| eprintln!("{what} …"));
     broken.iter().for_each(|what| println!("{what}"));
     let good = broken.is_empty() && steady.redundancy < REDUNDANCY && steady.hops <= HOPS;
-    let told = |Spread { redundancy, hops, last }| {
-        format!("redundancy={redundancy:.3} hops={hops} last={:.2}s", last as f64 / 1e6)
-    };
-    println!("sim.mesh {} nodes={members} most_links={links} {}", verdict(good), told(steady));
-    println!("sim.mesh.selfish per_mille={SELFISH} {}", told(selfish));
-    println!("sim.mesh.killed per_mille={KILLED} last={:.2}s", survived as f64 / 1e6);
-    println!("seconds={:.0} peak_memory_mib={:?}", began.elapsed().as_secs_f64(), peak_memory());
+    let Spread { redundancy, hops, last } = steady;
+    let seconds = |micros: u64| format!("{:.2}s", micros as f64 / 1e6);
+    println!(
+        "sim.mesh {} nodes={members} most_links={links} redundancy={redundancy:.3} hops={hops} last={} selfish={} killed={} seconds={:.0}",
+        verdict(good),
+        seconds(last),
+        seconds(selfish),
+        seconds(survived),
+        began.elapsed().as_secs_f64(),
+    );
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

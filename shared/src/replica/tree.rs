@@ -2,9 +2,9 @@
 //! "Epidemic Broadcast Trees", 2007).
 //!
 //! Where a block comes that was here already, its link was one too many, or that to a relay which had brought it: both sides take it out
-//! of the tree and from then on say to each other what they have ([`Message::Have`]). What a peer says to have and does not come within [`GRAFT_AFTER`] shows that the tree has
-//! a hole: that peer's link is put back, and brings all that is missing. So each block comes about once, along the quickest
-//! ways, and a peer that takes and never forwards costs its neighbours that time once. What is said over such a link is what the
+//! of the tree and from then on say to each other what they have ([`Message::Have`]). What a peer says to have and does not come within
+//! [`GRAFT_AFTER`] shows that the tree has a hole: that peer's link is put back, and brings all that is missing. So each block comes
+//! about once, along the quickest ways, and a peer that takes and never forwards costs its neighbours that time once. What is said over such a link is what the
 //! peer holds, so an author hears of everybody near it who does.
 
 use alloc::vec::Vec;

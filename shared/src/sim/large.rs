@@ -15,24 +15,7 @@ const WRITE: u64 = 20 * SECOND;
 /// Has so many members write ten entries each, in two blocks of five, and get in step over one relay. Hears how many entries
 /// are written so far, and how many will be.
 pub fn large(members: usize, mut progress: impl FnMut(usize, usize)) -> Report {
-    let plan = Plan {
-        real_keys: false,
-        honest: members,
-        liars: 0,
-        relays: 1,
-        meets: false,
-        direct: false,
-        chaos: 0,
-        append_every: SECOND,
-        large: false,
-        fault_every: SECOND,
-        faults: Vec::new(),
-        lie_every: SECOND,
-        lies: Vec::new(),
-        delay: 20_000,
-        jitter: 5_000,
-    };
-    let mut world = World::of(0, plan, Random::new(0), None);
+    let mut world = World::of(0, Plan::calm(members), Random::new(0), None);
     // Nothing goes wrong from the start.
     world.healed = true;
     for machine in 0..world.machines.len() {

@@ -321,14 +321,19 @@ impl World {
 
     /// What a dishonest relay really sends of a frame.
     pub(super) fn withheld(&self, number: usize, frame: Vec<u8>) -> Vec<u8> {
-        let Some(author) = self.machines[number].withholds else { return frame };
-        let Ok(mut envelopes) = decode_frame(&frame) else { return frame };
-        let is_of = |bytes: &[u8]| Block::decode_header(bytes).is_ok_and(|header| header.author == author);
-        for envelope in &mut envelopes {
-            if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
-                blocks.retain(|bytes| !is_of(bytes));
-            }
-        }
-        envelopes.iter().flat_map(Envelope::encode).collect()
+        let Some(withheld) = self.machines[number].withholds else { return frame };
+        only_blocks(frame, |author| author != withheld)
     }
+}
+
+/// A frame with only the blocks of some authors.
+pub(super) fn only_blocks(frame: Vec<u8>, keeps: impl Fn(NodeId) -> bool) -> Vec<u8> {
+    let Ok(mut envelopes) = decode_frame(&frame) else { return frame };
+    for envelope in &mut envelopes {
+        if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
+            // What cannot be read is nobody's.
+            blocks.retain(|bytes| Block::decode_header(bytes).is_ok_and(|header| keeps(header.author)));
+        }
+    }
+    envelopes.iter().flat_map(Envelope::encode).collect()
 }

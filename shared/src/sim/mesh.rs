@@ -2,14 +2,14 @@
 
 use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
-use super::{Event, World, plan::Plan, random::Random};
+use super::{Event, World, lies::only_blocks, plan::Plan, random::Random};
 use crate::{
     block::Block,
     effect::LinkPath,
     id::BlockHash,
     limits::DIRECT_LINKS,
     time::{MINUTE, SECOND},
-    wire::{Envelope, Message, decode_frame},
+    wire::{Message, decode_frame},
 };
 
 /// µs in which all members start, and in which those who met at the relay find each other.
@@ -41,8 +41,8 @@ pub struct Mesh {
     pub links: usize,
     /// With everybody there.
     pub steady: Spread,
-    /// While a share of the nodes hands on nothing that others wrote; of the others.
-    pub selfish: Spread,
+    /// µs until the last of the others had a block, at most, while a share of the nodes handed on nothing that others wrote.
+    pub selfish: u64,
     /// µs until all who are left had what was written once most of the nodes were gone.
     pub survived: u64,
     /// What did not happen that should have.
@@ -78,24 +78,8 @@ impl Carried {
 /// Has so many members meet at a relay, which then goes for good; one of them writes: to all, to all while `selfish` of a thousand hand on nothing,
 /// and to those who are left when `killed` of a thousand are gone.
 pub fn mesh(members: usize, selfish: u64, killed: u64, mut progress: impl FnMut(&str)) -> Mesh {
-    let plan = Plan {
-        real_keys: false,
-        honest: members,
-        liars: 0,
-        relays: 1,
-        meets: true,
-        direct: false,
-        chaos: 0,
-        append_every: SECOND,
-        large: false,
-        fault_every: SECOND,
-        faults: Vec::new(),
-        lie_every: SECOND,
-        lies: Vec::new(),
-        // All paths alike, so that the quickest way is the one over the fewest links.
-        delay: 50,
-        jitter: 0,
-    };
+    // All paths alike, so that the quickest way is the one over the fewest links.
+    let plan = Plan { meets: true, delay: 50, jitter: 0, ..Plan::calm(members) };
     let mut world = World::of(0, plan, Random::new(0), None);
     world.healed = true;
     for machine in 0..world.machines.len() {
@@ -126,7 +110,7 @@ pub fn mesh(members: usize, selfish: u64, killed: u64, mut progress: impl FnMut(
     let keep = draws(&mut world, selfish);
     let generous: Vec<usize> = all.iter().copied().filter(|number| !keep[*number]).collect();
     world.carried = Some(Carried { selfish: keep, ..Carried::default() });
-    mesh.selfish = world.spread(BLOCKS, &generous, &mut mesh.broken);
+    mesh.selfish = world.spread(BLOCKS, &generous, &mut mesh.broken).last;
     world.carried = None;
 
     progress("most are gone");
@@ -171,7 +155,7 @@ impl World {
         }
         let Some(carried) = &self.carried else { return Spread::default() };
         let hops = carried.hops.values().flat_map(BTreeMap::values).max().copied().unwrap_or_default();
-        let needed = (blocks * (to.len() - 1)) as f64;
+        let needed = (carried.hops.len() * (to.len() - 1)) as f64;
         Spread { redundancy: carried.copies as f64 / needed - 1.0, hops, last }
     }
 
@@ -189,13 +173,7 @@ impl World {
         if !carried.selfish.get(number).copied().unwrap_or_default() {
             return frame;
         }
-        let Ok(mut envelopes) = decode_frame(&frame) else { return frame };
         let me = self.machines[number].node();
-        for envelope in &mut envelopes {
-            if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
-                blocks.retain(|bytes| Block::decode_header(bytes).is_ok_and(|header| header.author == me));
-            }
-        }
-        envelopes.iter().flat_map(Envelope::encode).collect()
+        only_blocks(frame, |author| author == me)
     }
 }

@@ -135,6 +135,27 @@ impl Plan {
         }
     }
 
+    /// So many members and a relay, and nothing goes wrong.
+    pub(super) fn calm(members: usize) -> Self {
+        Self {
+            real_keys: false,
+            honest: members,
+            liars: 0,
+            relays: 1,
+            meets: false,
+            direct: false,
+            chaos: 0,
+            append_every: SECOND,
+            large: false,
+            fault_every: SECOND,
+            faults: Vec::new(),
+            lie_every: SECOND,
+            lies: Vec::new(),
+            delay: 20_000,
+            jitter: 5_000,
+        }
+    }
+
     pub(super) fn has(&self, fault: Fault) -> bool {
         self.faults.contains(&fault)
     }
