@@ -208,10 +208,7 @@ impl<S: Store> Replica<S> {
             return Ok(Ok(()));
         }
         if self.takes_place(id, &peer, effects) {
-            if role == Role::Dialled {
-                self.say_membership(id)?;
-            }
-            self.admit(id, peer, effects);
+            self.admit(id, peer, effects)?;
         }
         Ok(Ok(()))
     }
@@ -227,20 +224,21 @@ impl<S: Store> Replica<S> {
     }
 
     /// A peer has proved its key, and may have what is here.
-    fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) {
-        let Some(Link { role, path, .. }) = self.links.get(&id) else { return };
+    fn admit(&mut self, id: LinkId, peer: NodeId, effects: &mut Vec<Effect>) -> Turn<S> {
+        let Some(Link { role, path, .. }) = self.links.get(&id) else { return Ok(()) };
         let (role, direct) = (*role, *path != LinkPath::Relay);
         // Others may have come while this one was dialled.
         if (role == Role::Accepted && self.is_full()) || (direct && self.has_all_direct_links()) {
             self.close(id, CloseReason::Full, effects);
-            return;
+            return Ok(());
         }
         self.leave_door(id);
-        let Some(link) = self.links.get_mut(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.phase = Phase::Ready { peer };
         self.timers.stop(Timer::Handshake(id));
         if role == Role::Dialled {
             self.timers.set(Timer::Ping(id), PING_EVERY);
+            self.say_membership(id)?;
         }
         effects.push(Effect::PeerUp { link: id, node: peer });
         self.on_peer_up(id, peer);
@@ -256,6 +254,7 @@ impl<S: Store> Replica<S> {
                 link.heads_sent = true;
             }
         }
+        Ok(())
     }
 
     /// Whether a node is a member that was not removed; in an open ledger everybody is.
@@ -357,7 +356,7 @@ impl<S: Store> Replica<S> {
         if !self.takes_place(id, &peer, effects) {
             return Ok(Ok(()));
         }
-        self.admit(id, peer, effects);
+        self.admit(id, peer, effects)?;
         self.on_blocks(id, shown.to_vec(), effects)
     }
 
