@@ -21,6 +21,7 @@ import type {
   NodeChange,
   NodeStatus,
   OrderChange,
+  PresenceChange,
   Progress,
   ServerEvents,
 } from "./types.js";
@@ -74,6 +75,8 @@ export interface EventMap<T> {
   nodeChanged: NodeChange;
   /** Somebody came in, was removed or got another name, or the node got a key or a right: what was asked may be otherwise. */
   membersChanged: Record<string, never>;
+  /** Another node came on line, over whatever way, or is gone. */
+  presenceChanged: PresenceChange;
   /** The node is exchanging history with another one. */
   syncProgress: Progress;
   /** Entries of this node became durable somewhere. */
@@ -338,6 +341,7 @@ export class Client<T = unknown> {
     socket.on("entry_erased", (erased) => this.#events.emit("entryErased", erased));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
     socket.on("node_changed", (change) => this.#events.emit("nodeChanged", change));
+    socket.on("presence_changed", (change) => this.#events.emit("presenceChanged", change));
     socket.on("members_changed", (change) => this.#events.emit("membersChanged", change));
     socket.on("sync_progress", (progress) => this.#events.emit("syncProgress", progress));
     socket.on("entry_status", (status) => this.#events.emit("entryStatus", status));

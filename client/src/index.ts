@@ -22,6 +22,7 @@ export type {
   Fork,
   InviteRequest,
   NodeChange,
+  PresenceChange,
   Json,
   LedgerInfo,
   LinkStatus,

@@ -232,12 +232,22 @@ export interface LinkStatus {
   readonly remaining: number;
 }
 
-/** Another node, and where it can be reached directly. */
+/** Another node, where it can be reached directly, and whether it is on line. */
 export interface PeerStatus {
   readonly node: string;
   readonly addresses: readonly string[];
-  /** When it was linked directly last, RFC 3339. */
+  /** Whether it is on line, as far as the node knows. */
+  readonly online: boolean;
+  /** Which way: the path of a direct link, `relay`, or `mesh` for over other nodes; `null` where it is off line. */
+  readonly path: string | null;
+  /** When it was on line last, RFC 3339. */
   readonly seen: string | null;
+}
+
+/** Another node came on line, or is gone. */
+export interface PresenceChange {
+  readonly node: string;
+  readonly online: boolean;
 }
 
 /** A relay, and how the link to it is. */
@@ -287,7 +297,7 @@ export interface NodeStatus {
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */
   readonly links: readonly LinkStatus[];
-  /** Nodes that can be reached directly. */
+  /** Other nodes that announced themselves or are linked, here or to a relay or node that is linked here. */
   readonly peers: readonly PeerStatus[];
   /** The relays, and how the link to each is. */
   readonly relays: readonly RelayStatus[];
@@ -358,6 +368,7 @@ export interface ServerEvents<T = Json> {
   fork_detected: (fork: Fork) => void;
   node_changed: (change: NodeChange) => void;
   members_changed: (change: Record<string, never>) => void;
+  presence_changed: (change: PresenceChange) => void;
   /** `event`: what it answers; `null`: something that the node did by itself. */
   error: (error: { readonly error: string; readonly code: string; readonly event: string | null }) => void;
 }

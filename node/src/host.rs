@@ -228,6 +228,13 @@ pub enum Event {
     },
     /// A linked node came or went.
     PeersChanged,
+    /// Another node came on line, over whatever way, or is gone.
+    Presence {
+        /// Who.
+        node: NodeId,
+        /// Whether it is there.
+        online: bool,
+    },
     /// Somebody came in, was removed or is called otherwise, or what was sealed before can be read now.
     MembersChanged,
 }
@@ -685,6 +692,16 @@ impl Host {
     pub fn reachable(&self, addresses: Vec<Address>) {
         // Said now and then by one task.
         self.inner.send_now(Command::Reachable { addresses });
+    }
+
+    /// Tells other nodes that this one is about to stop. What they are told is with the links' sockets when this returns.
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn leave(&self) -> Result<(), Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Leave { reply }).await?;
+        Pending(pending).await
     }
 
     /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.

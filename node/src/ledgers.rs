@@ -281,8 +281,12 @@ impl Keeper {
         }
     }
 
-    /// Has links end, which send their goodbye.
+    /// Says goodbye to other nodes, and has links end.
     pub async fn close_links(&mut self) {
+        for host in self.ledgers.all() {
+            // Whose thread has ended says nothing any more.
+            _ = host.leave().await;
+        }
         self.stop.send_replace(true);
         while self.links.join_next().await.is_some() {}
     }

@@ -285,6 +285,7 @@ impl Live {
                 | Effect::MembersChanged { .. }
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
+                | Effect::Presence { .. }
                 | Effect::Succeeded { .. }
                 | Effect::Dial { .. }
                 | Effect::Progress { .. } => {}

@@ -6,7 +6,7 @@
 //! body         = [version=1, [address: text …]], in a members' ledger sealed with an epoch key
 //! ```
 //!
-//! Of two announcements of one node the one with the later time holds. An address is text whose scheme says which way it goes; one
+//! An announcement with an empty body says that the node is gone. Of two announcements of one node the one with the later time holds. An address is text whose scheme says which way it goes; one
 //! with a scheme that this code does not know is for somebody who does. In a members' ledger only members read addresses: relays
 //! hand on what they cannot open.
 
@@ -128,6 +128,11 @@ impl Announcement {
     /// Where the body is sealed.
     pub fn place(ledger: LedgerId, node: NodeId, at: Timestamp) -> Place {
         Place { ledger, author: node, height: at.micros(), index: INDEX }
+    }
+
+    /// Says that the node is gone from now on.
+    pub fn is_goodbye(&self) -> bool {
+        self.body.is_empty()
     }
 
     /// Whether the body is of a length that is taken in.

@@ -128,6 +128,8 @@ pub enum Input {
     },
     /// The first attempt to dial a configured relay failed, so nothing of this node's own lane comes from there for now.
     DialFailed,
+    /// This node stops once this turn is done: others are told.
+    Leave,
     /// Time passed; due whenever `next_wake` says so, harmless at any other time.
     Wake,
 }
@@ -398,6 +400,13 @@ pub enum Effect {
         /// Whose it was.
         node: NodeId,
     },
+    /// Another node came on line, over whatever way, or is gone.
+    Presence {
+        /// Who.
+        node: NodeId,
+        /// Whether it is there.
+        online: bool,
+    },
 }
 
 /// One block that was added to the ledger.
@@ -544,6 +553,8 @@ pub enum CloseReason {
     TooFast,
     /// This side let the peer in while it mended its ledger, and has to decide that anew.
     Mended,
+    /// This side has other neighbours that bring it more.
+    Spare,
 }
 
 impl CloseReason {
@@ -566,6 +577,7 @@ impl CloseReason {
             Self::NotAMember => 4012,
             Self::TooFast => 4013,
             Self::Mended => 4014,
+            Self::Spare => 4015,
         }
     }
 }
@@ -590,6 +602,7 @@ impl fmt::Display for CloseReason {
             Self::NotAMember => "this ledger is its members' own, and this node is none",
             Self::TooFast => "more frames came than this side takes, dial again later",
             Self::Mended => "this node has mended its ledger, dial again and show how you came in",
+            Self::Spare => "other neighbours bring more, this link is not needed",
         })
     }
 }

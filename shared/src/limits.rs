@@ -169,6 +169,22 @@ pub const HANDSHAKE: u64 = 5 * SECOND;
 pub const PING_EVERY: u64 = 25 * SECOND;
 /// µs after a ping until a silent link counts as dead.
 pub const PING_TIMEOUT: u64 = 20 * SECOND;
+/// µs of silence after which both sides of a direct link ping.
+pub const DIRECT_PING_EVERY: u64 = 8 * SECOND;
+/// µs after such a ping until the link counts as dead.
+pub const DIRECT_PING_TIMEOUT: u64 = 8 * SECOND;
+/// µs that a node has to say that it is there after all, once somebody has lost its link to it.
+pub const GONE_AFTER: u64 = 5 * SECOND;
+/// Nodes that one peer may say to be gone at once.
+pub const GONE_AT_ONCE: u32 = 1_024;
+/// µs for each further one after that.
+pub const GONE_EVERY: u64 = 250_000;
+/// µs that what a node says of itself holds; and after which one with direct links says it again.
+pub const ANNOUNCED_FOR: u64 = 45 * MINUTE;
+/// See [`ANNOUNCED_FOR`].
+pub const ANNOUNCE_EVERY: u64 = 15 * MINUTE;
+/// µs between two looks at who is on line.
+pub const PRESENCE_EVERY: u64 = 500_000;
 /// µs that a link may owe credit before it is closed.
 pub const STALL_TIMEOUT: u64 = 20 * SECOND;
 /// µs that a Socket.IO client may take no data before its connection is closed.
@@ -230,8 +246,14 @@ pub const HAVE_EVERY: u64 = 50_000;
 pub const GRAFT_AFTER: u64 = 300_000;
 /// The same while many blocks come in.
 pub const GRAFT_AFTER_SYNC: u64 = 10 * SECOND;
+/// The same over a link that carries new blocks.
+pub const GRAFT_AGAIN: u64 = 2 * SECOND;
 /// µs that a direct link may take to answer when what it should have brought came by another one.
 pub const SUSPECT_TIMEOUT: u64 = 2 * SECOND;
+/// µs between two further neighbours that a node tries which draws its neighbours.
+pub const PROBE_EVERY: u64 = MINUTE;
+/// µs until it is decided which neighbour goes for it; and between two that are tried while something does not come.
+pub const PROBE_FOR: u64 = 5 * SECOND;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
 /// µs between two notes of known peers.
@@ -296,6 +318,9 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("handshake", HANDSHAKE, "µs"),
     ("ping", PING_EVERY, "µs"),
     ("dead after a ping", PING_TIMEOUT, "µs"),
+    ("ping of a direct link", DIRECT_PING_EVERY, "µs"),
+    ("direct link dead after a ping", DIRECT_PING_TIMEOUT, "µs"),
+    ("off line after its link broke", GONE_AFTER, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
     ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),

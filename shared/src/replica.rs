@@ -31,10 +31,15 @@ use alloc::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub(crate) use self::overlay::GoneBudget;
 #[cfg(feature = "sim")]
 pub(crate) use self::own::signed_height;
 use self::{epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
-pub use self::{epochs::META_EPOCHS, overlay::PeerStatus, own::note_restored};
+pub use self::{
+    epochs::META_EPOCHS,
+    overlay::{PeerStatus, Via},
+    own::note_restored,
+};
 use crate::{
     announce::Address,
     block::{Entry, Header, Kind, VerifiedBlock},
@@ -217,6 +222,10 @@ enum Timer {
     Have,
     /// Somebody may be dialled.
     Meet,
+    /// Who is on line may have changed.
+    Presence,
+    /// Somebody may be tried as a further neighbour, or has been.
+    Probe,
     /// Known peers may be noted again.
     Peers,
 }
@@ -389,6 +398,7 @@ impl<S: Store> Replica<S> {
                 self.heard(link);
             }
             Input::DialFailed => self.handle_dial_failed(),
+            Input::Leave => self.say_goodbye(),
             Input::Wake => self.handle_wake(effects)?,
         }
         self.resolve_zone(effects)

@@ -136,6 +136,8 @@ struct World {
     seed: u64,
     /// In a mesh that is measured.
     carried: Option<mesh::Carried>,
+    /// In a mesh that is measured: how often somebody was taken for gone that is not.
+    false_alarms: Option<u64>,
 }
 
 /// Runs the network of one seed to its end: an open ledger.
@@ -183,6 +185,7 @@ impl World {
             report: Report { seeds: 1, ..Report::new() },
             seed,
             carried: None,
+            false_alarms: None,
         };
         world.populate();
         world.populate_group();

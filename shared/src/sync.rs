@@ -15,6 +15,7 @@ use crate::{
     id::{BlockHash, NodeId},
     limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
+    replica::GoneBudget,
     store::Summary,
     time::Timestamp,
     wire::{Lack, decode_announcement, encode_announcement},
@@ -145,6 +146,14 @@ impl OwnClaims {
     }
 }
 
+/// Up to which height a peer says to have a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Claim {
+    pub(crate) height: u64,
+    /// Since when that is so, by the clock that only goes forward; nothing once the peer was asked for it.
+    pub(crate) since: Option<Timestamp>,
+}
+
 /// Everything a replica keeps of one link.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -172,8 +181,10 @@ pub(crate) struct Link {
     pub(crate) outbox: Outbox,
     /// New blocks are not sent to the peer, nor by it: both sides say what they have.
     pub(crate) lazy: bool,
-    /// What the peer has that this side lacks: lanes, heights, and since when that is so by the clock that only goes forward.
-    pub(crate) claims: BTreeMap<NodeId, (u64, Timestamp)>,
+    /// When it brought a block that no other link had brought, by the clock that only goes forward.
+    pub(crate) news: Option<Timestamp>,
+    /// What the peer says to have of lanes that this side lacks.
+    pub(crate) claims: BTreeMap<NodeId, Claim>,
     /// When the peer was told last what is here; when it asked last for all that it lacks, and whether it asked again too soon after that.
     pub(crate) told: Option<Timestamp>,
     pub(crate) grafted: Option<Timestamp>,
@@ -216,6 +227,11 @@ pub(crate) struct Link {
     pub(crate) progress: (u64, u64),
     /// Whom the peer announced.
     pub(crate) announced: BTreeSet<NodeId>,
+    /// The peer closes this link or stops, so that its end tells nothing more.
+    pub(crate) goes: bool,
+    pub(crate) gone_budget: GoneBudget,
+    /// When the peer was told last whom it has not heard of, by the clock that only goes forward.
+    pub(crate) listed: Option<Timestamp>,
     /// Where the peer can be reached, as it says itself.
     pub(crate) reachable: Option<Announcement>,
     /// When the peer proved its key, by the wall clock.
@@ -252,6 +268,7 @@ impl Link {
             holds: 0,
             outbox: Outbox::default(),
             lazy: false,
+            news: None,
             claims: BTreeMap::new(),
             told: None,
             grafted: None,
@@ -275,6 +292,9 @@ impl Link {
             resync: false,
             progress: (0, 0),
             announced: BTreeSet::new(),
+            goes: false,
+            gone_budget: GoneBudget::default(),
+            listed: None,
             reachable: None,
             since: Timestamp::default(),
             bytes: (0, 0),
@@ -325,9 +345,9 @@ impl Link {
 
     /// A block was added here: what the peer claims to have of its lane has come, or is on its way.
     pub(crate) fn note_progress(&mut self, block: &Summary, now: Timestamp) {
-        let Some((height, since)) = self.claims.get_mut(&block.author) else { return };
-        let claimed = *height;
-        *since = now;
+        let Some(claim) = self.claims.get_mut(&block.author) else { return };
+        let claimed = claim.height;
+        claim.since = claim.since.map(|_| now);
         if claimed <= block.height {
             self.claims.remove(&block.author);
         }
@@ -360,11 +380,7 @@ impl Link {
             Phase::Joining { peer } => (3, peer.as_bytes(), &zero),
         };
         // What the peer claims to have would be forgotten.
-        let idle = (!self.lazy || self.claims.is_empty())
-            && !self.listing
-            && !self.owes()
-            && self.wanted.is_empty()
-            && !self.resync;
+        let idle = self.claims.is_empty() && !self.listing && !self.owes() && self.wanted.is_empty() && !self.resync;
         let settled = self.compared && idle && !parked;
         let role = u8::from(self.role == Role::Accepted);
         let mut state = vec![0; STATE_BYTES];

@@ -31,6 +31,9 @@ const MESSAGE_BLOCKS: usize = FRAME_BYTES / 128;
 /// Most tips of one lane in a list of heads.
 const LANE_TIPS: usize = 64;
 
+/// Parts of [`Message::NodeListRequest`]: an id is in that of its first byte modulo this, as the exclusive or of bytes 8 to 15 of all of them.
+pub const BUCKETS: usize = 64;
+
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -143,6 +146,18 @@ pub enum Message {
         /// What nodes say of themselves.
         announcements: Vec<Announcement>,
     },
+    /// Nodes that are not linked to the speaker any more.
+    NodeGone {
+        /// Who, and the time of the last announcement of its that the speaker knows where it may be gone altogether; else 0.
+        nodes: Vec<(NodeId, Timestamp)>,
+    },
+    /// "Of whom I have not heard, tell me."
+    NodeListRequest {
+        /// The ids of whom the speaker has heard, in [`BUCKETS`] parts.
+        known: Vec<u64>,
+    },
+    /// "I close this link for another reason than that one of us is gone."
+    Bye,
     /// "If your digest is another one, tell me your heads."
     LedgerSyncRequest {
         /// Over all heads of the speaker.
@@ -225,6 +240,9 @@ impl Message {
             Self::PayloadRequest { .. } => 13,
             Self::Prune => 14,
             Self::Graft => 15,
+            Self::NodeGone { .. } => 16,
+            Self::Bye => 17,
+            Self::NodeListRequest { .. } => 18,
         }
     }
 
@@ -351,7 +369,15 @@ fn encode_payload<W: Write<Error = Infallible>>(
             encoder.array(1)?.array(blocks.len() as u64)?;
             blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
         }
-        Message::Prune | Message::Graft => encoder.array(0)?.ok(),
+        Message::NodeGone { nodes } => {
+            encoder.array(1)?.array(nodes.len() as u64)?;
+            nodes.iter().try_for_each(|(node, at)| encoder.array(2)?.bytes(node.as_bytes())?.u64(at.micros())?.ok())
+        }
+        Message::NodeListRequest { known } => {
+            encoder.array(1)?.array(known.len() as u64)?;
+            known.iter().try_for_each(|part| encoder.u64(*part)?.ok())
+        }
+        Message::Prune | Message::Graft | Message::Bye => encoder.array(0)?.ok(),
     }
 }
 
@@ -375,9 +401,9 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
     let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
     let wanted = match number {
         1 => 4,
-        2 | 4 | 7..=9 | 11..=13 => 1,
+        2 | 4 | 7..=9 | 11..=13 | 16 | 18 => 1,
         3 | 5 | 6 | 10 => 2,
-        14 | 15 => 0,
+        14 | 15 | 17 => 0,
         other => return Err(WireError::UnknownType(other)),
     };
     if fields != wanted {
@@ -416,6 +442,14 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         12 => Message::Membership { blocks: list(decoder, MEMBERSHIP_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
         14 => Message::Prune,
         15 => Message::Graft,
+        16 => Message::NodeGone {
+            nodes: list(decoder, ANNOUNCED_AT_ONCE, |d| {
+                expect_array(d, 2)?;
+                Ok((NodeId::from_bytes(fixed(d)?), time(d)?))
+            })?,
+        },
+        17 => Message::Bye,
+        18 => Message::NodeListRequest { known: list(decoder, BUCKETS, |d| Ok(d.u64()?))? },
         _ => Message::PayloadRequest {
             lacks: list(decoder, WANTED_PER_FRAME, |d| {
                 expect_array(d, 2)?;
@@ -438,9 +472,13 @@ pub(crate) fn encode_announcement<W: Write<Error = Infallible>>(
 pub(crate) fn decode_announcement(decoder: &mut Decoder<'_>) -> Result<Announcement, WireError> {
     expect_array(decoder, 4)?;
     let node = NodeId::from_bytes(fixed(decoder)?);
-    let at = Timestamp::from_micros(decoder.u64()?).ok_or(WireError::Malformed("a time is too late"))?;
+    let at = time(decoder)?;
     let said = Announcement { node, at, body: decoder.bytes()?.to_vec(), signature: fixed(decoder)? };
     if said.fits() { Ok(said) } else { Err(WireError::Malformed("an announcement is too long")) }
+}
+
+fn time(decoder: &mut Decoder<'_>) -> Result<Timestamp, WireError> {
+    Timestamp::from_micros(decoder.u64()?).ok_or(WireError::Malformed("a time is too late"))
 }
 
 fn decode_head(decoder: &mut Decoder<'_>) -> Result<Head, WireError> {

@@ -173,7 +173,9 @@ async fn wait(host: &Host, wanted: u64) -> Result<(u64, Status), Failure> {
                 bar.set_position(fetched);
                 continue;
             }
-            Ok(Ok(Event::Added { .. } | Event::Progress { .. } | Event::PeersChanged)) => last = Instant::now(),
+            Ok(Ok(Event::Added { .. } | Event::Progress { .. } | Event::PeersChanged | Event::Presence { .. })) => {
+                last = Instant::now()
+            }
             Ok(Err(broadcast::error::RecvError::Lagged(missed))) => {
                 (fetched, last) = (fetched + missed, Instant::now());
                 continue;

@@ -71,14 +71,20 @@ pub struct LinkInfo {
     pub remaining: u64,
 }
 
-/// Another node, and where it can be reached directly.
+/// Another node, where it can be reached directly, and whether it is on line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerInfo {
     /// Who.
     pub node: String,
     /// Where it says that it is.
     pub addresses: Vec<String>,
-    /// When it was linked directly last, RFC 3339.
+    /// Whether it is on line, as far as this node knows.
+    #[serde(default)]
+    pub online: bool,
+    /// Which way: the path of a direct link, `relay`, or `mesh` for over other nodes; nothing where it is off line.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// When it was on line last, RFC 3339.
     pub seen: Option<String>,
 }
 
@@ -180,7 +186,7 @@ pub struct Status {
     pub parked: Parked,
     /// Open links.
     pub links: Vec<LinkInfo>,
-    /// Nodes that can be reached directly.
+    /// Other nodes that announced themselves or are linked, here or to a relay or node that is linked here.
     #[serde(default)]
     pub peers: Vec<PeerInfo>,
     /// The relays and how their links are.

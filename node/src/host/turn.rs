@@ -110,6 +110,9 @@ pub(super) enum Command {
         what: String,
     },
     Stop,
+    Leave {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 impl Command {
@@ -153,6 +156,7 @@ pub(super) struct Turns {
     imports: BTreeMap<u64, oneshot::Sender<ImportReport>>,
     wishes: BTreeMap<u64, Wishing>,
     statuses: Vec<oneshot::Sender<Status>>,
+    leaving: Vec<oneshot::Sender<()>>,
     members: Vec<oneshot::Sender<Vec<MemberInfo>>>,
     invites: Vec<oneshot::Sender<Vec<InviteInfo>>>,
     turns: u64,
@@ -213,6 +217,7 @@ impl Turns {
             imports: BTreeMap::new(),
             wishes: BTreeMap::new(),
             statuses: Vec::new(),
+            leaving: Vec::new(),
             members: Vec::new(),
             invites: Vec::new(),
             turns: 0,
@@ -347,6 +352,10 @@ impl Turns {
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())
+            }
+            Command::Leave { reply } => {
+                self.leaving.push(reply);
+                self.input(Input::Leave)
             }
             Command::Damaged { what } => {
                 self.damaged.get_or_insert(what);
@@ -499,9 +508,13 @@ impl Turns {
                     self.tell(Event::PeersChanged);
                 }
                 Effect::PeerDown { .. } => self.tell(Event::PeersChanged),
+                Effect::Presence { node, online } => self.tell(Event::Presence { node, online }),
             }
         }
         self.effects = effects;
+        for reply in std::mem::take(&mut self.leaving) {
+            _ = reply.send(());
+        }
         for reply in std::mem::take(&mut self.statuses) {
             _ = reply.send(self.status()?);
         }
@@ -644,6 +657,8 @@ fn peer_info(peer: &PeerStatus) -> PeerInfo {
     PeerInfo {
         node: peer.node.to_string(),
         addresses: peer.addresses.iter().map(ToString::to_string).collect(),
+        online: peer.via.is_some(),
+        path: peer.via.map(|via| via.name().to_owned()),
         seen: peer.seen.map(|seen| seen.to_string()),
     }
 }
@@ -665,6 +680,7 @@ fn describe_input(input: &Input) -> String {
         Input::Ping { link } => format!("ping on link {}", link.0),
         Input::Pong { link } => format!("pong on link {}", link.0),
         Input::DialFailed => "a dial failed".to_owned(),
+        Input::Leave => "goodbye".to_owned(),
         Input::Wake => "wake".to_owned(),
     }
 }
@@ -707,5 +723,7 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::Progress { link, done, total } => format!("link {}: {done} of {total} blocks", link.0),
         Effect::PeerUp { link, node } => format!("link {} is node {}", link.0, node.fmt_short()),
         Effect::PeerDown { link, node } => format!("link {} of node {} is gone", link.0, node.fmt_short()),
+        Effect::Presence { node, online: true } => format!("node {} is on line", node.fmt_short()),
+        Effect::Presence { node, online: false } => format!("node {} is gone", node.fmt_short()),
     }
 }

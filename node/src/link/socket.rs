@@ -187,7 +187,11 @@ where
     loop {
         let first = tokio::select! {
             command = commands.recv() => command,
-            () = stopping(shutdown) => return close(&mut sink, 1001, "this node is stopping", End::Stopped).await,
+            () = stopping(shutdown) => {
+                // What the host has said still goes out.
+                _ = timeout(CLOSE_TIMEOUT, say_last(&mut sink, &mut commands)).await;
+                return close(&mut sink, 1001, "this node is stopping", End::Stopped).await;
+            }
         };
         if first.is_none() {
             let reason = CloseReason::Stalled;
@@ -219,6 +223,19 @@ where
             return End::Lost(reason);
         }
     }
+}
+
+async fn say_last<S>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    commands: &mut mpsc::Receiver<LinkCommand>,
+) -> Result<(), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Ok(LinkCommand::Frame(bytes)) = commands.try_recv() {
+        sink.feed(Message::binary(bytes)).await?;
+    }
+    Ok(())
 }
 
 async fn in_time(writing: impl Future<Output = Result<(), Error>>) -> Result<(), String> {

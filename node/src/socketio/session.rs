@@ -222,6 +222,10 @@ impl Session {
                 // Those who read the list next read the new one.
                 self.outlet.emit("members_changed", &json!({})).await?;
             }
+            Event::Presence { node, online } => {
+                let change = json!({ "node": node.to_string(), "online": online });
+                self.outlet.emit("presence_changed", &change).await?;
+            }
             Event::Progress { done, total } => {
                 self.outlet.emit("sync_progress", &json!({ "done": done, "total": total })).await?;
             }

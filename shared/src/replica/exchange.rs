@@ -37,6 +37,8 @@ impl<S: Store> Replica<S> {
                 // The end of the turn says what is there.
                 Timer::Have => {}
                 Timer::Meet => self.meet(effects),
+                Timer::Presence => self.on_presence_due(effects),
+                Timer::Probe => self.on_probe_due(effects),
                 // The end of the turn looks whether there is something to note.
                 Timer::Peers => {}
                 // Whoever waits for a voucher is looked at again at the end of this input.
@@ -93,6 +95,11 @@ impl<S: Store> Replica<S> {
             return Ok(Err(CloseReason::Protocol("an envelope is for another node")));
         }
         match (&link.phase, envelope.message) {
+            // One side may have let the other one in already.
+            (_, Message::Bye) => {
+                self.links.entry(id).and_modify(|link| link.goes = true);
+                Ok(Ok(()))
+            }
             (Phase::Greeting, Message::Hello { version, ledger, node, nonce }) => {
                 if envelope.sender != node {
                     return Ok(Err(CloseReason::WrongProof));
@@ -120,6 +127,7 @@ impl<S: Store> Replica<S> {
 
     fn on_message(&mut self, id: LinkId, message: Message, effects: &mut Vec<Effect>) -> Reply<S> {
         match message {
+            Message::Bye => {}
             Message::Hello { .. } | Message::Auth { .. } => {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
             }
@@ -156,6 +164,8 @@ impl<S: Store> Replica<S> {
                 self.on_have(id, &lanes, effects);
                 self.on_claims(id, &lanes);
             }
+            Message::NodeListRequest { known } => self.on_list_request(id, &known),
+            Message::NodeGone { nodes } => self.on_gone(id, nodes),
             Message::Prune => self.on_prune(id),
             Message::Graft => self.on_graft(id)?,
             Message::Credit { frames, bytes } => {
@@ -181,8 +191,9 @@ impl<S: Store> Replica<S> {
     fn on_announce(&mut self, id: LinkId, nodes: Vec<NodeId>) {
         if let Some(link) = self.links.get_mut(&id) {
             let room = LINKS.saturating_sub(link.announced.len());
-            link.announced.extend(nodes.into_iter().take(room));
+            link.announced.extend(nodes.iter().take(room));
         }
+        nodes.iter().for_each(|node| self.is_there(node));
     }
 
     fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) -> Turn<S> {

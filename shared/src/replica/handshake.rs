@@ -9,7 +9,9 @@ use crate::{
     id::{BlockHash, NodeId},
     key,
     ledger::{stored, stored_removal},
-    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY},
+    limits::{
+        CLOCK_WINDOW, DIRECT_PING_EVERY, DIRECT_PING_TIMEOUT, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY,
+    },
     members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
@@ -64,9 +66,7 @@ impl<S: Store> Replica<S> {
             self.timers.set(Timer::Handshake(id), HANDSHAKE);
             return;
         }
-        if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
-        }
+        self.ping_later(id);
         if settled {
             // Its peer was asked before.
             if let Some(link) = self.links.get_mut(&id) {
@@ -114,7 +114,14 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn close(&mut self, id: LinkId, reason: CloseReason, effects: &mut Vec<Effect>) {
+        // Who closes a link lives, and so does its peer, unless the peer does not answer.
+        let because_of_others =
+            matches!(reason, CloseReason::Spare | CloseReason::Replaced | CloseReason::Full | CloseReason::Mended);
+        if because_of_others {
+            self.say(id, Message::Bye);
+        }
         if let Some(link) = self.links.get_mut(&id) {
+            link.goes |= !matches!(reason, CloseReason::PingTimeout | CloseReason::Stalled);
             let frames = core::mem::take(&mut link.control);
             effects.extend(frames.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
             effects.push(Effect::Close { link: id, reason });
@@ -124,7 +131,8 @@ impl<S: Store> Replica<S> {
 
     /// Asks the peer whether it lives.
     pub(super) fn ping(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
-        self.ping_within(id, PING_TIMEOUT, effects);
+        let direct = self.links.get(&id).is_some_and(|link| link.path != LinkPath::Relay);
+        self.ping_within(id, if direct { DIRECT_PING_TIMEOUT } else { PING_TIMEOUT }, effects);
     }
 
     /// The same, with less patience.
@@ -149,8 +157,15 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.peer().is_some()) else { return };
         link.heard = now;
         self.timers.stop(Timer::Pong(id));
-        if link.role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
+        self.ping_later(id);
+    }
+
+    /// Asks a peer after some silence whether it lives: whoever dialled asks a relay, and both sides of a direct link each other.
+    fn ping_later(&mut self, id: LinkId) {
+        match self.links.get(&id) {
+            Some(link) if link.path != LinkPath::Relay => self.timers.set(Timer::Ping(id), DIRECT_PING_EVERY),
+            Some(link) if link.role == Role::Dialled => self.timers.set(Timer::Ping(id), PING_EVERY),
+            _ => {}
         }
     }
 
@@ -236,8 +251,8 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.phase = Phase::Ready { peer };
         self.timers.stop(Timer::Handshake(id));
+        self.ping_later(id);
         if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
             self.say_membership(id)?;
         }
         effects.push(Effect::PeerUp { link: id, node: peer });
@@ -246,6 +261,7 @@ impl<S: Store> Replica<S> {
             self.ping(id, effects);
         }
         self.introduce(id, peer);
+        self.ask_whom_it_knows(id);
         self.request_repairs(id);
         self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
         if self.ledger.lanes().len() <= HEADS_UNASKED {
@@ -281,7 +297,7 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    fn links_of(&self, node: &NodeId) -> Vec<LinkId> {
+    pub(super) fn links_of(&self, node: &NodeId) -> Vec<LinkId> {
         self.links.iter().filter(|(_, link)| link.peer() == Some(*node)).map(|(id, _)| *id).collect()
     }
 
@@ -373,6 +389,10 @@ impl<S: Store> Replica<S> {
         let ready = |(other, link): (&LinkId, &Link)| link.peer().filter(|_| *other != id).map(|node| (*other, node));
         let others: Vec<(LinkId, NodeId)> = self.links.iter().filter_map(ready).collect();
         let announcements = self.introductions(&peer);
+        let gone = self.gone_among(&announcements);
+        if !gone.is_empty() {
+            self.say(id, Message::NodeGone { nodes: gone });
+        }
         if !others.is_empty() || !announcements.is_empty() {
             let nodes = others.iter().map(|(_, node)| *node).collect();
             self.say(id, Message::NodeAnnounce { nodes, announcements });

@@ -7,10 +7,21 @@
 //! partial views are exchanged for elsewhere (HyParView, Leitão et al. 2007), and a random graph of this degree holds together when
 //! most of its nodes are gone.
 
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+mod list;
+mod presence;
+mod probe;
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 
 use minicbor::{Decoder, Encoder};
 
+pub(crate) use self::presence::GoneBudget;
+pub use self::presence::Via;
+use self::{presence::Gone, probe::Probe};
 use super::{Replica, Timer, Turn};
 use crate::{
     announce::{Address, Announcement, decode_addresses, encode_addresses},
@@ -18,7 +29,7 @@ use crate::{
     effect::{DialId, Effect, LinkId, LinkPath, Role},
     id::NodeId,
     limits::{
-        ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
+        ANNOUNCED_AT_ONCE, ANNOUNCED_FOR, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
         DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY,
     },
     seal,
@@ -49,8 +60,10 @@ struct Retry {
 #[derive(Debug)]
 struct Peer {
     said: Announcement,
-    /// When it was linked last, by the wall clock.
+    /// When it was on line last, by the wall clock.
     seen: Option<Timestamp>,
+    /// When it said so, by the clock that only goes forward; nothing if that was before this node's start, or long ago.
+    heard: Option<Timestamp>,
     retry: Retry,
 }
 
@@ -85,6 +98,14 @@ pub(super) struct Overlay {
     given: Vec<Given>,
     dials: BTreeMap<DialId, Target>,
     next_dial: u64,
+    probe: Probe,
+    /// When this node said last that it is still there, by the clock that only goes forward.
+    said_again: Timestamp,
+    /// Who may be gone, or is.
+    gone: BTreeMap<NodeId, Gone>,
+    /// Who was on line when the driver was told last, and whether that may have changed.
+    online: BTreeSet<NodeId>,
+    stirred: bool,
     /// The row of the store is out of date.
     changed: bool,
 }
@@ -96,7 +117,9 @@ pub struct PeerStatus {
     pub node: NodeId,
     /// Where it says that it can be reached, as far as this node can read that.
     pub addresses: Vec<Address>,
-    /// When it was linked last.
+    /// Which way it is on line; nothing: it is not.
+    pub via: Option<Via>,
+    /// When it was on line last, as far as this node has seen it.
     pub seen: Option<Timestamp>,
 }
 
@@ -113,7 +136,7 @@ impl<S: Store> Replica<S> {
             if said.node == self.me {
                 self.overlay.said_at = said.at;
             } else if said.verify(&self.config.ledger).is_ok() {
-                self.overlay.peers.insert(said.node, Peer { said, seen, retry: Retry::default() });
+                self.overlay.peers.insert(said.node, Peer { said, seen, heard: None, retry: Retry::default() });
             }
         }
         self.timers.set(Timer::Meet, 0);
@@ -127,24 +150,30 @@ impl<S: Store> Replica<S> {
         }
     }
 
-    /// Announces where this node is, if that has changed and can be said: in a members' ledger it takes a key to seal it.
+    /// Announces where this node is, if that has changed, or that it is still there.
     pub(super) fn announce(&mut self) {
         if !self.overlay.unsaid {
-            return;
+            self.say_again();
+        } else if let Some(said) = self.announcement() {
+            (self.overlay.unsaid, self.overlay.said_again) = (false, self.timers.now());
+            self.hand_on(&said, None, |_| true);
         }
+    }
+
+    /// What this node says of itself now, if it can be said: in a members' ledger it takes a key to seal it.
+    fn announcement(&mut self) -> Option<Announcement> {
         let at = self.now.max(self.overlay.said_at.plus(1));
         let ledger = self.config.ledger;
         let mut body = encode_addresses(&self.overlay.addresses);
         if ledger.has_members() {
             let place = Announcement::place(ledger, self.me, at);
             let random = self.random.bytes16();
-            let Some(key) = self.keys().current() else { return };
-            body = seal::seal(key, &place, random, &body);
+            body = seal::seal(self.keys().current()?, &place, random, &body);
         }
         let said = Announcement::sign(&ledger, &self.config.key, at, body);
-        (self.overlay.unsaid, self.overlay.said_at, self.overlay.changed) = (false, at, true);
+        (self.overlay.said_at, self.overlay.changed) = (at, true);
         self.overlay.own = Some(said.clone());
-        self.hand_on(&said, None);
+        Some(said)
     }
 
     /// This node has another key now, and says again where it is.
@@ -191,13 +220,21 @@ impl<S: Store> Replica<S> {
         if late || known.is_some_and(|known| known >= said.at) || said.verify(&self.config.ledger).is_err() {
             return;
         }
+        if said.is_goodbye() {
+            return self.on_goodbye(id, &said);
+        }
         if let Some(link) = self.links.get_mut(&id).filter(|link| link.peer() == Some(said.node)) {
             link.reachable = Some(said.clone());
         }
+        let was_there = self.is_fresh(&said.node);
         if !self.learn_peer(said.clone()) {
             return;
         }
-        self.hand_on(&said, Some(id));
+        // A relay hears that somebody is still there from that node itself, or from its neighbours.
+        let (writes, is_own) =
+            (self.config.writes, self.links.get(&id).is_some_and(|link| link.peer() == Some(said.node)));
+        let tells_relay = |link: &Link| !link.announced.contains(&said.node) && (!was_there || is_own);
+        self.hand_on(&said, Some(id), |link| !writes || link.path != LinkPath::Relay || tells_relay(link));
     }
 
     /// Keeps an announcement. False where there is no room for it.
@@ -206,9 +243,11 @@ impl<S: Store> Replica<S> {
         // The other one dials at once.
         let wait = if self.me < node { 0 } else { DIAL_SECOND };
         let due = steady.plus(wait);
+        let at = said.at;
+        let heard = (at.plus(ANNOUNCED_FOR + CLOCK_WINDOW) > self.now).then_some(steady);
         match self.overlay.peers.get_mut(&node) {
             Some(peer) => {
-                (peer.said, peer.retry.failures) = (said, 0);
+                (peer.said, peer.heard, peer.retry.failures) = (said, heard, 0);
                 // Whoever announces itself again and again is not dialled the more for it.
                 if peer.retry.due == Timestamp::MAX {
                     peer.retry.due = due;
@@ -219,10 +258,11 @@ impl<S: Store> Replica<S> {
                     return false;
                 }
                 let retry = Retry { due, ..Retry::default() };
-                self.overlay.peers.insert(node, Peer { said, seen: None, retry });
+                self.overlay.peers.insert(node, Peer { said, seen: None, heard, retry });
             }
         }
         self.overlay.changed = true;
+        self.is_there_since(&node, at);
         self.meet_soon();
         true
     }
@@ -235,9 +275,9 @@ impl<S: Store> Replica<S> {
         oldest.is_some_and(|node| self.overlay.peers.remove(&node).is_some())
     }
 
-    fn hand_on(&mut self, said: &Announcement, source: Option<LinkId>) {
+    fn hand_on(&mut self, said: &Announcement, source: Option<LinkId>, wanted: impl Fn(&Link) -> bool) {
         let wants = |(id, link): (&LinkId, &Link)| {
-            let other = link.peer().is_some_and(|peer| peer != said.node);
+            let other = link.peer().is_some_and(|peer| peer != said.node) && wanted(link);
             (other && source != Some(*id)).then_some(*id)
         };
         let ids: Vec<LinkId> = self.links.iter().filter_map(wants).collect();
@@ -278,12 +318,16 @@ impl<S: Store> Replica<S> {
         if let Some(known) = self.overlay.peers.get_mut(&peer) {
             (known.seen, self.overlay.changed) = (Some(self.now), true);
         }
+        self.is_there(&peer);
     }
 
     /// A link is gone, and may be wanted again.
     pub(super) fn on_peer_gone(&mut self, link: &Link) {
         if let Some(peer) = link.peer().and_then(|node| self.overlay.peers.get_mut(&node)) {
             (peer.seen, self.overlay.changed) = (Some(self.now), true);
+        }
+        if let Some(node) = link.peer() {
+            self.tell_gone(link, node);
         }
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
             // Who lets nobody in proves its key all the same, but tells nothing of what it has.
@@ -309,9 +353,13 @@ impl<S: Store> Replica<S> {
         retry.due = steady.plus(retry.backoff.wait(random));
         let in_vain = retry.failures >= DIALS_IN_VAIN;
         match target {
-            Target::Peer(node) if in_vain => {
+            Target::Peer(node) if in_vain && !self.is_fresh(&node) => {
                 self.overlay.peers.remove(&node);
                 self.overlay.changed = true;
+            }
+            // It says that it is there, only not where this node can get at it.
+            Target::Peer(node) if in_vain => {
+                self.overlay.peers.entry(node).and_modify(|peer| peer.retry.due = Timestamp::MAX);
             }
             Target::Given(place) if !was_up => {
                 let given = self.overlay.given.get_mut(place).filter(|given| !given.told);
@@ -359,7 +407,7 @@ impl<S: Store> Replica<S> {
         let given = given.filter(|(_, given)| !given.node.is_some_and(|node| linked.contains(&node)));
         let given: Vec<usize> = given.filter(|(_, given)| is_due(&given.retry)).map(|(place, _)| place).collect();
         // Of few all. Of many some that it draws itself, whoever came in beside: nodes that are content with each other would stay alone together.
-        let few = self.overlay.peers.len() <= DIRECT_LINKS_TO_ALL;
+        let few = !self.draws_neighbours();
         let has_room = |places: usize, dialled: usize| {
             if few { places < DIRECT_LINKS_TO_ALL } else { dialled < DIRECT_LINKS_WANTED && places < DIRECT_LINKS }
         };
@@ -392,6 +440,7 @@ impl<S: Store> Replica<S> {
             Some(due) => self.timers.set(Timer::Meet, due.since(steady)),
             None => self.timers.stop(Timer::Meet),
         }
+        self.probe_sometimes();
     }
 
     fn dial(&mut self, target: Target, addresses: Vec<Address>, effects: &mut Vec<Effect>) {
@@ -427,14 +476,15 @@ impl<S: Store> Replica<S> {
         self.keys().open(&place, &said.body).map_or_else(|_| Vec::new(), |body| decode_addresses(&body))
     }
 
-    /// Other nodes that this one knows how to reach, or was told how.
+    /// Other nodes that this one knows by what they announced or by links, and whether they are on line.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {
-            node: *node,
-            addresses: self.addresses_of(&peer.said),
-            seen: peer.seen,
+        let status = |node: NodeId| {
+            let (known, via) = (self.overlay.peers.get(&node), self.via(&node));
+            let addresses = known.map(|peer| self.addresses_of(&peer.said)).unwrap_or_default();
+            let seen = known.and_then(|peer| peer.seen);
+            PeerStatus { node, addresses, via, seen: if via.is_some() { Some(self.now) } else { seen } }
         };
-        self.overlay.peers.iter().map(status).collect()
+        self.known_others().into_iter().map(status).collect()
     }
 
     /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at

@@ -14,9 +14,9 @@ use crate::{
     block::Block,
     effect::{Effect, LinkId, LinkPath},
     id::{BlockHash, NodeId},
-    limits::{AUTHORS, GRAFT_AFTER, GRAFT_AFTER_SYNC, RESYNC_EVERY, SUSPECT_TIMEOUT},
+    limits::{AUTHORS, GRAFT_AFTER, GRAFT_AFTER_SYNC, GRAFT_AGAIN, RESYNC_EVERY, SUSPECT_TIMEOUT},
     store::Store,
-    sync::Link,
+    sync::{Claim, Link},
     wire::Message,
 };
 
@@ -29,7 +29,10 @@ impl<S: Store> Replica<S> {
         if self.came.len() >= CAME {
             self.came.clear();
         }
-        source.into_iter().for_each(|source| _ = self.came.insert(block, source));
+        let Some(source) = source else { return };
+        self.came.insert(block, source);
+        let now = self.timers.now();
+        self.links.entry(source).and_modify(|link| link.news = Some(now));
     }
 
     /// Of two links that brought a block and go on bringing what is new, the one that is too many: the later one, but rather a relay's
@@ -104,26 +107,34 @@ impl<S: Store> Replica<S> {
             if !lacks || (link.claims.len() >= AUTHORS && !link.claims.contains_key(lane)) {
                 continue;
             }
-            let (claimed, _) = link.claims.entry(*lane).or_insert((0, now));
-            *claimed = (*claimed).max(*height);
-            if link.lazy && !self.timers.is_set(Timer::Graft) {
+            let claim = link.claims.entry(*lane).or_default();
+            if claim.height < *height {
+                *claim = Claim { height: *height, since: claim.since.or(Some(now)) };
+            }
+            if !self.timers.is_set(Timer::Graft) {
                 self.timers.set(Timer::Graft, GRAFT_AFTER);
             }
         }
     }
 
-    /// Looks which claims are still open, and puts one link back into the tree that can bring what is missing.
+    /// Looks which claims are still open, and puts one link back into the tree that can bring what is missing. Also one that should be in it: where
+    /// one side took it out while the other one put it back, they differ.
     /// A direct link that says nothing meanwhile may be dead, and is asked.
     pub(super) fn graft_due(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
         let now = self.timers.now();
         let syncing = self.links.values().any(|link| !link.lazy && link.progress.0 < link.progress.1);
-        let wait = if syncing { GRAFT_AFTER_SYNC } else { GRAFT_AFTER };
+        let patience = |link: &Link| match (syncing, link.lazy) {
+            (true, _) => GRAFT_AFTER_SYNC,
+            (false, true) => GRAFT_AFTER,
+            (false, false) => GRAFT_AGAIN,
+        };
         let heights = |lane: &NodeId| self.ledger.height(lane);
         let mut next = None;
         let mut open = None;
-        for (id, link) in self.links.iter_mut().filter(|(_, link)| link.lazy) {
-            link.claims.retain(|lane, (height, _)| *height > heights(lane));
-            let Some((_, since)) = link.claims.values().min_by_key(|(_, since)| *since) else { continue };
+        for (id, link) in &mut self.links {
+            let wait = patience(link);
+            link.claims.retain(|lane, claim| claim.height > heights(lane));
+            let Some(since) = link.claims.values().filter_map(|claim| claim.since).min() else { continue };
             if since.plus(wait) <= now {
                 // The best path first.
                 open = open.max(Some((link.path, *id)));
@@ -133,7 +144,8 @@ impl<S: Store> Replica<S> {
         }
         if let Some((_, id)) = open {
             if let Some(link) = self.links.get_mut(&id) {
-                link.claims.clear();
+                // Once: it may be something that nobody can have. But that it did not come is kept.
+                link.claims.values_mut().for_each(|claim| claim.since = None);
             }
             self.say(id, Message::Graft);
             self.on_graft(id)?;

@@ -207,7 +207,7 @@ impl World {
             _ => false,
         };
         let too_much = |message: &Message| match message {
-            Message::Hello { .. } | Message::Auth { .. } => None,
+            Message::Hello { .. } | Message::Auth { .. } | Message::Bye => None,
             Message::Evidence { proof } => (!own_removal(proof)).then_some("evidence"),
             Message::EntryAnnounce { .. } | Message::EntryResponse { .. } => Some("blocks"),
             Message::LedgerSyncRequest { .. } | Message::LedgerSyncResponse { .. } => Some("heads"),

@@ -470,6 +470,7 @@ impl World {
                 Effect::PeerDown { link, .. } => {
                     self.machines[number].up.remove(&link);
                 }
+                Effect::Presence { node, online } => self.note_presence(&node, online),
                 Effect::Held { height, nodes } => self.check_held(number, height, nodes),
                 Effect::ForkDetected(evidence) => {
                     self.report.freezes += 1;

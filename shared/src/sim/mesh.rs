@@ -2,11 +2,11 @@
 
 use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
-use super::{Event, World, lies::only_blocks, plan::Plan, random::Random};
+use super::{Event, World, lies::only_blocks, machine::Kind, plan::Plan, random::Random};
 use crate::{
     block::Block,
     effect::LinkPath,
-    id::BlockHash,
+    id::{BlockHash, NodeId},
     limits::DIRECT_LINKS,
     time::{MINUTE, SECOND},
     wire::{Message, decode_frame},
@@ -22,6 +22,12 @@ const BLOCKS: usize = 20;
 const PAUSE: u64 = 2 * SECOND;
 /// µs that the mesh has to bring everybody what is missing.
 const PATIENCE: u64 = MINUTE;
+/// Of a thousand nodes, how many stand still at a time, for how many µs, and for how long that goes on.
+const STILL: u64 = 100;
+const STILL_FOR: (u64, u64) = (SECOND, 5 * SECOND);
+const STILL_IN_ALL: u64 = 2 * MINUTE;
+/// Nodes that die without a word.
+const DEAD: usize = 10;
 
 /// What became of the blocks of one writer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -43,6 +49,10 @@ pub struct Mesh {
     pub steady: Spread,
     /// µs until the last of the others had a block, at most, while a share of the nodes handed on nothing that others wrote.
     pub selfish: u64,
+    /// Nodes that somebody took for gone, though they only stood still now and then, per thousand nodes and minutes.
+    pub false_alarms: f64,
+    /// µs until everybody had missed those who died without a word.
+    pub missed: u64,
     /// µs until all who are left had what was written once most of the nodes were gone.
     pub survived: u64,
     /// What did not happen that should have.
@@ -97,16 +107,22 @@ pub fn mesh(members: usize, selfish: u64, killed: u64, mut progress: impl FnMut(
     if mesh.links > DIRECT_LINKS {
         mesh.broken.push(format!("a node has {} direct links, {DIRECT_LINKS} are the most", mesh.links));
     }
-    let all: Vec<usize> = (0..members).collect();
+    let mut all: Vec<usize> = (0..members).collect();
     progress("the tree grows");
     world.spread(WARM, &all, &mut mesh.broken);
     progress("one writes");
     mesh.steady = world.spread(BLOCKS, &all, &mut mesh.broken);
 
+    progress("some stand still now and then");
+    mesh.false_alarms = world.stand_still();
+    progress("some die");
+    let dead = world.die(&mut mesh.missed, &mut mesh.broken);
+
     progress("some hand on nothing");
     let draws = |world: &mut World, share: u64| {
         (0..members).map(|n| n > 0 && world.random.per_mille(share)).collect::<Vec<_>>()
     };
+    all.retain(|number| !dead.contains(number));
     let keep = draws(&mut world, selfish);
     let generous: Vec<usize> = all.iter().copied().filter(|number| !keep[*number]).collect();
     world.carried = Some(Carried { selfish: keep, ..Carried::default() });
@@ -125,6 +141,55 @@ pub fn mesh(members: usize, selfish: u64, killed: u64, mut progress: impl FnMut(
 }
 
 impl World {
+    /// A tenth of all stands still at any time, each for some seconds.
+    fn stand_still(&mut self) -> f64 {
+        let end = self.now + STILL_IN_ALL;
+        self.false_alarms = Some(0);
+        while self.now < end {
+            // So many begin in a second that a tenth stands still.
+            let share = STILL * 2 * SECOND / (STILL_FOR.0 + STILL_FOR.1);
+            for number in 1..self.machines.len() {
+                if !self.machines[number].paused(self.now) && self.random.per_mille(share) {
+                    let until = self.now + self.random.between(STILL_FOR.0, STILL_FOR.1);
+                    self.machines[number].paused_until = until;
+                }
+            }
+            let next = self.now + SECOND;
+            self.run_until(next, |_| false);
+        }
+        let minutes = self.machines.len() as u64 * STILL_IN_ALL / MINUTE;
+        self.false_alarms.take().unwrap_or_default() as f64 * 1e3 / minutes as f64
+    }
+
+    /// Some die, and their connections stay as they are.
+    fn die(&mut self, missed: &mut u64, broken: &mut Vec<String>) -> Vec<usize> {
+        let dead: Vec<usize> = (1..=DEAD.min(self.machines.len() / 4)).collect();
+        for number in &dead {
+            self.machines[*number].paused_until = u64::MAX;
+        }
+        let nodes: Vec<NodeId> = dead.iter().map(|number| self.machines[*number].node()).collect();
+        let began = self.now;
+        let are_missed = |world: &Self| {
+            let left =
+                world.machines.iter().filter(|machine| !machine.paused(world.now) && machine.kind == Kind::Honest);
+            let mut replicas = left.filter_map(|machine| machine.replica.as_ref());
+            replicas.all(|replica| !nodes.iter().any(|node| replica.is_online(node)))
+        };
+        if !self.run_until(began + PATIENCE, are_missed) {
+            broken.push(format!("somebody does not miss the dead after {} s", PATIENCE / SECOND));
+        }
+        *missed = self.now - began;
+        dead
+    }
+
+    /// Somebody was told who is on line, in a mesh that is measured: a node of which that is not true is a false alarm.
+    pub(super) fn note_presence(&mut self, node: &NodeId, online: bool) {
+        if let Some(alarms) = &mut self.false_alarms {
+            *alarms +=
+                u64::from(!online && self.machines.iter().any(|machine| machine.node() == *node && !machine.retired));
+        }
+    }
+
     fn direct_links(&self, number: usize) -> usize {
         let links = self.machines[number].replica.iter().flat_map(|replica| replica.links());
         links.filter(|link| link.path != LinkPath::Relay && link.node.is_some()).count()

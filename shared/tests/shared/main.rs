@@ -10,6 +10,7 @@ mod members;
 mod names;
 mod overlay;
 mod own_lane;
+mod presence;
 mod repair;
 mod replica;
 mod restored;

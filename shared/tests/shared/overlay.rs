@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use shared::{Address, LinkPath, MemoryStore, NodeId, Timestamp, limits};
+use shared::{
+    Address, Input, LinkPath, MemoryStore, NodeId, Timestamp, limits,
+    wire::{Envelope, Message},
+};
 
 use crate::common::{
     End, Net, address,
@@ -12,7 +15,7 @@ use crate::common::{
 use shared::members::Role;
 
 /// So many nodes that meet each other, not yet linked; the last one is a relay, if one is wanted.
-fn meeting(nodes: usize, relay: bool) -> Net {
+pub(crate) fn meeting(nodes: usize, relay: bool) -> Net {
     let mut net = Net::new(&vec![true; nodes]);
     for node in 0..nodes {
         net.nodes[node].meets = true;
@@ -52,14 +55,14 @@ fn others(nodes: usize, of: usize) -> BTreeSet<NodeId> {
 }
 
 /// Lets so many µs pass.
-fn pass(net: &mut Net, micros: u64) {
+pub(crate) fn pass(net: &mut Net, micros: u64) {
     let end = net.now + micros;
     while net.now < end {
         net.settle();
-        net.now = (net.now + 500_000).min(end);
+        net.now = net.now.max((net.now + 500_000).min(end));
         for node in 0..net.nodes.len() {
             if net.nodes[node].replica.is_some() {
-                net.turn(node, vec![shared::Input::Wake]);
+                net.turn(node, vec![Input::Wake]);
             }
         }
     }
@@ -319,6 +322,20 @@ fn those_who_take_and_never_forward_keep_nothing_from_the_others() {
 }
 
 #[test]
+fn who_has_only_neighbours_that_hand_on_nothing_finds_another() {
+    const NODES: usize = 30;
+    let mut net = chain(NODES);
+    pass(&mut net, 20_000_000);
+    let neighbours = direct(&net, 0);
+    net.selfish = (1..NODES).filter(|node| neighbours.contains(&node_id(*node as u8 + 1))).collect();
+    let writer = (1..NODES).find(|node| !net.selfish.contains(node)).unwrap();
+    net.append(writer, "past them");
+    pass(&mut net, limits::PROBE_EVERY);
+    assert_eq!(net.replica(0).totals().blocks, 1, "all of {neighbours:?} keep it back");
+    assert!(direct(&net, 0).len() <= limits::DIRECT_LINKS);
+}
+
+#[test]
 fn when_the_tree_breaks_a_lazy_link_brings_what_is_missing() {
     let mut net = meeting(3, false);
     for (node, other) in [(1, 1), (2, 1)] {
@@ -342,6 +359,20 @@ fn when_the_tree_breaks_a_lazy_link_brings_what_is_missing() {
     // And it is found dead, long before it would have been asked.
     pass(&mut net, limits::SUSPECT_TIMEOUT);
     assert!(!net.ends.contains_key(&first));
+}
+
+/// One side takes a link out of the tree while the other one puts it back: both say so, and what they said crosses on its way.
+#[test]
+fn what_comes_over_a_link_of_which_its_sides_think_differently_is_asked_for() {
+    let mut net = Net::new(&[true, true]);
+    let (end, _) = net.link(0, 1);
+    net.settle();
+    let message_id = [7; 16];
+    let prune = Envelope { message_id, sender: node_id(2), recipient: None, message: Message::Prune };
+    net.turn(0, vec![Input::Frame { link: end.link, bytes: prune.encode() }]);
+    net.append(0, "only said to be there");
+    pass(&mut net, 2 * limits::GRAFT_AGAIN);
+    assert_eq!(net.replica(1).totals().blocks, 1);
 }
 
 #[test]
@@ -369,11 +400,13 @@ fn who_announces_itself_again_and_again_is_not_dialled_the_more_for_it() {
     net.unreachable.extend([0, 1]);
     (0..2).for_each(|node| _ = net.link(node, 2));
     net.settle();
-    let began = net.nodes[0].dialled.len();
+    let (began, at) = (net.nodes[0].dialled.len(), net.now);
     for n in 0..200 {
         net.turn(1, vec![shared::Input::Reachable { addresses: vec![address(2 + n % 2)] }]);
         pass(&mut net, 10_000);
     }
     let dials = net.nodes[0].dialled.len() - began;
-    assert!(dials < 40, "{dials} dials");
+    // After some quick ones, one in half of the longest wait.
+    let most = 12 + 2 * (net.now - at) / limits::RECONNECT_MOST;
+    assert!((dials as u64) < most, "{dials} dials, {most} are the most");
 }

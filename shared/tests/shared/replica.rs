@@ -445,8 +445,11 @@ fn a_peer_that_gives_no_credit_is_sent_a_window_and_no_more() {
     }
     let sent = net.replica(1).totals().bytes;
     assert!(sent > 0 && sent <= limits::LINK_WINDOW_BYTES + limits::FRAME_BYTES as u64, "{sent}");
-    net.now = net.now.max(net.replica(0).next_wake().unwrap().micros());
-    net.turn(0, vec![Input::Wake]);
+    let end = net.now + limits::STALL_TIMEOUT;
+    while net.now < end {
+        net.now = net.now.max(net.replica(0).next_wake().unwrap().micros());
+        net.turn(0, vec![Input::Wake]);
+    }
     assert_eq!(net.nodes[0].closed, ["no credit for 20 s, dial again to resume"]);
     net.link(0, 1);
     net.settle();

@@ -79,6 +79,8 @@ pub(crate) struct Node {
     /// Whether it meets others directly, and whom it was told of.
     pub(crate) meets: bool,
     pub(crate) peers: Vec<Address>,
+    /// Who it was told is on line.
+    pub(crate) online: BTreeSet<NodeId>,
     /// What it was told to dial, in all.
     pub(crate) dialled: Vec<Vec<Address>>,
 }
@@ -113,6 +115,7 @@ impl Node {
             replaced: None,
             meets: false,
             peers: Vec::new(),
+            online: BTreeSet::new(),
             dialled: Vec::new(),
         }
     }
@@ -202,6 +205,7 @@ impl Net {
             peers: state.peers.clone(),
             ..config(state.number, state.writes, seed)
         };
+        state.online.clear();
         let mut replica = Replica::restore(config, store, links, now, &mut effects).unwrap();
         replica.commit(now, &mut effects).unwrap();
         state.replica = Some(replica);
@@ -285,6 +289,8 @@ impl Net {
                     state.dialled.push(addresses.clone());
                     self.dials.push_back((node, dial, addresses));
                 }
+                Effect::Presence { node, online: true } => assert!(state.online.insert(node)),
+                Effect::Presence { node, online: false } => assert!(state.online.remove(&node)),
                 Effect::PeerUp { .. } | Effect::PeerDown { .. } => {}
             }
         }
