@@ -2,17 +2,20 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { constants, setPriority, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
-import { buildRelay, relayCommand } from "./relay-dev.mjs";
-import { run, target, ToolError } from "./relay-tools.mjs";
+import { Miniflare, NoOpLog } from "miniflare";
+import { unstable_getMiniflareWorkerOptions } from "wrangler";
+
+import { buildRelay } from "./relay-dev.mjs";
+import { root, run, target, ToolError } from "./relay-tools.mjs";
 import { main } from "./setup.mjs";
 
 const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal", "node"];
 
-/** The process of workerd that has the relay: the youngest below wrangler that uses memory. @param {number} pid */
+/** The process of workerd that has the relay: the youngest below another. @param {number} pid */
 function workerd(pid) {
   const parents = new Map();
   for (const name of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
@@ -43,15 +46,53 @@ function address(process) {
   });
 }
 
-/** A relay that is ready. @param {string} directory */
+/** What stands for the objects in the workerd in front: hands each request to the workerd that has them. */
+const OBJECTS = `
+class DurableObjectNamespace {
+  constructor(behind) { this.behind = behind; }
+  getByName() { return { fetch: (request) => this.behind.fetch(request) }; }
+}
+export default ({ behind }) => new DurableObjectNamespace(behind);
+`;
+
+/**
+ * A relay that is ready, as near as this machine gets to Cloudflare: there is no proxy of `wrangler dev`, and the Worker that decides who
+ * comes to an object does not share the object's thread. So there are two workerds with one Worker, as `wrangler.toml` describes it:
+ * one has the objects, and one in front the counters of who knocks.
+ *
+ * @param {string} directory
+ */
 async function relay(directory) {
-  // The members know it, see node/examples/door/member.rs.
-  const vars = { CREATION_SECRET: "right" };
-  const { command, args, env, cwd } = relayCommand({ directory, state: join(directory, "state"), ip: "127.0.0.1", port: 0, vars });
-  const child = spawn(command, args, { cwd, env, detached: true, stdio: ["ignore", "pipe", "ignore"] });
-  const host = await address(child);
-  await fetch(`http://${host}/healthz`);
-  return { child, host, pid: workerd(child.pid ?? 0) ?? 0, words: [] };
+  const { workerOptions, main } = unstable_getMiniflareWorkerOptions(join(root, "wrangler.toml"));
+  const { durableObjects, ratelimits, ...options } = workerOptions;
+  const built = dirname(main ?? "");
+  const modules = ["index.js", "index_bg.wasm"].map((name) => join(built, name));
+  const worker = {
+    ...options,
+    modulesRoot: built,
+    modules: modules.map((path) => ({ type: path.endsWith(".js") ? "ESModule" : "CompiledWasm", path })),
+    // The members know it, see node/examples/door/member.rs.
+    bindings: { CREATION_SECRET: "right" },
+  };
+  /** @type {(stdout: import("node:stream").Readable, stderr: import("node:stream").Readable) => void} */
+  const handleRuntimeStdio = (...streams) => streams.forEach((stream) => stream.resume());
+  const shared = { log: new NoOpLog(), handleRuntimeStdio };
+  const behind = new Miniflare({ ...shared, ...worker, durableObjects, durableObjectsPersist: join(directory, "state") });
+  const { host: address } = await behind.ready;
+  const pid = workerd(process.pid) ?? 0;
+  const stand = { name: "objects", modules: [{ type: "ESModule", path: "objects.mjs", contents: OBJECTS }] };
+  const external = { external: { address, http: {} } };
+  const front = new Miniflare({
+    ...shared,
+    workers: [
+      { ...worker, name: "front", ratelimits, wrappedBindings: { ROOMS: { scriptName: "objects" } } },
+      { ...stand, serviceBindings: { behind: external } },
+    ],
+  });
+  const { host } = await front.ready;
+  // There the front has machines of its own: here it gets what the object leaves over.
+  setPriority(workerd(process.pid) ?? 0, constants.priority.PRIORITY_LOW);
+  return { host: address, front: host, pid, words: [], end: () => Promise.all([front.dispose(), behind.dispose()]) };
 }
 
 /** A node that serves a group's ledger, and an invite for two. @param {string} directory */
@@ -66,7 +107,11 @@ async function node(directory) {
   const { link } = ask("invite", "--uses", "2");
   const args = ["serve", "--data", directory, "--listen", "127.0.0.1:0"];
   const child = spawn(cairn, args, { detached: true, stdio: ["ignore", "pipe", "ignore"] });
-  return { child, host: await address(child), pid: child.pid ?? 0, words: [link] };
+  const end = async () => {
+    if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+  };
+  const host = await address(child);
+  return { host, front: host, pid: child.pid ?? 0, words: [link], end };
 }
 
 await main(async () => {
@@ -77,14 +122,14 @@ await main(async () => {
   let good = true;
   try {
     for (const kind of kinds.length > 0 ? kinds : KINDS) {
-      const { child, host, pid, words } = await (kind === "node" ? node : relay)(join(directory, kind));
+      const { host, front, pid, words, end } = await (kind === "node" ? node : relay)(join(directory, kind));
       try {
-        const door = spawn(join(release, "examples", "door"), [`ws://${host}`, seconds, String(pid), kind, ...words], {
+        const door = spawn(join(release, "examples", "door"), [`ws://${host}`, `ws://${front}`, seconds, String(pid), kind, ...words], {
           stdio: "inherit",
         });
         good = (await new Promise((resolve) => door.once("exit", resolve))) === 0 && good;
       } finally {
-        if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+        await end();
       }
     }
   } finally {

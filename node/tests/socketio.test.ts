@@ -357,6 +357,33 @@ test("a client that sends too much at once is told that the node is busy, and no
   expect(stored).toEqual(taken);
 });
 
+test("who goes on asking and takes not even its errors is closed", async ({ world }) => {
+  const node = await world.node();
+  const other = await world.socket(node);
+  const socket = new WebSocket(`${node.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+  world.onClose(() => socket.terminate());
+  const left = new Promise<void>((resolve) => {
+    socket.on("message", (data) => {
+      const text = String(data);
+      if (text.startsWith("0{")) socket.send("40");
+      if (text.startsWith('42["auth"')) {
+        socket.pause();
+        // The answers to these fill what the system keeps for it; the rest waits, then is refused, then there is no place for refusals.
+        for (let n = 0; n < 100; n += 1) socket.send(`42["message","${"x".repeat(30_000)}"]`);
+        for (let n = 0; n < 80_000; n += 1) socket.send('42["ping",1]');
+      }
+      if (text === "41") resolve();
+    });
+  });
+  const came = async (): Promise<number> => Number(/^cairn_client_events_total (\d+)/m.exec(await (await fetch(`${node.url}/metrics`)).text())?.[1]);
+  await until(async () => (await came()) > 80_000, "all of it has come");
+  // Before its connection is closed because it takes nothing, which takes 8 s.
+  socket.resume();
+  await left;
+  await node.process.line(/a client goes on asking and takes no answers/);
+  expect(other.connected).toBe(true);
+});
+
 test.for([[["websocket"]], [["polling", "websocket"]]])("a slow reader over %j gets every entry once, in order", async ([transports], { world }) => {
   const node = await world.node();
   const [slow, fast, writer] = [await world.socket(node, { transports: transports! }), await world.socket(node), await world.socket(node)];

@@ -20,6 +20,8 @@ const HEADERS_BYTES: usize = 16 * 1024;
 /// Who asks, and may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Admission {
+    /// Whether this relay's secret was shown.
+    pub(crate) is_owner: bool,
     /// Whether the room is made if it is new.
     pub(crate) creates: bool,
 }
@@ -46,6 +48,8 @@ pub(crate) enum Refusal {
     NoSuchLedger,
     #[error("the lobby of this relay is for who shows its secret")]
     LobbyClosed,
+    #[error("too many came from this address to this relay at once: try again later")]
+    Flood,
     #[error(
         "this relay makes no ledgers yet: whoever deployed it sets a secret with `npm run deploy` (or `npx wrangler secret \
          put CREATION_SECRET`), or lets everybody make them with the variable CREATION = \"free\""
@@ -62,6 +66,7 @@ impl Refusal {
             Self::WrongSecret => (403, "wrong_secret"),
             Self::NoSuchLedger => (403, "no_such_ledger"),
             Self::LobbyClosed => (403, "lobby_closed"),
+            Self::Flood => (429, "too_many"),
             Self::CreationClosed => (403, "creation_closed"),
         }
     }
@@ -94,16 +99,17 @@ pub(crate) fn check(request: &Request, env: &Env, room: RoomId) -> std::result::
         return Err(Refusal::Version { came: came.chars().take(20).collect() });
     }
     let shown = header("Authorization").map(|value| bearer(&value).map(str::to_owned)).transpose()?;
-    let creates = match (secret(env), shown) {
+    let is_owner = match (secret(env), shown) {
         (Some(secret), Some(shown)) if !is_same(&secret, &shown) => return Err(Refusal::WrongSecret),
         (Some(_), Some(_)) => true,
         // A secret that this relay does not have says nothing.
-        _ => is_free(env),
+        _ => false,
     };
+    let creates = is_owner || is_free(env);
     match room {
         RoomId::Lobby if !creates && secret(env).is_some() => Err(Refusal::LobbyClosed),
         RoomId::Lobby if !creates => Err(Refusal::CreationClosed),
-        RoomId::Lobby | RoomId::Ledger(_) => Ok(Admission { creates }),
+        RoomId::Lobby | RoomId::Ledger(_) => Ok(Admission { is_owner, creates }),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod admission;
 mod answer;
+mod knocks;
 mod landing;
 mod live;
 mod object;
@@ -16,6 +17,8 @@ use std::fmt;
 
 use shared::LedgerId;
 use worker::{Context, Env, Method, Request, Response, Result, console_error, event};
+
+use crate::admission::Refusal;
 
 /// Built together with the simulator, it would let in whoever calls itself simulated.
 const _: () = assert!(!shared::key::SIMULATED, "a relay must be built without the feature `sim` of `shared`");
@@ -84,6 +87,10 @@ async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response
         Route::Room(room) => match admission::check(&request, &env, room) {
             // What is refused here wakes no object.
             Err(refusal) => refusal.response(),
+            // Who has shown the secret is the deployer's own: a homelab that comes back all at once is not counted.
+            Ok(admission) if !admission.is_owner && !knocks::is_welcome(&request, &env).await => {
+                Refusal::Flood.response()
+            }
             Ok(_) => env.durable_object(ROOMS)?.get_by_name(&room.to_string())?.fetch_with_request(request).await,
         },
     }

@@ -57,12 +57,12 @@ impl DurableObject for RoomObject {
         match admission::check(&request, &self.env, room) {
             Err(refusal) => return refusal.response(),
             // Nothing is written for somebody who only asks.
-            Ok(Admission { creates: false }) => match self.has(room) {
+            Ok(Admission { creates: false, .. }) => match self.has(room) {
                 Ok(true) => {}
                 Ok(false) => return Refusal::not_made(&self.env).response(),
                 Err(failure) => return answer::error(500, "store", &failure.told()),
             },
-            Ok(Admission { creates: true }) => {}
+            Ok(Admission { creates: true, .. }) => {}
         }
         let pair = WebSocketPair::new()?;
         let mut refused = None;

@@ -2,13 +2,13 @@
 
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
-import { request } from "node:http";
 import { join } from "node:path";
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { World, type Relay } from "../../test/e2e/harness.js";
 import { ANNOUNCE, HAVE, Link, MEMBERSHIP, Person, SYNC_REQUEST, SYNC_RESPONSE, type Value } from "./link.js";
+import { bearer, room, upgrade } from "./upgrade.js";
 
 const SECRET = "the-secret_of.this~relay";
 const world = new World();
@@ -22,39 +22,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await world.close();
 });
-
-interface Answer {
-  readonly status: number;
-  readonly code?: string;
-  readonly error?: string;
-}
-
-/** Asks for a WebSocket with exactly these headers; 101 is closed again at once. */
-function upgrade(relay: Relay, path: string, headers: Record<string, string> = {}): Promise<Answer> {
-  const all = {
-    Connection: "Upgrade",
-    Upgrade: "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": randomBytes(16).toString("base64"),
-    ...headers,
-  };
-  return new Promise((resolve, reject) => {
-    const outgoing = request(relay.http + path, { headers: all }, (response) => {
-      let body = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => (body += chunk));
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, ...(JSON.parse(body) as object) }));
-    });
-    outgoing.on("upgrade", (_response, socket) => {
-      socket.destroy();
-      resolve({ status: 101 });
-    });
-    outgoing.on("error", reject);
-    outgoing.end();
-  });
-}
-
-const room = (ledger: Buffer = randomBytes(32)): string => `/ledger/${ledger.toString("hex")}`;
-const bearer = (secret: string): Record<string, string> => ({ Authorization: `Bearer ${secret}` });
 
 /** The databases of a relay's rooms: names, and the bytes in those that hold a ledger. */
 function rows(relay: Relay): Map<string, string> {
@@ -231,7 +198,9 @@ describe("a stranger who knows the id of a members' ledger", () => {
   });
 
   test("a hundred of them keep no member out", async () => {
-    const strangers = await Promise.all(Array.from({ length: 100 }, () => Link.open(locked.url, ledger)));
+    // Each from a place of its own: of one alone, not so many are let in at once.
+    const from = (n: number): Record<string, string> => ({ "CF-Connecting-IP": `192.0.2.${n}` });
+    const strangers = await Promise.all(Array.from({ length: 100 }, (_, n) => Link.open(locked.url, ledger, from(n))));
     const link = await Link.open(locked.url, ledger);
     await link.prove(founder);
     await link.take(SYNC_RESPONSE);

@@ -1,5 +1,7 @@
 //! Every limit of the protocol, in one place. Each names its unit; `cairn limits` prints them.
 
+use core::net::{IpAddr, Ipv6Addr};
+
 use crate::time::{MINUTE, SECOND};
 
 /// Bytes of one payload.
@@ -330,3 +332,23 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("first reconnect", RECONNECT_FIRST, "µs"),
     ("longest reconnect", RECONNECT_MOST, "µs"),
 ];
+
+/// Whom a limit for each address counts as one: whoever has one address of IPv6 has the other 2^64 of its network.
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let same = |a: &str, b: &str| neighbourhood(a.parse().unwrap()) == neighbourhood(b.parse().unwrap());
+        assert!(same("2001:db8::1", "2001:db8::ffff:1") && !same("2001:db8::1", "2001:db8:0:1::1"));
+        assert!(same("192.0.2.1", "::ffff:192.0.2.1") && !same("::ffff:192.0.2.1", "::ffff:192.0.2.2"));
+    }
+}

@@ -1,8 +1,9 @@
 //! A flood of strangers at a relay or a node, while two members of a ledger there write to each other: `just door`.
 //!
-//! `door <relay> <seconds> <process of workerd> <kind> …`; the kinds are `wrong_proof`, `silent`, `no_such_ledger`,
-//! `wrong_secret`, `core`, and `removal`, in which nobody floods. `door <node> <seconds> <its process> node <invite>`: 5,000 wrong proofs a second
-//! at a node. Each prints a line `door/<kind> pass|FAIL key=value …`.
+//! `door <relay> <its front> <seconds> <process> <kind> …`: members link to the relay, strangers knock at its front, and the process is the one whose
+//! memory is looked at. The kinds are `wrong_proof`, `silent`, `no_such_ledger`, `wrong_secret`, `core`, and `removal`, in which nobody floods.
+//! `door <node> <node> <seconds> <its process> node <invite>`: 5,000 wrong proofs a second at a node. Each prints a line
+//! `door/<kind> pass|FAIL key=value …`.
 #![allow(missing_docs, reason = "a program")]
 
 mod member;
@@ -44,12 +45,14 @@ const GROWTH: f64 = 64.0;
 async fn main() -> Result<ExitCode, Error> {
     let mut arguments = env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
-    let (relay, seconds, process) = (next("relay")?, next("seconds")?.parse()?, next("process")?.parse()?);
+    let (relay, front) = (next("relay")?, next("its front")?);
+    let (seconds, process) = (next("seconds")?.parse()?, next("process")?.parse()?);
     let mut good = true;
     while let Some(kind) = arguments.next() {
         let at_relay = async |kind| {
             let width = if kind == Kind::Silent { SILENT_WIDTH } else { WIDTH };
-            beside(&format!("{relay}/ledger/"), group()?, seconds, process, kind, Flood { width, rate: None }).await
+            let doors = [&relay, &front].map(|host| format!("{host}/ledger/"));
+            beside(&doors, group()?, seconds, process, kind, Flood { width, rate: None }).await
         };
         good &= match kind.as_str() {
             "core" => {
@@ -64,7 +67,8 @@ async fn main() -> Result<ExitCode, Error> {
             "node" => {
                 let members = invited(&Token::parse(&arguments.next().ok_or("the invite is missing")?)?)?;
                 let flood = Flood { width: WIDTH, rate: Some(NODE_RATE) };
-                beside(&format!("{relay}/link/"), members, seconds, process, Kind::WrongProof, flood).await?
+                let doors = [&relay, &front].map(|host| format!("{host}/link/"));
+                beside(&doors, members, seconds, process, Kind::WrongProof, flood).await?
             }
             other => return Err(format!("no kind is called {other}").into()),
         };
@@ -72,9 +76,9 @@ async fn main() -> Result<ExitCode, Error> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Members write alone, then beside a flood. `door`: where they link, before the ledger's id.
+/// Members write alone, then beside a flood. Where they link and where strangers knock, before the ledger's id.
 async fn beside(
-    door: &str,
+    [door, front]: &[String; 2],
     (founder, guest, ledger): (Member, Member, LedgerId),
     seconds: u64,
     process: u32,
@@ -99,8 +103,8 @@ async fn beside(
 
     let (stop, stopped) = watch::channel(false);
     let strangers = tokio::spawn({
-        let door = door.to_owned();
-        async move { flood(&door, ledger, kind, how, stopped).await }
+        let front = front.clone();
+        async move { flood(&front, ledger, kind, how, stopped).await }
     });
     // Its buffers and code grow with the first of a flood, whoever comes.
     write(&writers, seconds / 2).await?;

@@ -1,7 +1,7 @@
 //! Two members of a ledger of their own, in memory, linked to the relay as nodes are.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
@@ -50,26 +50,40 @@ type Begun = BTreeMap<(NodeId, u64), Instant>;
 
 /// When each entry was handed in, and how long those took that have come to the other member.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Times(Arc<Mutex<(Begun, Vec<Duration>)>>);
+pub(crate) struct Times(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    begun: Begun,
+    /// Those that came before their author had noted when it handed them in.
+    early: BTreeSet<(NodeId, u64)>,
+    took: Vec<Duration>,
+}
 
 impl Times {
     fn begin(&self, author: NodeId, height: u64, at: Instant) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0.insert((author, height), at);
+        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if times.early.remove(&(author, height)) {
+            times.took.push(at.elapsed());
+        } else {
+            times.begun.insert((author, height), at);
+        }
     }
 
     fn end(&self, author: NodeId, height: u64) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(began) = times.0.remove(&(author, height)) {
-            times.1.push(began.elapsed());
+        match times.begun.remove(&(author, height)) {
+            Some(began) => times.took.push(began.elapsed()),
+            None => _ = times.early.insert((author, height)),
         }
     }
 
     /// What came since the last time, ascending; and how many have not come yet.
     pub(crate) fn take(&self) -> (Vec<Duration>, usize) {
         let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut came = std::mem::take(&mut times.1);
-        came.sort_unstable();
-        (came, times.0.len())
+        let mut took = std::mem::take(&mut times.took);
+        took.sort_unstable();
+        (took, times.begun.len())
     }
 }
 

@@ -6,9 +6,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use shared::limits::neighbourhood;
 use thiserror::Error;
-
-use super::limiter::neighbourhood;
 
 /// Connections at the door in all. Each has the time of a handshake to come in, and that takes milliseconds.
 const IN_ALL: usize = 4_096;

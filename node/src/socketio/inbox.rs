@@ -77,6 +77,19 @@ impl Inbox {
         (Self { queue, refusals, bytes, all_bytes, life, metrics }, Arrivals { commands, refused })
     }
 
+    fn take(&self, value: Value, ack: Option<i64>) {
+        self.metrics.client_event();
+        let Err(error) = self.put(value, ack) else { return };
+        // The session tells the client: here nothing can wait until there is room for the answer.
+        if let Err(TrySendError::Full(_)) = self.refusals.try_send(Box::new(Refused { ack, error })) {
+            self.life.send_if_modified(|life| {
+                let open = *life == Life::Open;
+                *life = if open { Life::Flooding } else { *life };
+                open
+            });
+        }
+    }
+
     fn put(&self, value: Value, ack: Option<i64>) -> Result<(), ClientError> {
         let len = text(&value)?.len();
         let place = |bytes: &Arc<Semaphore>| bytes.clone().try_acquire_many_owned(len as u32).map_err(|_| busy());
@@ -110,16 +123,7 @@ fn busy() -> ClientError {
 
 impl MessageHandler<LocalAdapter, ()> for Inbox {
     fn call(&self, _: Arc<Socket>, value: Value, ack: Option<i64>) {
-        self.metrics.client_event();
-        let Err(error) = self.put(value, ack) else { return };
-        // The session tells the client: here nothing can wait until there is room for the answer.
-        if let Err(TrySendError::Full(_)) = self.refusals.try_send(Box::new(Refused { ack, error })) {
-            self.life.send_if_modified(|life| {
-                let open = *life == Life::Open;
-                *life = if open { Life::Flooding } else { *life };
-                open
-            });
-        }
+        self.take(value, ack);
     }
 }
 
@@ -142,6 +146,20 @@ mod tests {
             assert!(matches!(inbox.put(event(len), None), Err(ClientError::Busy { .. })), "{len} bytes");
             drop(arrivals.commands.try_recv().unwrap());
             inbox.put(event(len), None).unwrap();
+        }
+    }
+
+    #[test]
+    fn who_takes_not_even_its_errors_is_known() {
+        for (before, after) in [(Life::Open, Life::Flooding), (Life::Gone, Life::Gone)] {
+            let (life, alive) = watch::channel(before);
+            let (inbox, arrivals) = Inbox::new(QueueBytes::default(), life, Arc::default());
+            for _ in 0..CLIENT_QUEUE + CLIENT_REFUSALS {
+                inbox.take(event(1), None);
+            }
+            assert_eq!((*alive.borrow(), arrivals.refused.len()), (before, CLIENT_REFUSALS));
+            inbox.take(event(1), None);
+            assert_eq!(*alive.borrow(), after);
         }
     }
 }

@@ -240,6 +240,88 @@ fn execute(path: &Path, sql: &str) {
     Connection::open(path).unwrap().execute_batch(sql).unwrap();
 }
 
+/// Blocks of [`filled`] by their number `n`: the arrival number is one more, and `n % 3` says whose lane it is in.
+const FIRST: u8 = 0;
+const MIDDLE: u8 = 100;
+const LAST: u8 = 199;
+
+/// The ways in which a block is read.
+const ALL: [&str; 6] = ["arrived", "after", "before", "lane", "summary", "block"];
+
+/// The ways of reading that notice what some SQL did to a store; `n` is the block that is looked for.
+fn noticed_by(n: u8, sql: &str) -> Vec<&'static str> {
+    let (_guard, mut store) = opened();
+    filled(&mut store);
+    store.set_meta("key 1", b"value").unwrap();
+    store.commit().unwrap();
+    let path = store.path().to_owned();
+    drop(store);
+    execute(&path, sql);
+    // Without what is checked once, when a store is opened.
+    let reader = SqliteReader::open_damaged(&path).unwrap();
+    let page = Page { blocks: 1000, bytes: usize::MAX };
+    let answers = [
+        ("arrived", reader.arrived(0, page).map(drop)),
+        ("after", reader.after(None, page).map(drop)),
+        ("before", reader.before(None, page).map(drop)),
+        ("lane", reader.lane(&node(n % 3), 0, page).map(drop)),
+        ("summary", reader.summary(&hash(n)).map(drop)),
+        ("block", reader.block(&hash(n)).map(drop)),
+        ("meta", reader.meta("key 1").map(drop)),
+    ];
+    let noticed = answers.into_iter().filter_map(|(way, answer)| Some((way, answer.err()?)));
+    noticed.inspect(|(way, error)| assert!(error.is_damage(), "{sql}: {way}: {error}")).map(|(way, _)| way).collect()
+}
+
+#[test]
+fn a_changed_row_is_noticed() {
+    assert_eq!(noticed_by(MIDDLE, ""), [""; 0], "the test can fail");
+    for change in ["entries = entries + 1", "height = height + 1000", "sum = zeroblob(16)", "links = zeroblob(24)"] {
+        assert_eq!(noticed_by(MIDDLE, &format!("UPDATE blocks SET {change} WHERE seq = 101")), ALL, "{change}");
+    }
+    // A block ends with its signature, which its hash does not cover. A summary is read without it.
+    let signature = "UPDATE blocks SET bytes = CAST(substr(bytes, 1, 499) || x'ff' AS BLOB) WHERE seq = 101";
+    assert_eq!(noticed_by(MIDDLE, signature), ["arrived", "after", "before", "lane", "block"]);
+}
+
+#[test]
+fn a_row_that_is_gone_is_noticed() {
+    for n in [FIRST, MIDDLE, LAST] {
+        assert_eq!(noticed_by(n, &format!("DELETE FROM blocks WHERE hash = x'{}'", hash(n))), ALL, "block {n}");
+    }
+    let author =
+        "PRAGMA foreign_keys = OFF; DELETE FROM authors WHERE id = (SELECT author FROM blocks WHERE seq = 101)";
+    assert_eq!(noticed_by(MIDDLE, author), ALL);
+    // Another one in its place, with a hash that begins like its own: their number is right.
+    let other = format!("UPDATE blocks SET hash = x'{}00' WHERE seq = 101", "64".repeat(31));
+    assert_eq!(noticed_by(MIDDLE, &other), ALL);
+    assert_eq!(noticed_by(MIDDLE, "DELETE FROM meta WHERE key = 'key 1'"), ["meta"]);
+    let other = hex::encode(rows::small_sum("meta", b"key 2", b"value"));
+    let other = format!("UPDATE meta SET key = 'key 2', sum = x'{other}' WHERE key = 'key 1'");
+    assert_eq!(noticed_by(MIDDLE, &other), ["meta"]);
+    assert_eq!(noticed_by(MIDDLE, "UPDATE meta SET value = x'00' WHERE key = 'key 1'"), ["meta"]);
+}
+
+/// What the store notes of itself has checksums too: here it fits what is missing, number by number.
+#[test]
+fn a_note_that_was_changed_is_noticed() {
+    let gone = |n: u8| format!("DELETE FROM blocks WHERE seq = {}", u64::from(n) + 1);
+    let cases = [
+        (
+            MIDDLE,
+            "UPDATE blocks SET links = CAST(x'0000000000000064' || substr(links, 9) AS BLOB) WHERE seq = 102;
+             UPDATE blocks SET links = CAST(substr(links, 1, 8) || x'0000000000000062' || substr(links, 17) AS BLOB)
+             WHERE seq = 104",
+        ),
+        (MIDDLE, "UPDATE buckets SET value = CAST(zeroblob(40) || substr(value, 41) AS BLOB) WHERE id = 0x646"),
+        (LAST, "UPDATE authors SET last = 197 WHERE last = 200"),
+        (LAST, "UPDATE anchor SET value = CAST(x'00000000000000c700000000000000c7' || substr(value, 17) AS BLOB)"),
+    ];
+    for (n, note) in cases {
+        assert_eq!(noticed_by(n, &format!("{}; {note}", gone(n))), ALL, "{note}");
+    }
+}
+
 #[test]
 fn another_ledger_and_no_file_are_named() {
     let (guard, store) = opened();

@@ -159,7 +159,7 @@ fn verify_names_the_block_that_was_changed() {
 }
 
 #[test]
-fn verify_sees_any_flipped_bit_in_the_file() {
+fn verify_sees_a_bit_that_was_turned_in_a_payload_or_in_the_head_of_a_page() {
     let place = filled();
     let path = place.data().first().store();
     let good = fs::read(&path).unwrap();

@@ -12,7 +12,7 @@ use shared::{
     VerifiedBlock,
     effect::{Wish, WishError},
     erase::{Erase, Power},
-    members::{Genesis, Invite, Join, MemberError, Remove, Role},
+    members::{Genesis, Invite, Join, MemberError, Removal, Remove, Role},
     seal::{EpochKey, Place},
     wire::{Envelope, Message, auth_message, decode_frame},
 };
@@ -298,6 +298,12 @@ fn who_says_to_have_joined_earlier_evicts_nobody_on_whom_others_rest() {
     bring_in(&mut net, 0, 1, Role::Member);
     let invite = invite(&mut net, 0, 100, Role::Member, 1);
     net.settle();
+    let (early, store) = (join(10, 100, invite, net.now + 500), net.replica(1).store().clone());
+    net.inject(1, &early);
+    assert!(net.order(1).contains(&early.hash()), "it is right in itself");
+    net.restart(1, store);
+    net.link(1, HUB);
+    net.settle();
     net.inject(0, &join(8, 100, invite, net.now + 1_000));
     net.settle();
     // The founder has closed the invite with its next block, which rests on the join.
@@ -305,7 +311,7 @@ fn who_says_to_have_joined_earlier_evicts_nobody_on_whom_others_rest() {
     assert_eq!(net.replica(HUB).frozen().len(), 2);
     for node in [0, 1, HUB] {
         net.inject(node, &join(9, 100, invite, net.now + 2_000));
-        net.inject(node, &join(10, 100, invite, net.now));
+        net.inject(node, &early);
     }
     net.settle();
     assert_eq!((net.order(0), net.order(1), net.order(HUB)), (before.clone(), before.clone(), before));
@@ -446,6 +452,16 @@ fn a_removal_that_is_not_allowed_is_no_proof() {
     assert_eq!((net.nodes[HUB].imported.pop().unwrap().refused, net.order(HUB)), (1, before));
     let all = Page { blocks: usize::MAX, bytes: usize::MAX };
     assert!(net.replica(HUB).store().after(None, all).unwrap().len() > 4);
+    // Nor is it one that is handed on by itself, with all that it rests on.
+    let chain: Vec<Vec<u8>> = net.verified(HUB).iter().map(|block| block.bytes().to_vec()).collect();
+    let proof = |remove: &Remove, author: u8, height| {
+        let last =
+            block(author, height, net.now + 5, &[*net.order(HUB).last().unwrap()], Kind::REMOVE, &remove.encode());
+        let blocks = chain.iter().map(Vec::as_slice).chain([last.bytes()]);
+        Removal::decode(&blocks.fold(vec![0x80 | (chain.len() + 1) as u8], |proof, block| [&proof, block].concat()))
+    };
+    assert!(proof(&remove, 2, 2).is_err() && proof(&borrowed, 2, 2).is_err());
+    assert!(proof(&borrowed, 1, 6).is_ok(), "the founder may");
 }
 
 #[test]

@@ -176,7 +176,8 @@ fn an_address_that_leads_nowhere_stops_nobody_and_is_forgotten() {
 fn addresses_of_this_machine_are_dialled_by_who_is_reached_there_only() {
     let local: Address = "ws://127.0.0.1:4000".parse().unwrap();
     let far: Address = "later:somewhere".parse().unwrap();
-    for (own, dials) in [(address(1), false), ("ws://127.0.0.1:4001".parse().unwrap(), true)] {
+    // The other one has no way to the first and does not dial in its place.
+    for (own, dials) in [("later:elsewhere".parse().unwrap(), false), ("ws://127.0.0.1:4001".parse().unwrap(), true)] {
         let mut net = meeting(2, true);
         net.turn(0, vec![shared::Input::Reachable { addresses: vec![own] }]);
         net.turn(1, vec![shared::Input::Reachable { addresses: vec![far.clone(), local.clone()] }]);
@@ -204,22 +205,28 @@ fn only_members_are_dialled_and_only_members_read_where_others_are() {
     assert_eq!(known.len(), 2);
     assert!(known.iter().all(|peer| peer.addresses.is_empty()), "a relay reads {known:?}");
 
-    // Somebody who does not belong, and who got an announcement in.
-    let stranger = shared::Announcement::sign(
-        &group::ledger(),
-        &crate::common::key(9),
-        Timestamp::from_micros(net.now).unwrap(),
-        shared::announce::encode_addresses(&[address(9)]),
-    );
-    let before = net.nodes[0].dialled.len();
+    // Somebody who does not belong but has the key, as one who was removed has it; and another one in the name of a member that
+    // nobody is linked to.
+    bring_in(&mut net, 0, 2, Role::Member);
+    let at = Timestamp::from_micros(net.now).unwrap();
+    let addresses = shared::announce::encode_addresses(&[address(9)]);
+    let said = |signer: u8, name: NodeId| {
+        let place = shared::Announcement::place(group::ledger(), name, at);
+        let body = shared::seal::seal(net.replica(0).keys().current().unwrap(), &place, [9; 16], &addresses);
+        let said = shared::Announcement::sign(&group::ledger(), &crate::common::key(signer), at, body);
+        shared::Announcement { node: name, ..said }
+    };
+    let announcements = [(9, node_id(9)), (9, node_id(3)), (3, node_id(3))].map(|(signer, name)| said(signer, name));
     let end = *net.ends.keys().find(|end| end.node == 0).unwrap();
-    let hub = net.ends[&end].node;
-    let message = shared::wire::Message::NodeAnnounce { nodes: Vec::new(), announcements: vec![stranger] };
-    let envelope =
-        shared::wire::Envelope { message_id: [1; 16], sender: net.replica(hub).node(), recipient: None, message };
-    net.turn(0, vec![shared::Input::Frame { link: end.link, bytes: envelope.encode() }]);
-    pass(&mut net, 3_000_000);
-    assert_eq!(net.nodes[0].dialled.len(), before, "a stranger is dialled");
+    let sender = net.replica(net.ends[&end].node).node();
+    for (said, dialled) in announcements.into_iter().zip([false, false, true]) {
+        let before = net.nodes[0].dialled.len();
+        let message = shared::wire::Message::NodeAnnounce { nodes: Vec::new(), announcements: vec![said] };
+        let envelope = shared::wire::Envelope { message_id: [1; 16], sender, recipient: None, message };
+        net.turn(0, vec![shared::Input::Frame { link: end.link, bytes: envelope.encode() }]);
+        pass(&mut net, 3_000_000);
+        assert_eq!(net.nodes[0].dialled.len() > before, dialled, "only what the member says of itself");
+    }
 }
 
 /// Blocks that came to nodes in all, since the last time.
