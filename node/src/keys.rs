@@ -13,7 +13,9 @@ use std::{
 };
 
 use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
-use shared::{Key, NodeId};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use shared::{Key, LedgerId, NodeId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -35,6 +37,8 @@ const LABEL: &str = "cairn node key 1 ";
 /// The same of a sealed one.
 const SEALED_LABEL: &str = "cairn node key 2 ";
 /// Bytes of a key file at most.
+/// What the secret of an endpoint is derived for.
+const ENDPOINT_LABEL: &[u8] = b"cairn/link/1 endpoint";
 const FILE_BYTES: u64 = 1024;
 
 /// Why there is no key.
@@ -278,6 +282,15 @@ impl NodeKeys {
         let next = NodeKey::generate()?.sealed(self.key.seal.clone());
         self.key = std::mem::replace(&mut self.spare, next);
         self.spare.save(&self.spare_path)
+    }
+
+    /// The secret of the iroh endpoint by which this node is reached in a ledger: always the same, and nobody who knows the endpoint
+    /// learns anything of the node.
+    pub(crate) fn endpoint_secret(&self, ledger: &LedgerId) -> Zeroizing<[u8; 32]> {
+        let hkdf = Hkdf::<Sha256>::new(Some(ledger.as_bytes()), self.key.key.as_bytes());
+        let mut secret = Zeroizing::new([0; 32]);
+        assert!(hkdf.expand(ENDPOINT_LABEL, &mut *secret).is_ok(), "HKDF gives 32 bytes");
+        secret
     }
 
     pub(crate) fn keys(&self) -> (Key, Key) {

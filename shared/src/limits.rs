@@ -230,10 +230,14 @@ pub const HAVE_EVERY: u64 = 50_000;
 pub const GRAFT_AFTER: u64 = 300_000;
 /// The same while many blocks come in.
 pub const GRAFT_AFTER_SYNC: u64 = 10 * SECOND;
-/// µs that a direct link may take to answer when what it should have brought came by another one.
-pub const SUSPECT_TIMEOUT: u64 = 2 * SECOND;
+/// µs of silence on a direct link after something was sent that the peer answers at once, until it is asked whether it lives.
+pub const SILENCE: u64 = 500_000;
+/// µs that a direct link may take to answer when what it should have brought came by another one, or what was sent over it was not answered.
+pub const SUSPECT_TIMEOUT: u64 = 1_500_000;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
+/// µs until a better path to a node that is linked directly is tried again.
+pub const UPGRADE_EVERY: u64 = MINUTE;
 /// µs between two notes of known peers.
 pub const PEERS_EVERY: u64 = 5 * SECOND;
 

@@ -9,7 +9,7 @@ use crate::{
     id::{BlockHash, NodeId},
     key,
     ledger::{stored, stored_removal},
-    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY},
+    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY, SUSPECT_TIMEOUT},
     members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
@@ -81,8 +81,8 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn forget(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.remove(&id) else { return };
-        let timers: [fn(LinkId) -> Timer; 6] =
-            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Stall, Timer::Credit, Timer::Resync];
+        let timers: [fn(LinkId) -> Timer; 7] =
+            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Silence, Timer::Stall, Timer::Credit, Timer::Resync];
         for timer in timers {
             self.timers.stop(timer(id));
         }
@@ -132,7 +132,7 @@ impl<S: Store> Replica<S> {
         if let Some(link) = self.links.get_mut(&id) {
             link.pinged = Some(self.timers.now());
             effects.push(Effect::Ping { link: id });
-            self.timers.set(Timer::Pong(id), patience);
+            self.timers.set_within(Timer::Pong(id), patience);
         }
     }
 
@@ -149,6 +149,7 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.peer().is_some()) else { return };
         link.heard = now;
         self.timers.stop(Timer::Pong(id));
+        self.timers.stop(Timer::Silence(id));
         if link.role == Role::Dialled {
             self.timers.set(Timer::Ping(id), PING_EVERY);
         }
@@ -218,9 +219,13 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get(&id) else { return false };
         let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(*peer));
         let Some((older, kept)) = older else { return true };
-        let goes = if self.keeps_older(kept, link, peer) { id } else { *older };
-        self.close(goes, CloseReason::Replaced, effects);
-        goes != id
+        let (older, kept, direct) = (*older, self.keeps_older(kept, link, peer), kept.path != LinkPath::Relay);
+        self.close(if kept { id } else { older }, CloseReason::Replaced, effects);
+        if kept && direct {
+            // The peer may have dialled because the older one is dead.
+            self.ping_within(older, SUSPECT_TIMEOUT, effects);
+        }
+        !kept
     }
 
     /// A peer has proved its key, and may have what is here.

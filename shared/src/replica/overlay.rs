@@ -19,7 +19,7 @@ use crate::{
     id::NodeId,
     limits::{
         ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
-        DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY,
+        DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY, SUSPECT_TIMEOUT, UPGRADE_EVERY,
     },
     seal,
     store::Store,
@@ -125,6 +125,24 @@ impl<S: Store> Replica<S> {
             self.overlay.unsaid = self.overlay.own.is_some() || !addresses.is_empty();
             self.overlay.addresses = addresses;
         }
+    }
+
+    /// Whoever could not be reached is dialled again, and whoever is linked has to show that the way to it is still there.
+    pub(super) fn handle_network_changed(&mut self, effects: &mut Vec<Effect>) {
+        let steady = self.timers.now();
+        let peers = self.overlay.peers.values_mut().map(|peer| &mut peer.retry);
+        let given = self.overlay.given.iter_mut().map(|given| &mut given.retry);
+        for retry in peers.chain(given) {
+            // Many see the same change at once.
+            (retry.backoff, retry.failures) = (Backoff::default(), 0);
+            if retry.due < Timestamp::MAX {
+                retry.due = retry.due.min(steady.plus(retry.backoff.wait(self.random.u64())));
+            }
+        }
+        let linked = self.links.iter().filter(|(_, link)| link.peer().is_some());
+        let linked: Vec<LinkId> = linked.map(|(id, _)| *id).collect();
+        linked.into_iter().for_each(|id| self.ping_within(id, SUSPECT_TIMEOUT, effects));
+        self.meet_soon();
     }
 
     /// Announces where this node is, if that has changed and can be said: in a members' ledger it takes a key to seal it.
@@ -288,7 +306,13 @@ impl<S: Store> Replica<S> {
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
             // Who lets nobody in proves its key all the same, but tells nothing of what it has.
             Some(target) => self.retry_later(target, link.peer().is_some(), link.compared),
-            None if link.path != LinkPath::Relay => self.meet_soon(),
+            None if link.path != LinkPath::Relay => {
+                let soon = self.timers.now().plus(DIAL_SECOND);
+                if let Some(peer) = link.peer().and_then(|node| self.overlay.peers.get_mut(&node)) {
+                    peer.retry.due = peer.retry.due.min(soon);
+                }
+                self.meet_soon();
+            }
             None => {}
         }
     }
@@ -296,6 +320,8 @@ impl<S: Store> Replica<S> {
     /// `is_there`: it proved its key; `was_up`: and let this node in.
     fn retry_later(&mut self, target: Target, is_there: bool, was_up: bool) {
         let (steady, random) = (self.timers.now(), self.random.u64());
+        // Only a better path was looked for.
+        let linked = matches!(target, Target::Peer(node) if self.directly_linked().any(|linked| linked == node));
         let retry = match target {
             Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
             Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
@@ -305,8 +331,8 @@ impl<S: Store> Replica<S> {
         if was_up {
             retry.backoff = Backoff::default();
         }
-        retry.failures = if is_there { 0 } else { retry.failures + 1 };
-        retry.due = steady.plus(retry.backoff.wait(random));
+        retry.failures = if is_there || linked { 0 } else { retry.failures + 1 };
+        retry.due = steady.plus(if linked { UPGRADE_EVERY } else { retry.backoff.wait(random) });
         let in_vain = retry.failures >= DIALS_IN_VAIN;
         match target {
             Target::Peer(node) if in_vain => {
@@ -360,6 +386,9 @@ impl<S: Store> Replica<S> {
         let given: Vec<usize> = given.filter(|(_, given)| is_due(&given.retry)).map(|(place, _)| place).collect();
         // Of few all. Of many some that it draws itself, whoever came in beside: nodes that are content with each other would stay alone together.
         let few = self.overlay.peers.len() <= DIRECT_LINKS_TO_ALL;
+        // Who is linked may be reached by a better path.
+        let lesser = linked.iter().filter(|node| self.overlay.peers.get(node).is_some_and(|peer| is_due(&peer.retry)));
+        let lesser: Vec<NodeId> = lesser.copied().collect();
         let has_room = |places: usize, dialled: usize| {
             if few { places < DIRECT_LINKS_TO_ALL } else { dialled < DIRECT_LINKS_WANTED && places < DIRECT_LINKS }
         };
@@ -388,6 +417,14 @@ impl<S: Store> Replica<S> {
             self.dial(Target::Peer(node), addresses, effects);
             (places, dialled) = (places + 1, dialled + 1);
         }
+        for node in lesser {
+            let path = self.links.values().filter(|link| link.peer() == Some(node)).map(|link| link.path).max();
+            let mut better = self.ways_to(&node);
+            better.retain(|way| way.path() > path);
+            if !better.is_empty() {
+                self.dial(Target::Peer(node), better, effects);
+            }
+        }
         match next.filter(|due| *due < Timestamp::MAX) {
             Some(due) => self.timers.set(Timer::Meet, due.since(steady)),
             None => self.timers.stop(Timer::Meet),
@@ -409,12 +446,12 @@ impl<S: Store> Replica<S> {
     }
 
     /// The addresses of a node that this one can go to, the best first. Who cannot be reached from elsewhere goes to addresses of
-    /// its own machine too; anybody else would knock at a door of its own.
+    /// its own machine too; anybody else would knock at a door of its own. Out of the local network goes who may (`Config::far`).
     fn ways_to(&self, node: &NodeId) -> Vec<Address> {
         let Some(peer) = self.overlay.peers.get(node) else { return Vec::new() };
-        let local = self.overlay.addresses.iter().all(Address::is_loopback);
-        let mut ways: Vec<Address> = self.addresses_of(&peer.said);
-        ways.retain(|way| way.path().is_some() && (local || !way.is_loopback()));
+        let here = self.overlay.addresses.iter().all(Address::is_loopback);
+        let said = self.addresses_of(&peer.said).into_iter().filter(|way| way.path().is_some());
+        let mut ways: Vec<Address> = said.filter_map(|way| way.within(here, self.config.far)).collect();
         ways.sort_by_key(|way| core::cmp::Reverse(way.path()));
         ways
     }

@@ -24,6 +24,11 @@ pub(crate) fn ledger() -> LedgerId {
 }
 
 /// Where a node of a test is reached directly.
+/// Its endpoint for QUIC.
+pub(crate) fn endpoint(n: u8) -> Address {
+    format!("iroh:{}?ip=10.0.0.{n}:3000", hex::encode([n; 32])).parse().unwrap()
+}
+
 pub(crate) fn address(n: u8) -> Address {
     format!("ws://10.0.0.{n}:3000").parse().unwrap()
 }
@@ -78,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) replaced: Option<u8>,
     /// Whether it meets others directly, and whom it was told of.
     pub(crate) meets: bool,
+    /// Whether it goes out of its local network.
+    pub(crate) far: bool,
     pub(crate) peers: Vec<Address>,
     /// What it was told to dial, in all.
     pub(crate) dialled: Vec<Vec<Address>>,
@@ -112,6 +119,7 @@ impl Node {
             epoch: None,
             replaced: None,
             meets: false,
+            far: false,
             peers: Vec::new(),
             dialled: Vec::new(),
         }
@@ -154,6 +162,8 @@ pub(crate) struct Net {
     pub(crate) queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
     dials: VecDeque<(usize, DialId, Vec<Address>)>,
+    /// Who is reached by QUIC, too.
+    pub(crate) quic: BTreeSet<usize>,
     /// Whom nobody reaches directly.
     pub(crate) unreachable: BTreeSet<usize>,
     /// New blocks that went from one node to another; counted where somebody wants to know.
@@ -199,6 +209,7 @@ impl Net {
             join: state.join.clone(),
             epoch: state.epoch.clone(),
             meets: state.meets,
+            far: state.far,
             peers: state.peers.clone(),
             ..config(state.number, state.writes, seed)
         };
@@ -346,6 +357,12 @@ impl Net {
             let state = &self.nodes[*other];
             state.replica.is_some() && addresses.contains(&address(state.number)) && !self.unreachable.contains(other)
         };
+        let by_quic =
+            |other: &usize| self.quic.contains(other) && addresses.contains(&endpoint(self.nodes[*other].number));
+        if let Some(other) = (0..self.nodes.len()).find(by_quic) {
+            self.open(node, other, LinkPath::Quic, Some(dial));
+            return;
+        }
         match (0..self.nodes.len()).find(here) {
             Some(other) => _ = self.open(node, other, LinkPath::WebSocket, Some(dial)),
             None => self.turn(node, vec![Input::Unreachable { dial }]),
