@@ -135,6 +135,15 @@ impl NodeKey {
         self.seal.as_ref()
     }
 
+    /// The secret of the iroh endpoint by which this node is reached in a ledger: always the same, and nobody who knows the endpoint
+    /// learns anything of the node.
+    fn endpoint_secret(&self, ledger: &LedgerId) -> Zeroizing<[u8; 32]> {
+        let hkdf = Hkdf::<Sha256>::new(Some(ledger.as_bytes()), self.key.as_bytes());
+        let mut secret = Zeroizing::new([0; 32]);
+        assert!(hkdf.expand(ENDPOINT_LABEL, &mut *secret).is_ok(), "HKDF gives 32 bytes");
+        secret
+    }
+
     /// The public half.
     pub fn node(&self) -> NodeId {
         NodeId::from_bytes(self.key.verifying_key().to_bytes())
@@ -284,13 +293,9 @@ impl NodeKeys {
         self.spare.save(&self.spare_path)
     }
 
-    /// The secret of the iroh endpoint by which this node is reached in a ledger: always the same, and nobody who knows the endpoint
-    /// learns anything of the node.
+    /// See [`NodeKey::endpoint_secret`].
     pub(crate) fn endpoint_secret(&self, ledger: &LedgerId) -> Zeroizing<[u8; 32]> {
-        let hkdf = Hkdf::<Sha256>::new(Some(ledger.as_bytes()), self.key.key.as_bytes());
-        let mut secret = Zeroizing::new([0; 32]);
-        assert!(hkdf.expand(ENDPOINT_LABEL, &mut *secret).is_ok(), "HKDF gives 32 bytes");
-        secret
+        self.key.endpoint_secret(ledger)
     }
 
     pub(crate) fn keys(&self) -> (Key, Key) {
@@ -364,6 +369,17 @@ pub fn reseal(files: &[PathBuf], opener: &Opener, seal: Option<&Arc<SealingKey>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_says_nothing_of_its_node() {
+        let secret = |key: u8, ledger: u8| {
+            let key = NodeKey::from_secret(&[key; SECRET_KEY_LENGTH]);
+            hex::encode(&*key.endpoint_secret(&LedgerId::from_bytes([ledger; 32])))
+        };
+        // By another implementation of HKDF.
+        assert_eq!(secret(1, 7), "dbb97bb35c5000c83b19b18ccfdcd59c37bac46dfffa65ca96ffed849d15c02f");
+        assert!(secret(1, 7) != secret(1, 8) && secret(1, 7) != secret(2, 7));
+    }
 
     #[test]
     fn a_key_reads_back_from_its_file_and_prints_as_nothing() {

@@ -300,6 +300,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("handshake", HANDSHAKE, "µs"),
     ("ping", PING_EVERY, "µs"),
     ("dead after a ping", PING_TIMEOUT, "µs"),
+    ("silence after which a direct link is asked", SILENCE, "µs"),
+    ("dead after being asked so", SUSPECT_TIMEOUT, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
     ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),

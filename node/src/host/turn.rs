@@ -590,6 +590,7 @@ impl Turns {
                     remaining: link.remaining,
                 })
                 .collect(),
+            addresses: replica.addresses().iter().map(ToString::to_string).collect(),
             peers: replica.peers().iter().map(peer_info).collect(),
             known_nodes: replica.known_nodes().iter().map(ToString::to_string).collect(),
             ..Status::default()

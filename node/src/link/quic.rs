@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(targets(&said), std::slice::from_ref(&all));
         assert_eq!(addresses(&all, 1).len(), 1);
         // Another endpoint, what is no key, and a WebSocket.
-        let others = [OTHER, &"f".repeat(64)].map(|id| format!("iroh:{id}?ip=10.0.0.1:1").parse().unwrap());
+        let others = [OTHER, &"02".repeat(32)].map(|id| format!("iroh:{id}?ip=10.0.0.1:1").parse().unwrap());
         let mixed = [&others[..], &said[..], &["ws://10.0.0.1:1".parse().unwrap()]].concat();
         let other = EndpointAddr::new(OTHER.parse().unwrap()).with_ip_addr("10.0.0.1:1".parse().unwrap());
         assert_eq!(targets(&mixed), [other, all]);

@@ -464,6 +464,11 @@ impl<S: Store> Replica<S> {
         self.keys().open(&place, &said.body).map_or_else(|_| Vec::new(), |body| decode_addresses(&body))
     }
 
+    /// Where this node says that it can be reached.
+    pub fn addresses(&self) -> &[Address] {
+        &self.overlay.addresses
+    }
+
     /// Other nodes that this one knows how to reach, or was told how.
     pub fn peers(&self) -> Vec<PeerStatus> {
         let status = |(node, peer): (&NodeId, &Peer)| PeerStatus {
