@@ -374,7 +374,7 @@ mod tests {
     fn an_endpoint_says_nothing_of_its_node() {
         let secret = |key: u8, ledger: u8| {
             let key = NodeKey::from_secret(&[key; SECRET_KEY_LENGTH]);
-            hex::encode(&*key.endpoint_secret(&LedgerId::from_bytes([ledger; 32])))
+            hex::encode(*key.endpoint_secret(&LedgerId::from_bytes([ledger; 32])))
         };
         // By another implementation of HKDF.
         assert_eq!(secret(1, 7), "dbb97bb35c5000c83b19b18ccfdcd59c37bac46dfffa65ca96ffed849d15c02f");

@@ -169,6 +169,10 @@ pub const HANDSHAKE: u64 = 5 * SECOND;
 pub const PING_EVERY: u64 = 25 * SECOND;
 /// µs after a ping until a silent link counts as dead.
 pub const PING_TIMEOUT: u64 = 20 * SECOND;
+/// µs of silence after which either side of a direct link pings: who was killed says nothing by QUIC.
+pub const DIRECT_PING_EVERY: u64 = 4 * SECOND;
+/// µs after such a ping until the link counts as dead.
+pub const DIRECT_PING_TIMEOUT: u64 = 3 * SECOND;
 /// µs that a link may owe credit before it is closed.
 pub const STALL_TIMEOUT: u64 = 20 * SECOND;
 /// µs that a Socket.IO client may take no data before its connection is closed.
@@ -300,8 +304,10 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("handshake", HANDSHAKE, "µs"),
     ("ping", PING_EVERY, "µs"),
     ("dead after a ping", PING_TIMEOUT, "µs"),
-    ("silence after which a direct link is asked", SILENCE, "µs"),
-    ("dead after being asked so", SUSPECT_TIMEOUT, "µs"),
+    ("ping of a direct link", DIRECT_PING_EVERY, "µs"),
+    ("dead after such a ping", DIRECT_PING_TIMEOUT, "µs"),
+    ("ping of a direct link that does not answer", SILENCE, "µs"),
+    ("dead after such a ping", SUSPECT_TIMEOUT, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
     ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),

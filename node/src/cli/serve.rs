@@ -60,9 +60,12 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     result
 }
 
+/// What is shown where RUST_LOG says nothing. What the QUIC library warns of is of no use to anybody who runs a node.
+const LOG: &str = "info,noq_proto=error,noq=error,iroh=error";
+
 /// Shows on standard error what RUST_LOG asks for.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let colours = io::stderr().is_terminal();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
     // Tungstenite shows every frame as it is, tokens and payloads too, to whoever asks for all that there is.

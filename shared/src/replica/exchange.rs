@@ -130,7 +130,7 @@ impl<S: Store> Replica<S> {
             Message::Membership { .. } => {}
             Message::NodeAnnounce { nodes, announcements } => {
                 self.on_announce(id, nodes);
-                self.on_announcements(id, announcements);
+                self.on_announcements(id, announcements, effects);
             }
             Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,

@@ -9,7 +9,10 @@ use crate::{
     id::{BlockHash, NodeId},
     key,
     ledger::{stored, stored_removal},
-    limits::{CLOCK_WINDOW, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY, SUSPECT_TIMEOUT},
+    limits::{
+        CLOCK_WINDOW, DIRECT_PING_EVERY, DIRECT_PING_TIMEOUT, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY,
+        SUSPECT_TIMEOUT,
+    },
     members::{Member, Removal},
     store::Store,
     sync::{Link, Phase},
@@ -64,9 +67,7 @@ impl<S: Store> Replica<S> {
             self.timers.set(Timer::Handshake(id), HANDSHAKE);
             return;
         }
-        if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
-        }
+        self.ping_later(id);
         if settled {
             // Its peer was asked before.
             if let Some(link) = self.links.get_mut(&id) {
@@ -124,7 +125,17 @@ impl<S: Store> Replica<S> {
 
     /// Asks the peer whether it lives.
     pub(super) fn ping(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
-        self.ping_within(id, PING_TIMEOUT, effects);
+        let relay = self.links.get(&id).is_some_and(|link| link.path == LinkPath::Relay);
+        self.ping_within(id, if relay { PING_TIMEOUT } else { DIRECT_PING_TIMEOUT }, effects);
+    }
+
+    /// Asks it after some silence: at a relay who dialled does, which lets the relay sleep.
+    fn ping_later(&mut self, id: LinkId) {
+        match self.links.get(&id).map(|link| (link.path, link.role)) {
+            Some((LinkPath::Relay, Role::Dialled)) => self.timers.set(Timer::Ping(id), PING_EVERY),
+            Some((LinkPath::Relay, Role::Accepted)) | None => {}
+            Some(_) => self.timers.set(Timer::Ping(id), DIRECT_PING_EVERY),
+        }
     }
 
     /// The same, with less patience.
@@ -150,9 +161,7 @@ impl<S: Store> Replica<S> {
         link.heard = now;
         self.timers.stop(Timer::Pong(id));
         self.timers.stop(Timer::Silence(id));
-        if link.role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
-        }
+        self.ping_later(id);
     }
 
     pub(super) fn on_hello(
@@ -241,8 +250,8 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.phase = Phase::Ready { peer };
         self.timers.stop(Timer::Handshake(id));
+        self.ping_later(id);
         if role == Role::Dialled {
-            self.timers.set(Timer::Ping(id), PING_EVERY);
             self.say_membership(id)?;
         }
         effects.push(Effect::PeerUp { link: id, node: peer });

@@ -19,7 +19,7 @@ use crate::{
     id::NodeId,
     limits::{
         ANNOUNCED_AT_ONCE, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
-        DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY, SUSPECT_TIMEOUT, UPGRADE_EVERY,
+        DIRECT_LINKS_WANTED, GIVEN_PEERS, HANDSHAKE, KNOWN_PEERS, PEERS_EVERY, SUSPECT_TIMEOUT, UPGRADE_EVERY,
     },
     seal,
     store::Store,
@@ -189,13 +189,13 @@ impl<S: Store> Replica<S> {
         told
     }
 
-    pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>) {
+    pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>, effects: &mut Vec<Effect>) {
         for said in announcements {
-            self.on_announcement(id, said);
+            self.on_announcement(id, said, effects);
         }
     }
 
-    fn on_announcement(&mut self, id: LinkId, said: Announcement) {
+    fn on_announcement(&mut self, id: LinkId, said: Announcement, effects: &mut Vec<Effect>) {
         if said.node == self.me {
             // Somebody remembers an earlier life of this node, with a clock that was ahead.
             if said.at > self.overlay.said_at {
@@ -215,6 +215,11 @@ impl<S: Store> Replica<S> {
         if !self.learn_peer(said.clone()) {
             return;
         }
+        // Who is linked says so itself; if others do, it may have started anew, and the link is one of its former life.
+        let is_theirs = |(other, link): &(&LinkId, &Link)| **other != id && link.peer() == Some(said.node);
+        let direct = self.links.iter().filter(|(_, link)| link.path != LinkPath::Relay);
+        let direct: Vec<LinkId> = direct.filter(is_theirs).map(|(id, _)| *id).collect();
+        direct.into_iter().for_each(|id| self.ping_within(id, SUSPECT_TIMEOUT, effects));
         self.hand_on(&said, Some(id));
     }
 
@@ -480,13 +485,14 @@ impl<S: Store> Replica<S> {
     }
 
     /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at
-    /// once, the one that the smaller id dialled, so that both sides keep the same.
+    /// once, the one that the smaller id dialled, so that both sides keep the same. Who dials much later does not know of the older one.
     pub(super) fn keeps_older(&self, older: &Link, newer: &Link, peer: &NodeId) -> bool {
         if older.path != newer.path {
             return older.path > newer.path;
         }
         let dialler = |link: &Link| if link.role == Role::Dialled { self.me } else { *peer };
-        older.role != newer.role && dialler(older) < dialler(newer)
+        let at_once = older.since.plus(HANDSHAKE) > self.now;
+        older.role != newer.role && at_once && dialler(older) < dialler(newer)
     }
 
     /// Notes known peers in the store, so that the next start finds them without anybody's help.

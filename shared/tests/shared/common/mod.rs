@@ -158,6 +158,8 @@ pub(crate) enum Packet {
 pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     pub(crate) now: u64,
+    /// When something happened last that is no ping.
+    busy: u64,
     pub(crate) ends: BTreeMap<End, End>,
     pub(crate) queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
@@ -393,6 +395,7 @@ impl Net {
     /// Delivers one packet of the `choice`-th non-empty queue. False when all are empty.
     pub(crate) fn step(&mut self, choice: usize) -> bool {
         if let Some((node, dial, addresses)) = self.dials.pop_front() {
+            self.busy = self.now;
             self.dial(node, dial, &addresses);
             return true;
         }
@@ -406,7 +409,10 @@ impl Net {
         self.frames += 1;
         let link = end.link;
         let input = match packet {
-            Packet::Frame(bytes) => Input::Frame { link, bytes },
+            Packet::Frame(bytes) => {
+                self.busy = self.now;
+                Input::Frame { link, bytes }
+            }
             Packet::Ping => Input::Ping { link },
             Packet::Pong => Input::Pong { link },
         };
@@ -414,14 +420,15 @@ impl Net {
         true
     }
 
-    /// Delivers everything, and lets timers that are due soon fire.
+    /// Delivers everything, and lets timers that are due soon fire, until all that happens is that links are kept alive.
     pub(crate) fn settle(&mut self) {
+        self.busy = self.now;
         for round in 0.. {
             assert!(round < 1_000_000, "the network never becomes quiet");
             if self.step(round) {
                 continue;
             }
-            let soon = self.now + 3_000_000;
+            let soon = self.busy + 3_000_000;
             let wake =
                 |(i, n): (usize, &Node)| n.replica.as_ref().and_then(Replica::next_wake).map(|t| (t.micros(), i));
             match self.nodes.iter().enumerate().filter_map(wake).min() {
