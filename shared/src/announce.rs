@@ -163,12 +163,18 @@ impl Address {
             Place::Near => true,
             Place::Far => far,
         };
-        let Some(Endpoint { id, mut sockets, relay }) = self.endpoint() else {
+        if self.endpoint().is_none() {
             return goes(Place::of_url(&self.0)).then(|| self.clone());
+        }
+        let (endpoint, ways) = self.0.split_once('?')?;
+        let leads = |way: &&str| match way.split_once('=') {
+            Some(("ip", socket)) => socket.parse::<SocketAddr>().is_ok_and(|socket| goes(Place::of(socket.ip()))),
+            Some(("relay", _)) => far,
+            _ => true,
         };
-        sockets.retain(|socket| goes(Place::of(socket.ip())));
-        // It is not longer than it was.
-        Self::of_endpoint(id, &sockets, relay.filter(|_| far)).pop()
+        let ways: Vec<&str> = ways.split('&').filter(leads).collect();
+        // Where nothing is left, this is no address.
+        format!("{endpoint}?{}", ways.join("&")).parse().ok()
     }
 
     /// The text.
@@ -413,7 +419,7 @@ mod tests {
         let mixed = address(&iroh("ip=127.0.0.1:1&ip=10.0.0.1:1&relay=https://r/"));
         assert_eq!(mixed.within(true, false), Some(address(&iroh("ip=127.0.0.1:1&ip=10.0.0.1:1"))));
         assert_eq!(mixed.within(false, false), Some(address(&iroh("ip=10.0.0.1:1"))));
-        assert_eq!(mixed.within(false, true), Some(address(&iroh("relay=https://r/&ip=10.0.0.1:1"))));
+        assert_eq!(mixed.within(false, true), Some(address(&iroh("ip=10.0.0.1:1&relay=https://r/"))));
         assert_eq!(address(&iroh("relay=https://r/")).within(true, false), None);
         assert_eq!(address(&iroh("ip=203.0.113.5:1")).within(true, false), None);
     }

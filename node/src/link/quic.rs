@@ -327,4 +327,66 @@ mod tests {
         let other = EndpointAddr::new(OTHER.parse().unwrap()).with_ip_addr("10.0.0.1:1".parse().unwrap());
         assert_eq!(targets(&mixed), [other, all]);
     }
+
+    /// An endpoint on this machine, and the address of it.
+    async fn endpoint(secret: u8) -> (Endpoint, EndpointAddr) {
+        let endpoint = open(&Zeroizing::new([secret; 32]), "127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let address = endpoint.addr();
+        assert!(address.ip_addrs().all(|socket| socket.ip().is_loopback()), "{address:?}");
+        (endpoint, address)
+    }
+
+    /// A peer that reads nothing is not waited for: frames stay where they are counted, and all come once it reads.
+    #[tokio::test]
+    async fn a_slow_peer_is_sent_no_more_than_it_takes_and_misses_nothing() {
+        const FRAMES: usize = 64;
+        const BYTES: usize = 64 * 1024;
+        let ((here, _), (there, address)) = (endpoint(1).await, endpoint(2).await);
+        let accepting = tokio::spawn(async move {
+            let incoming = there.accept().await.unwrap();
+            (accept(incoming).await.unwrap(), there)
+        });
+        let Stream { connection, send, receive: _receive } = dial(&here, address).await.unwrap();
+        let (commands, queue) = mpsc::channel(4);
+        let (stop, mut stopped) = watch::channel(false);
+        let out = Out { connection, send };
+        let sending = tokio::spawn(async move {
+            let reading = std::future::pending();
+            exchange::exchange(reading, out, queue, |_| {}, &mut stopped).await
+        });
+        let frame = |n: usize| LinkCommand::Frame(vec![n as u8; BYTES]);
+        let mut sent = 0;
+        // The other side knows of the stream with the first frame, and reads none of them yet.
+        commands.send(frame(0)).await.unwrap();
+        sent += 1;
+        let (Stream { mut receive, .. }, _there) = accepting.await.unwrap();
+        while let Ok(place) = timeout(Duration::from_millis(500), commands.reserve()).await {
+            place.unwrap().send(frame(sent));
+            sent += 1;
+            assert!(sent * BYTES <= 2 * WINDOW as usize + 8 * BYTES, "{sent} frames wait in the connection");
+        }
+        let reading = tokio::spawn(async move {
+            for n in 0..FRAMES {
+                let mut kind = [9];
+                receive.read_exact(&mut kind).await.unwrap();
+                assert_eq!(kind, [FRAME]);
+                let Ok(bytes) = read_frame(&mut receive).await else { panic!("no frame {n}") };
+                assert!(bytes == vec![n as u8; BYTES], "frame {n}");
+            }
+            receive
+        });
+        while sent < FRAMES {
+            commands.send(frame(sent)).await.unwrap();
+            sent += 1;
+        }
+        let mut receive = timeout(Duration::from_secs(60), reading).await.unwrap().unwrap();
+        commands.send(LinkCommand::Ping).await.unwrap();
+        commands.send(LinkCommand::Close { code: 4006, reason: "too slow".to_owned() }).await.unwrap();
+        let mut rest = [9];
+        receive.read_exact(&mut rest).await.unwrap();
+        assert_eq!(rest, [PING]);
+        let End::Lost(reason) = sending.await.unwrap() else { panic!("the node is not stopping") };
+        assert_eq!(reason, "this node closed the link: too slow");
+        drop(stop);
+    }
 }

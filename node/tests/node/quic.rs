@@ -1,6 +1,6 @@
 //! Direct links by QUIC: who is let in, what breaks the protocol, and where an endpoint is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iroh::{
     Endpoint, EndpointAddr,
@@ -75,7 +75,10 @@ fn two_link_by_quic_and_an_endpoint_is_where_it_was_after_a_restart() {
     two.run(&["append", "hello"]).lines();
     eventually("the entry", || (first.client().status().unwrap().totals.entries == 1).then_some(()));
     let listen = first.address.to_string();
+    let ended = Instant::now();
     assert_eq!(first.terminate(), 0);
+    eventually("the goodbye", || paths(&second).is_empty().then_some(()));
+    assert!(ended.elapsed() < Duration::from_secs(3), "a node that stops says nothing");
 
     // Its port may be somebody else's by now, so only the key is compared.
     let mut command = one.command(&["serve", "--listen", &listen]);
