@@ -41,6 +41,8 @@ struct Retry {
     /// Under way.
     dial: Option<DialId>,
     backoff: Backoff,
+    /// The latest dial is for a better path to who is linked.
+    betters: bool,
     /// Dials without success, one after the other.
     failures: u32,
 }
@@ -325,7 +327,6 @@ impl<S: Store> Replica<S> {
     /// `is_there`: it proved its key; `was_up`: and let this node in.
     fn retry_later(&mut self, target: Target, is_there: bool, was_up: bool) {
         let (steady, random) = (self.timers.now(), self.random.u64());
-        // Only a better path was looked for.
         let linked = matches!(target, Target::Peer(node) if self.directly_linked().any(|linked| linked == node));
         let retry = match target {
             Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
@@ -337,7 +338,12 @@ impl<S: Store> Replica<S> {
             retry.backoff = Backoff::default();
         }
         retry.failures = if is_there || linked { 0 } else { retry.failures + 1 };
-        retry.due = steady.plus(if linked { UPGRADE_EVERY } else { retry.backoff.wait(random) });
+        retry.due = steady.plus(match (linked, retry.betters) {
+            (true, true) => UPGRADE_EVERY,
+            // The other one came first, maybe by a worse path.
+            (true, false) => DIAL_SECOND,
+            (false, _) => retry.backoff.wait(random),
+        });
         let in_vain = retry.failures >= DIALS_IN_VAIN;
         match target {
             Target::Peer(node) if in_vain => {
@@ -428,6 +434,7 @@ impl<S: Store> Replica<S> {
             better.retain(|way| way.path() > path);
             if !better.is_empty() {
                 self.dial(Target::Peer(node), better, effects);
+                self.overlay.peers.entry(node).and_modify(|peer| peer.retry.betters = true);
             }
         }
         match next.filter(|due| *due < Timestamp::MAX) {
@@ -444,7 +451,7 @@ impl<S: Store> Replica<S> {
             Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
         };
         if let Some(retry) = retry {
-            retry.dial = Some(dial);
+            (retry.dial, retry.betters) = (Some(dial), false);
             self.overlay.dials.insert(dial, target);
             effects.push(Effect::Dial { dial, addresses });
         }
