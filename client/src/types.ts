@@ -212,7 +212,7 @@ export interface LinkStatus {
   readonly link: number;
   /** The peer, once it proved its key. */
   readonly node: string | null;
-  /** `relay`, or `websocket` for a direct link to another node. */
+  /** `relay`, or `quic` or `websocket` for a direct link to another node. */
   readonly path: string;
   /** Whether this node opened it. */
   readonly dialled: boolean;
@@ -297,6 +297,8 @@ export interface NodeStatus {
   readonly parked: { readonly blocks: number; readonly bytes: number };
   /** Open links. */
   readonly links: readonly LinkStatus[];
+  /** Where this node says that it can be reached directly. */
+  readonly addresses: readonly string[];
   /** Other nodes that announced themselves or are linked, here or to a relay or node that is linked here. */
   readonly peers: readonly PeerStatus[];
   /** The relays, and how the link to each is. */

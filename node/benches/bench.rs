@@ -16,7 +16,7 @@ use node::{
     config::RelayUrl,
     data::DataDir,
     host::{Host, HostThread, LinkCommand, LinkPort},
-    link::relay,
+    link::{Network, relay},
 };
 use shared::{Entry, Header, Key, Kind, LinkPath, Role, Timestamp, VerifiedBlock, block::open_ledger};
 use tokio::{
@@ -198,7 +198,7 @@ async fn cold_sync(entries: u64, per_block: u64) {
     let (stop_relay, stopped) = watch::channel(false);
     let url: RelayUrl = format!("ws://{}", hub.address).parse().unwrap();
     let began = Instant::now();
-    let link = tokio::spawn(relay::run(host.clone(), url, None, stopped));
+    let link = tokio::spawn(relay::run(host.clone(), url, None, Network::default(), stopped));
     until_full(&host, entries).await;
     let what = format!("cold sync of {entries} entries, blocks of {per_block}, WebSocket");
     print(&what, per_second(entries, began.elapsed()), "entries/s");

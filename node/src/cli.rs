@@ -85,9 +85,15 @@ struct Serve {
     /// separated by commas]
     #[arg(long, value_name = "URL")]
     announce: Vec<String>,
-    /// Whether nodes link to each other directly, or by relays only [environment: CAIRN_DIRECT] [default: on]
-    #[arg(long, value_name = "on|off")]
+    /// Whether nodes link to each other directly, and how far. lan: over local networks, and no server is asked for anything. internet: also
+    /// through routers and firewalls, with the help of iroh relays; whoever runs these sees this machine's IP address, which endpoints talk
+    /// to each other, when and how much, and nothing of what they say. off: by relays only [environment: CAIRN_DIRECT] [default: lan]
+    #[arg(long, value_name = "lan|internet|off")]
     direct: Option<String>,
+    /// An iroh relay for --direct internet, may be given several times [environment: CAIRN_IROH_RELAY, separated by commas] [default: the
+    /// public ones of iroh's makers, number 0]
+    #[arg(long, value_name = "URL")]
+    iroh_relay: Vec<String>,
     /// The address to listen on; on one that other machines reach, every client needs the token that `cairn token` shows
     /// [environment: CAIRN_LISTEN] [default: 127.0.0.1:3000]
     #[arg(long, value_name = "IP:PORT")]
@@ -173,8 +179,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         None => (serve, None),
         Some(Command::Serve(more)) => (serve.and(more), None),
         Some(_) if !serve.is_empty() => {
-            let message = "--relay, --peer, --announce, --direct, --listen, --allow-host and --allow-origin before a \
-                           command are for `cairn serve`";
+            let message = "--relay, --peer, --announce, --direct, --iroh-relay, --listen, --allow-host and \
+                           --allow-origin before a command are for `cairn serve`";
             return Err(Failure::Usage(message.to_owned()));
         }
         Some(command) => (serve, Some(command)),
@@ -191,6 +197,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         peers: given(serve.peer),
         announce: given(serve.announce),
         direct: serve.direct,
+        iroh_relays: given(serve.iroh_relay),
     };
     let environment = Layer::from_environment(|name| env::var(name).ok());
     let settings = Settings::resolve(flags, environment, common.config.as_deref())?;
@@ -227,12 +234,13 @@ impl Serve {
         self.allow_origin.extend(more.allow_origin);
         self.peer.extend(more.peer);
         self.announce.extend(more.announce);
+        self.iroh_relay.extend(more.iroh_relay);
         Serve { listen: more.listen.or(self.listen), direct: more.direct.or(self.direct), ..self }
     }
 
     fn is_empty(&self) -> bool {
-        let Self { relay, peer, announce, direct, listen, allow_host, allow_origin } = self;
-        let lists = [relay, peer, announce, allow_host, allow_origin];
+        let Self { relay, peer, announce, direct, iroh_relay, listen, allow_host, allow_origin } = self;
+        let lists = [relay, peer, announce, iroh_relay, allow_host, allow_origin];
         lists.iter().all(|list| list.is_empty()) && listen.is_none() && direct.is_none()
     }
 }

@@ -8,8 +8,13 @@ use std::{
 };
 
 use axum::http::Uri;
+use iroh::RelayUrl as IrohRelay;
 use serde::Deserialize;
-use shared::{Address, LedgerId, announce::AddressError, limits::GIVEN_PEERS};
+use shared::{
+    Address, LedgerId,
+    announce::AddressError,
+    limits::{ADDRESS_BYTES, GIVEN_PEERS},
+};
 use thiserror::Error;
 
 use crate::{
@@ -25,6 +30,8 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LO
 const NAME_BYTES: usize = 200;
 /// Relays of one node.
 const RELAYS: usize = 16;
+/// Bytes of an iroh relay's URL: an address of an endpoint has that much room for it.
+const IROH_RELAY_BYTES: usize = ADDRESS_BYTES - "iroh:?relay=".len() - 64;
 /// Bytes of a configuration file.
 const FILE_BYTES: u64 = 64 * 1024;
 
@@ -97,7 +104,10 @@ pub enum ConfigError {
     #[error("an allowed origin of {0:?}, expected scheme, host and port of pages, such as https://app.example")]
     Origin(String),
     /// The address of a node is wrong.
-    #[error("a node's address of {came:?} ({what}), expected one such as ws://192.168.1.5:3000 or wss://node.example")]
+    #[error(
+        "a node's address of {came:?} ({what}), expected one such as ws://192.168.1.5:3000, wss://node.example or \
+         iroh:<64 digits>?ip=192.168.1.5:3000"
+    )]
     Address {
         /// What came.
         came: String,
@@ -107,12 +117,64 @@ pub enum ConfigError {
     /// Too many peers.
     #[error("{0} peers, limit is {GIVEN_PEERS}")]
     Peers(usize),
-    /// It is neither on nor off.
-    #[error("direct links of {0:?}, expected on or off")]
+    /// It is no way to link to others.
+    #[error("direct links of {0:?}, expected lan, internet or off")]
     Direct(String),
+    /// An iroh relay's address is wrong.
+    #[error("an iroh relay of {came:?} ({what}), expected a URL such as https://relay.example")]
+    IrohRelay {
+        /// What came.
+        came: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// iroh relays are named, and none is to be asked.
+    #[error("an iroh relay is for direct links over the internet, and these are {0}: --direct internet asks it")]
+    NeedlessIrohRelay(DirectLinks),
+    /// Links over the internet are wanted of a node that only this machine reaches.
+    #[error(
+        "direct links over the internet need an address that other machines reach, and this node listens on {0}: expected one \
+         such as 0.0.0.0:3000"
+    )]
+    Enclosed(SocketAddr),
     /// The ledger's name is wrong.
     #[error("a ledger name of {0:?}, expected 1 to {NAME_BYTES} bytes without control characters")]
     Ledger(String),
+}
+
+/// How far a node goes to link to others directly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectLinks {
+    /// Not at all.
+    Off,
+    /// Over local networks; no server is asked for anything.
+    Lan,
+    /// Over the internet too, with the help of iroh relays.
+    Internet,
+}
+
+impl fmt::Display for DirectLinks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::Lan => "lan",
+            Self::Internet => "internet",
+        })
+    }
+}
+
+impl FromStr for DirectLinks {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "off" => Ok(Self::Off),
+            // What it was called before there was a choice.
+            "lan" | "on" => Ok(Self::Lan),
+            "internet" => Ok(Self::Internet),
+            other => Err(ConfigError::Direct(excerpt(other))),
+        }
+    }
 }
 
 /// Where a relay is: `ws` or `wss`, host, and a path that its rooms are below.
@@ -191,8 +253,10 @@ pub struct Layer {
     pub peers: Option<Vec<String>>,
     /// Where others reach this node, as written.
     pub announce: Option<Vec<String>>,
-    /// Whether it links to others directly, as written.
+    /// Whether it links to others directly, and how far, as written.
     pub direct: Option<String>,
+    /// iroh relays, as written.
+    pub iroh_relays: Option<Vec<String>>,
 }
 
 impl Layer {
@@ -212,6 +276,7 @@ impl Layer {
             peers: list("CAIRN_PEER"),
             announce: list("CAIRN_ANNOUNCE"),
             direct: set("CAIRN_DIRECT"),
+            iroh_relays: list("CAIRN_IROH_RELAY"),
         }
     }
 
@@ -227,6 +292,7 @@ impl Layer {
             peers: self.peers.or(next.peers),
             announce: self.announce.or(next.announce),
             direct: self.direct.or(next.direct),
+            iroh_relays: self.iroh_relays.or(next.iroh_relays),
         }
     }
 }
@@ -245,6 +311,7 @@ struct File {
     peer: Option<OneOrMany>,
     announce: Option<OneOrMany>,
     direct: Option<String>,
+    iroh_relay: Option<OneOrMany>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -276,6 +343,7 @@ impl From<File> for Layer {
             peers: file.peer.map(Into::into),
             announce: file.announce.map(Into::into),
             direct: file.direct,
+            iroh_relays: file.iroh_relay.map(Into::into),
         }
     }
 }
@@ -301,8 +369,10 @@ pub struct Settings {
     pub peers: Vec<Address>,
     /// Where others reach this node; none: where it listens.
     pub announce: Vec<Address>,
-    /// Whether it links to others directly.
-    pub direct: bool,
+    /// Whether it links to others directly, and how far.
+    pub direct: DirectLinks,
+    /// iroh relays for links over the internet; none: iroh's own.
+    pub iroh_relays: Vec<IrohRelay>,
     /// Where the passphrase of the keys comes from.
     pub passphrase: Source,
 }
@@ -343,11 +413,21 @@ impl Settings {
             return Err(ConfigError::Peers(peers.len()));
         }
         let announce = addresses(all.announce)?;
-        let direct = match all.direct.as_deref() {
-            None | Some("on") => true,
-            Some("off") => false,
-            Some(other) => return Err(ConfigError::Direct(excerpt(other))),
-        };
+        let direct = all.direct.as_deref().map_or(Ok(DirectLinks::Lan), str::parse)?;
+        let iroh_relays = all.iroh_relays.unwrap_or_default().into_iter();
+        let iroh_relays = iroh_relays.map(|text| iroh_relay(&text)).collect::<Result<Vec<_>, _>>()?;
+        if iroh_relays.len() > RELAYS {
+            return Err(ConfigError::Relays(iroh_relays.len()));
+        }
+        match direct {
+            DirectLinks::Off | DirectLinks::Lan if !iroh_relays.is_empty() => {
+                return Err(ConfigError::NeedlessIrohRelay(direct));
+            }
+            DirectLinks::Internet if listen.ip().to_canonical().is_loopback() => {
+                return Err(ConfigError::Enclosed(listen));
+            }
+            _ => {}
+        }
         Ok(Self {
             data,
             ledger,
@@ -359,6 +439,7 @@ impl Settings {
             peers,
             announce,
             direct,
+            iroh_relays,
             passphrase: Source::Nothing,
         })
     }
@@ -398,16 +479,32 @@ fn relays(texts: Vec<String>) -> Result<Vec<RelayUrl>, ConfigError> {
     if relays.len() > RELAYS { Err(ConfigError::Relays(relays.len())) } else { Ok(relays) }
 }
 
-/// Addresses of nodes, which are written as those of relays are.
+/// Checks the address of an iroh relay.
+fn iroh_relay(text: &str) -> Result<IrohRelay, ConfigError> {
+    let wrong = |what: String| ConfigError::IrohRelay { came: excerpt(text), what };
+    let relay: IrohRelay = text.parse().map_err(|_| wrong("not a URL".to_owned()))?;
+    if !matches!(relay.scheme(), "https" | "http") || !relay.has_host() {
+        return Err(wrong("its scheme is none of https and http".to_owned()));
+    }
+    if !relay.username().is_empty() || relay.query().is_some() || relay.fragment().is_some() {
+        return Err(wrong("a host is expected, and a path at most".to_owned()));
+    }
+    let len = relay.as_str().len();
+    if len > IROH_RELAY_BYTES { Err(wrong(format!("{len} bytes, limit is {IROH_RELAY_BYTES}"))) } else { Ok(relay) }
+}
+
+/// Addresses of nodes, which are written as those of relays are, or are those of endpoints.
 fn addresses(texts: Option<Vec<String>>) -> Result<Vec<Address>, ConfigError> {
     let mut addresses = Vec::new();
     for text in texts.unwrap_or_default() {
         let wrong = |what: String| ConfigError::Address { came: excerpt(&text), what };
-        let url = text.parse::<RelayUrl>().map_err(|error| match error {
-            ConfigError::Relay { what, .. } => wrong(what.to_owned()),
-            error => error,
-        })?;
-        let address = url.0.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
+        let url = match text.parse::<RelayUrl>() {
+            _ if text.starts_with("iroh:") => text.clone(),
+            Ok(url) => url.0,
+            Err(ConfigError::Relay { what, .. }) => return Err(wrong(what.to_owned())),
+            Err(error) => return Err(error),
+        };
+        let address = url.parse().map_err(|error: AddressError| wrong(error.to_string()))?;
         if !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -529,6 +626,55 @@ mod tests {
             let settings = Settings::resolve(flags, environment, None).unwrap();
             assert_eq!(settings.is_reached_from_elsewhere(), elsewhere, "{listen} {hosts}");
         }
+    }
+
+    #[test]
+    fn direct_links_go_as_far_as_is_said() {
+        let resolve = |direct: &str, listen: &str, relays: &[&str]| {
+            let relays = (!relays.is_empty()).then(|| relays.iter().map(|text| (*text).to_owned()).collect());
+            let flags = Layer {
+                direct: (!direct.is_empty()).then(|| direct.to_owned()),
+                listen: Some(listen.to_owned()),
+                iroh_relays: relays,
+                ..Layer::default()
+            };
+            Settings::resolve(flags, Layer::default(), None)
+        };
+        let (here, all, relay) = ("127.0.0.1:3000", "0.0.0.0:3000", "https://relay.example");
+        for (direct, listen, far) in [
+            ("", here, DirectLinks::Lan),
+            ("lan", here, DirectLinks::Lan),
+            ("on", all, DirectLinks::Lan),
+            ("off", here, DirectLinks::Off),
+            ("internet", all, DirectLinks::Internet),
+        ] {
+            assert_eq!(resolve(direct, listen, &[]).unwrap().direct, far, "{direct}");
+        }
+        let relays = resolve("internet", all, &[relay, "http://10.0.0.1:3340/x"]).unwrap().iroh_relays;
+        let told: Vec<String> = relays.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["https://relay.example/", "http://10.0.0.1:3340/x"]);
+        let long = format!("https://{}.example", "x".repeat(60));
+        for (direct, listen, relays, what) in [
+            ("wan", here, vec![], "direct links of \"wan\", expected lan, internet or off"),
+            ("lan", here, vec![relay], "these are lan"),
+            ("off", here, vec![relay], "these are off"),
+            ("internet", here, vec![], "this node listens on 127.0.0.1:3000"),
+            ("internet", "[::1]:3000", vec![relay], "this node listens on [::1]:3000"),
+            ("internet", all, vec!["relay.example"], "not a URL"),
+            ("internet", all, vec!["ftp://relay.example"], "its scheme"),
+            ("internet", all, vec!["https://me@relay.example"], "a host is expected"),
+            ("internet", all, vec!["https://relay.example/?a=b"], "a host is expected"),
+            ("internet", all, vec![&long], "limit is 52"),
+        ] {
+            let error = resolve(direct, listen, &relays).unwrap_err().to_string();
+            assert!(error.contains(what), "{direct} {relays:?}: {error}");
+        }
+        let peer = format!("iroh:{}?ip=10.0.0.1:7", "0a".repeat(32));
+        let flags = |peer: &str| Layer { peers: Some(vec![peer.to_owned()]), ..Layer::default() };
+        let settings = Settings::resolve(flags(&peer), Layer::default(), None).unwrap();
+        assert_eq!(settings.peers[0].as_str(), peer);
+        let error = Settings::resolve(flags("iroh:7?ip=10.0.0.1:7"), Layer::default(), None).unwrap_err().to_string();
+        assert!(error.contains("a node's address of \"iroh:7"), "{error}");
     }
 
     #[test]

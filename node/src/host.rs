@@ -72,6 +72,8 @@ pub struct Start {
 pub struct Meeting {
     /// Where others are, as this node's owner says.
     pub peers: Vec<Address>,
+    /// Whether it goes out of the local network to whom it was not told of by its owner.
+    pub far: bool,
     /// Takes what is to be dialled.
     pub dials: mpsc::UnboundedSender<Wanted>,
 }
@@ -702,6 +704,12 @@ impl Host {
         let (reply, pending) = oneshot::channel();
         self.send(0, Command::Leave { reply }).await?;
         Pending(pending).await
+    }
+
+    /// The network of this machine has changed.
+    pub fn network_changed(&self) {
+        // Said now and then by one task.
+        self.inner.send_now(Command::NetworkChanged);
     }
 
     /// Ends the turn thread after what waits already: the turn is finished, links are closed, the store is closed.

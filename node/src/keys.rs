@@ -13,7 +13,9 @@ use std::{
 };
 
 use ed25519_dalek::{SECRET_KEY_LENGTH, SigningKey};
-use shared::{Key, NodeId};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use shared::{Key, LedgerId, NodeId};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -35,6 +37,8 @@ const LABEL: &str = "cairn node key 1 ";
 /// The same of a sealed one.
 const SEALED_LABEL: &str = "cairn node key 2 ";
 /// Bytes of a key file at most.
+/// What the secret of an endpoint is derived for.
+const ENDPOINT_LABEL: &[u8] = b"cairn/link/1 endpoint";
 const FILE_BYTES: u64 = 1024;
 
 /// Why there is no key.
@@ -129,6 +133,15 @@ impl NodeKey {
     /// What its file is sealed with.
     pub fn seal(&self) -> Option<&Arc<SealingKey>> {
         self.seal.as_ref()
+    }
+
+    /// The secret of the iroh endpoint by which this node is reached in a ledger: always the same, and nobody who knows the endpoint
+    /// learns anything of the node.
+    fn endpoint_secret(&self, ledger: &LedgerId) -> Zeroizing<[u8; 32]> {
+        let hkdf = Hkdf::<Sha256>::new(Some(ledger.as_bytes()), self.key.as_bytes());
+        let mut secret = Zeroizing::new([0; 32]);
+        assert!(hkdf.expand(ENDPOINT_LABEL, &mut *secret).is_ok(), "HKDF gives 32 bytes");
+        secret
     }
 
     /// The public half.
@@ -280,6 +293,11 @@ impl NodeKeys {
         self.spare.save(&self.spare_path)
     }
 
+    /// See [`NodeKey::endpoint_secret`].
+    pub(crate) fn endpoint_secret(&self, ledger: &LedgerId) -> Zeroizing<[u8; 32]> {
+        self.key.endpoint_secret(ledger)
+    }
+
     pub(crate) fn keys(&self) -> (Key, Key) {
         (self.key.to_key(), self.spare.to_key())
     }
@@ -351,6 +369,17 @@ pub fn reseal(files: &[PathBuf], opener: &Opener, seal: Option<&Arc<SealingKey>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_says_nothing_of_its_node() {
+        let secret = |key: u8, ledger: u8| {
+            let key = NodeKey::from_secret(&[key; SECRET_KEY_LENGTH]);
+            hex::encode(*key.endpoint_secret(&LedgerId::from_bytes([ledger; 32])))
+        };
+        // By another implementation of HKDF.
+        assert_eq!(secret(1, 7), "dbb97bb35c5000c83b19b18ccfdcd59c37bac46dfffa65ca96ffed849d15c02f");
+        assert!(secret(1, 7) != secret(1, 8) && secret(1, 7) != secret(2, 7));
+    }
 
     #[test]
     fn a_key_reads_back_from_its_file_and_prints_as_nothing() {

@@ -15,10 +15,14 @@ use tokio::{
 };
 
 use crate::{
+    admission::Admission,
     config::RelayUrl,
     data::{DataError, LedgerDir, LockedDir},
     host::{Host, HostError, HostThread, Meeting, Start},
-    link::{self, RelaySecret, peer::Reached},
+    link::{
+        self, Network, RelaySecret,
+        peer::{Meeter, Reached},
+    },
 };
 
 /// Orders that wait for who owns the hosts.
@@ -103,6 +107,8 @@ pub struct Reach {
     pub secret: Option<RelaySecret>,
     /// Direct links, unless there are to be none.
     pub direct: Option<Direct>,
+    /// The machine's own network.
+    pub network: Network,
 }
 
 /// Direct links of a node.
@@ -112,6 +118,10 @@ pub struct Direct {
     pub peers: Vec<Address>,
     /// Where this node is.
     pub reached: Reached,
+    /// iroh relays, where links may go over the internet; none of them: iroh's own.
+    pub internet: Option<Vec<iroh::RelayUrl>>,
+    /// Lets in who dials.
+    pub(crate) admission: Arc<Admission>,
 }
 
 impl Ledgers {
@@ -233,19 +243,23 @@ impl Keeper {
         let relays = link::to_dial(&self.reach.relays, self.reach.secret.as_ref(), opened.store.as_reader())
             .map_err(DataError::from)?;
         let (meeting, wanted) = match &self.reach.direct {
-            Some(Direct { peers, .. }) => {
+            Some(Direct { peers, internet, .. }) => {
                 let (dials, wanted) = mpsc::unbounded_channel();
-                (Some(Meeting { peers: peers.clone(), dials }), Some(wanted))
+                (Some(Meeting { peers: peers.clone(), far: internet.is_some(), dials }), Some(wanted))
             }
             None => (None, None),
         };
         let dials = relays.len() + meeting.as_ref().map_or(0, |meeting| meeting.peers.len());
         let dials = u32::try_from(dials).unwrap_or(u32::MAX);
+        let secret = opened.key.endpoint_secret(&opened.ledger);
         let (host, thread) = Host::start_with(opened, Start { dials, meeting, ..Start::default() })?;
         self.threads.spawn(ended(thread));
-        link::dial(&host, &relays, &self.stop.subscribe(), &mut self.links);
-        if let (Some(wanted), Some(Direct { reached, .. })) = (wanted, &self.reach.direct) {
-            self.links.spawn(link::peer::meet(host.clone(), wanted, reached.clone(), self.stop.subscribe()));
+        let (network, stopped) = (&self.reach.network, self.stop.subscribe());
+        link::dial(&host, &relays, network, &stopped, &mut self.links);
+        network.tell(&host, &stopped, &mut self.links);
+        if let (Some(wanted), Some(direct)) = (wanted, self.reach.direct.clone()) {
+            let meeter = Meeter { host: host.clone(), secret, direct, network: network.clone() };
+            self.links.spawn(meeter.meet(wanted, stopped));
         }
         (self.beside)(host.clone(), self.stop.subscribe(), &mut self.links);
         self.ledgers.add(host.clone());

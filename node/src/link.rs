@@ -12,11 +12,15 @@ use crate::{
 };
 
 pub mod accept;
+mod exchange;
+mod network;
 pub mod peer;
+mod quic;
 pub mod relay;
 mod secret;
 mod socket;
 
+pub use self::network::Network;
 pub use self::secret::{RelaySecret, UnusableSecret};
 
 /// How the link to a relay is.
@@ -105,9 +109,15 @@ pub fn to_dial(
 }
 
 /// Keeps a link to each of these relays until `stopped` says true.
-pub fn dial(host: &Host, relays: &[Dialled], stopped: &watch::Receiver<bool>, links: &mut JoinSet<()>) {
+pub fn dial(
+    host: &Host,
+    relays: &[Dialled],
+    network: &Network,
+    stopped: &watch::Receiver<bool>,
+    links: &mut JoinSet<()>,
+) {
     for Dialled { url, secret } in relays {
         host.relays().set(&url.to_string(), RelayState::Dialling);
-        links.spawn(relay::run(host.clone(), url.clone(), secret.clone(), stopped.clone()));
+        links.spawn(relay::run(host.clone(), url.clone(), secret.clone(), network.clone(), stopped.clone()));
     }
 }

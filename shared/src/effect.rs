@@ -35,6 +35,8 @@ pub enum LinkPath {
     Relay,
     /// A WebSocket from node to node.
     WebSocket,
+    /// QUIC from node to node.
+    Quic,
 }
 
 impl LinkPath {
@@ -43,6 +45,7 @@ impl LinkPath {
         match self {
             Self::Relay => "relay",
             Self::WebSocket => "websocket",
+            Self::Quic => "quic",
         }
     }
 }
@@ -104,6 +107,8 @@ pub enum Input {
         /// The best first.
         addresses: Vec<Address>,
     },
+    /// The addresses or routes of this machine have changed: who was out of reach may be there now, and who was linked may be gone.
+    NetworkChanged,
     /// A connection is gone, whoever closed it.
     LinkClosed {
         /// Its number.

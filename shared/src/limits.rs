@@ -171,12 +171,12 @@ pub const HANDSHAKE: u64 = 5 * SECOND;
 pub const PING_EVERY: u64 = 25 * SECOND;
 /// µs after a ping until a silent link counts as dead.
 pub const PING_TIMEOUT: u64 = 20 * SECOND;
-/// µs of silence after which both sides of a direct link ping.
-pub const DIRECT_PING_EVERY: u64 = 8 * SECOND;
-/// µs after such a ping until the link counts as dead.
-pub const DIRECT_PING_TIMEOUT: u64 = 8 * SECOND;
+/// µs of silence after which either side of a direct link pings: who was killed says nothing by QUIC.
+pub const DIRECT_PING_EVERY: u64 = 4 * SECOND;
+/// µs after such a ping until the link counts as dead. A node may stand still for some seconds.
+pub const DIRECT_PING_TIMEOUT: u64 = 6 * SECOND;
 /// µs that a node has to say that it is there after all, once somebody has lost its link to it.
-pub const GONE_AFTER: u64 = 5 * SECOND;
+pub const GONE_AFTER: u64 = 7 * SECOND;
 /// Nodes that one peer may say to be gone at once.
 pub const GONE_AT_ONCE: u32 = 1_024;
 /// µs for each further one after that.
@@ -250,14 +250,18 @@ pub const GRAFT_AFTER: u64 = 300_000;
 pub const GRAFT_AFTER_SYNC: u64 = 10 * SECOND;
 /// The same over a link that carries new blocks.
 pub const GRAFT_AGAIN: u64 = 2 * SECOND;
-/// µs that a direct link may take to answer when what it should have brought came by another one.
-pub const SUSPECT_TIMEOUT: u64 = 2 * SECOND;
+/// µs of silence on a direct link after something was sent that the peer answers at once, until it is asked whether it lives.
+pub const SILENCE: u64 = 500_000;
+/// µs that a direct link may take to answer when what it should have brought came by another one, or what was sent over it was not answered.
+pub const SUSPECT_TIMEOUT: u64 = 1_500_000;
 /// µs between two further neighbours that a node tries which draws its neighbours.
 pub const PROBE_EVERY: u64 = MINUTE;
 /// µs until it is decided which neighbour goes for it; and between two that are tried while something does not come.
 pub const PROBE_FOR: u64 = 5 * SECOND;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
+/// µs until a better path to a node that is linked directly is tried again.
+pub const UPGRADE_EVERY: u64 = MINUTE;
 /// µs between two notes of known peers.
 pub const PEERS_EVERY: u64 = 5 * SECOND;
 
@@ -321,7 +325,9 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("ping", PING_EVERY, "µs"),
     ("dead after a ping", PING_TIMEOUT, "µs"),
     ("ping of a direct link", DIRECT_PING_EVERY, "µs"),
-    ("direct link dead after a ping", DIRECT_PING_TIMEOUT, "µs"),
+    ("dead after such a ping", DIRECT_PING_TIMEOUT, "µs"),
+    ("ping of a direct link that does not answer", SILENCE, "µs"),
+    ("dead after such a ping", SUSPECT_TIMEOUT, "µs"),
     ("off line after its link broke", GONE_AFTER, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),

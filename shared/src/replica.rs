@@ -97,6 +97,9 @@ pub struct Config {
     /// Whether the node says where it can be reached ([`Input::Reachable`]), and links to others directly
     /// ([`Effect::Dial`]). A relay does not.
     pub meets: bool,
+    /// Whether addresses that others announce are dialled wherever they lead. Otherwise only those of local networks are, and
+    /// nothing leaves these.
+    pub far: bool,
     /// Where other nodes are, as this node's owner says. They are trusted with what a hub sees, whoever they are, and count
     /// in `dials`; at most [`crate::limits::GIVEN_PEERS`].
     pub peers: Vec<Address>,
@@ -117,6 +120,7 @@ impl Config {
             epoch: None,
             pace: false,
             meets: false,
+            far: false,
             peers: Vec::new(),
         }
     }
@@ -200,6 +204,8 @@ enum Timer {
     Ping(LinkId),
     /// The ping must have been answered.
     Pong(LinkId),
+    /// Something was sent and nothing came since: ask.
+    Silence(LinkId),
     /// The peer must have given credit.
     Stall(LinkId),
     /// Credit that was held back is due to the peer, or a sign that it is not forgotten.
@@ -385,6 +391,7 @@ impl<S: Store> Replica<S> {
             Input::LinkOpened { link, role, path, dial } => self.handle_opened(link, role, path, dial, effects),
             Input::Unreachable { dial } => self.handle_unreachable(dial),
             Input::Reachable { addresses } => self.handle_reachable(addresses),
+            Input::NetworkChanged => self.handle_network_changed(effects),
             Input::LinkClosed { link } => self.forget(link, effects),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,
             Input::Ping { link } => {

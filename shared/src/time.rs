@@ -102,6 +102,14 @@ impl<K: Ord + Copy> Timers<K> {
         self.queue.insert((at, timer));
     }
 
+    /// Sets a deadline to so many µs from now, unless it is earlier already.
+    pub fn set_within(&mut self, timer: K, after: u64) {
+        let at = self.steady.plus(after);
+        if self.deadlines.get(&timer).is_none_or(|set| *set > at) {
+            self.set(timer, after);
+        }
+    }
+
     /// Forgets a deadline.
     pub fn stop(&mut self, timer: K) {
         if let Some(at) = self.deadlines.remove(&timer) {
@@ -186,6 +194,16 @@ mod tests {
         timers.tick(at(110));
         assert_eq!(timers.pop(), Some('a'));
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_can_only_be_brought_forward() {
+        let at = |micros| Timestamp::from_micros(micros).unwrap();
+        let mut timers = Timers::new(at(100));
+        for (after, next) in [(20, 120), (30, 120), (10, 110)] {
+            timers.set_within('a', after);
+            assert_eq!(timers.next(), Some(at(next)));
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ const statusKeys: Keys<NodeStatus> = {
   held: true,
   parked: true,
   links: true,
+  addresses: true,
   peers: true,
   relays: true,
   known_nodes: true,

@@ -34,6 +34,8 @@ export interface NodeOptions {
   readonly listen?: string;
   /** Whether it links to other nodes directly; not unless said so. */
   readonly direct?: boolean;
+  /** What it is started by, with what that takes before the command. */
+  readonly within?: readonly string[];
   /** Further arguments. */
   readonly args?: readonly string[];
   /** Further environment. */
@@ -160,10 +162,11 @@ export class World {
     const ledger = options.ledger ?? (options.data === undefined ? this.#ledger : undefined);
     if (ledger !== undefined) args.push("--ledger", ledger);
     // Or nodes would find a way around cables that are pulled.
-    args.push("--direct", options.direct === true ? "on" : "off");
+    args.push("--direct", options.direct === true ? "lan" : "off");
     // What a node does is worth a look where nothing of what it reads may be in the log.
     const env = { ...(this.canary !== undefined && { RUST_LOG: "node=trace,info" }), ...options.env };
-    const process = this.run("node", nodeBinary(), [...args, ...(options.args ?? [])], env);
+    const [program, ...words] = [...(options.within ?? []), nodeBinary(), ...args, ...(options.args ?? [])];
+    const process = this.run("node", program!, words, env);
     this.canary?.listensTo(process, "stderr");
     const [, url] = await process.line(/listening on (http:\/\/\S+)$/);
     return new NodeProcess(process, data, url!);

@@ -170,7 +170,7 @@ fn run<T, F: Future<Output = Result<T, Failure>>>(
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
-        link::dial(&host, relays, &stopped, &mut links);
+        link::dial(&host, relays, &link::Network::default(), &stopped, &mut links);
         let result = work(host.clone()).await;
         stop.send_replace(true);
         while links.join_next().await.is_some() {}

@@ -147,7 +147,7 @@ fn fetch(locked: &LockedDir, dir: &LedgerDir, settings: &Settings, repaired: &mu
         let (stop, stopped) = watch::channel(false);
         let mut links = JoinSet::new();
         // Nothing is fetched from a room that has yet to be made.
-        link::dial(&host, &relays, &stopped, &mut links);
+        link::dial(&host, &relays, &link::Network::default(), &stopped, &mut links);
         let waited = wait(&host, wanted.len() as u64).await;
         stop.send_replace(true);
         while links.join_next().await.is_some() {}

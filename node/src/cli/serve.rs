@@ -30,13 +30,13 @@ use super::{
 };
 use crate::{
     admission::Admission,
-    config::Settings,
+    config::{DirectLinks, Settings},
     control::{self, ControlFile, Token},
     data::{DataError, LedgerDir, LockedDir},
     host::{Event, Host, Status},
     http,
     ledgers::{Direct, Keeper, Reach},
-    link::{accept, peer::Reached},
+    link::{Network, accept, peer::Reached},
     token::TokenError,
 };
 
@@ -60,9 +60,12 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     result
 }
 
+/// What is shown where RUST_LOG says nothing. What the QUIC library warns of is of no use to anybody who runs a node.
+const LOG: &str = "info,noq_proto=error,noq=error,iroh=error";
+
 /// Shows on standard error what RUST_LOG asks for.
 fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG));
     let colours = io::stderr().is_terminal();
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colours);
     // Tungstenite shows every frame as it is, tokens and payloads too, to whoever asks for all that there is.
@@ -111,20 +114,20 @@ async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Re
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (client_token, shown) = client_token(settings, &locked.dir().client_token(), address)?;
-    let reached = Reached { listen: address, announced: settings.announce.clone() };
+    let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
+    let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let reach = Reach {
         relays: settings.relays.clone(),
         secret: settings.relay_secret.clone(),
-        direct: settings.direct.then(|| Direct { peers: settings.peers.clone(), reached }),
+        direct: direct(settings, address, &admission),
+        network: Network::watch().await,
     };
     let keeper = Keeper::open(locked, first, settings.ledger.as_deref(), reach, beside)?;
     let ledgers = keeper.ledgers().clone();
-    let (hosts, origins) = (settings.hosts.clone(), settings.origins.clone());
-    let admission = Arc::new(Admission::new(client_token, locked.dir().client_token(), hosts, origins));
     let token = Token::generate()?;
     let routes = control::router(ledgers.clone(), token.clone(), keeper.stopped());
     let mut routes = routes.merge(control::renewal(admission.clone(), token.clone()));
-    if settings.direct {
+    if settings.direct != DirectLinks::Off {
         routes = routes.merge(accept::router(admission.clone(), ledgers.clone(), keeper.stopped()));
     }
     let control_path = locked.dir().control();
@@ -142,6 +145,17 @@ async fn serve(settings: &Settings, locked: &LockedDir, first: &LedgerDir) -> Re
     let served = until_the_end(http, keeper, locked, signal).await;
     ControlFile::remove(&control_path).map_err(unwritable)?;
     served
+}
+
+/// How this node links to others directly, if it does.
+fn direct(settings: &Settings, listen: SocketAddr, admission: &Arc<Admission>) -> Option<Direct> {
+    let internet = match settings.direct {
+        DirectLinks::Off => return None,
+        DirectLinks::Lan => None,
+        DirectLinks::Internet => Some(settings.iroh_relays.clone()),
+    };
+    let reached = Reached { listen, announced: settings.announce.clone() };
+    Some(Direct { peers: settings.peers.clone(), reached, internet, admission: admission.clone() })
 }
 
 /// What runs for each ledger besides its links.

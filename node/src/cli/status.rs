@@ -52,7 +52,12 @@ struct Way<'a>(&'a LinkInfo);
 impl Display for Way<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(link) = self;
-        let path = if link.path == "relay" { "by relay" } else { "direct" };
+        let path = match link.path.as_str() {
+            "relay" => "by relay",
+            "quic" => "direct by QUIC",
+            "websocket" => "direct by WebSocket",
+            other => other,
+        };
         write!(f, "{} {path}", link.node.as_deref().unwrap_or("(not yet known)"))?;
         if let Some(round_trip) = link.round_trip {
             write!(f, ", {:.1} ms", round_trip as f64 / 1e3)?;
@@ -116,6 +121,9 @@ impl Display for Text<'_> {
                 RelayState::Connected { .. } => writeln!(f, "relay     {} is connected", relay.url)?,
                 RelayState::Waiting { reason } => writeln!(f, "relay     {} is not connected: {reason}", relay.url)?,
             }
+        }
+        for address in &status.addresses {
+            writeln!(f, "reached   at {address}")?;
         }
         for link in &status.links {
             writeln!(f, "link      {}", Way(link))?;

@@ -51,7 +51,7 @@ pub struct LinkInfo {
     pub link: u64,
     /// The peer, once it proved its key.
     pub node: Option<String>,
-    /// `relay`, or `websocket` for a direct link.
+    /// `relay`, or `quic` or `websocket` for a direct link.
     pub path: String,
     /// Whether this node opened it.
     pub dialled: bool,
@@ -186,6 +186,9 @@ pub struct Status {
     pub parked: Parked,
     /// Open links.
     pub links: Vec<LinkInfo>,
+    /// Where this node says that it can be reached directly.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// Other nodes that announced themselves or are linked, here or to a relay or node that is linked here.
     #[serde(default)]
     pub peers: Vec<PeerInfo>,

@@ -102,6 +102,7 @@ pub(super) enum Command {
     Reachable {
         addresses: Vec<Address>,
     },
+    NetworkChanged,
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -179,10 +180,11 @@ impl Turns {
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
         let (key, successor) = keys.keys();
-        let meets = start.meeting.is_some();
-        let (peers, dials) = start.meeting.map(|Meeting { peers, dials }| (peers, dials)).unzip();
+        let (meets, far) = (start.meeting.is_some(), start.meeting.as_ref().is_some_and(|meeting| meeting.far));
+        let (peers, dials) = start.meeting.map(|Meeting { peers, dials, .. }| (peers, dials)).unzip();
         let config = Config {
             meets,
+            far,
             peers: peers.unwrap_or_default(),
             writes: true,
             dials: start.dials,
@@ -349,6 +351,7 @@ impl Turns {
             Command::DialFailed => self.input(Input::DialFailed),
             Command::Unreachable { dial } => self.input(Input::Unreachable { dial }),
             Command::Reachable { addresses } => self.input(Input::Reachable { addresses }),
+            Command::NetworkChanged => self.input(Input::NetworkChanged),
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())
@@ -600,6 +603,7 @@ impl Turns {
                     remaining: link.remaining,
                 })
                 .collect(),
+            addresses: replica.addresses().iter().map(ToString::to_string).collect(),
             peers: replica.peers().iter().map(peer_info).collect(),
             known_nodes: replica.known_nodes().iter().map(ToString::to_string).collect(),
             ..Status::default()
@@ -675,6 +679,7 @@ fn describe_input(input: &Input) -> String {
         Input::LinkOpened { link, role, path, .. } => format!("link {} opened: {role:?}, {}", link.0, path.name()),
         Input::Unreachable { dial } => format!("dial {} led nowhere", dial.0),
         Input::Reachable { addresses } => format!("reached at {} addresses", addresses.len()),
+        Input::NetworkChanged => "the network has changed".to_owned(),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
         Input::Ping { link } => format!("ping on link {}", link.0),

@@ -21,7 +21,7 @@ use tokio_tungstenite::{
 use tracing::debug;
 
 use super::{
-    peer,
+    peer::{self, Opened},
     socket::{REFUSAL, config},
 };
 use crate::{
@@ -84,7 +84,7 @@ async fn accept(
             Ok(upgraded) => {
                 let socket =
                     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config())).await;
-                if !peer::accepted(host, remote, socket, newcomer, stopped).await {
+                if !peer::accepted(host, remote, Opened::Socket(socket), newcomer, stopped).await {
                     admission.link_failed(remote);
                 }
             }

@@ -7,8 +7,9 @@ use tokio::{sync::watch, time::sleep};
 use tracing::{debug, info, warn};
 
 use super::{
-    RelaySecret, RelayState,
-    socket::{Dialled, End, dial, exchange, stopping},
+    Network, RelaySecret, RelayState,
+    exchange::{End, stopping},
+    socket::{Dialled, dial, exchange},
 };
 use crate::{
     config::RelayUrl,
@@ -22,7 +23,13 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// `secret` is shown to the relay, which may then make the ledger's room: only to one that this node's owner has
 /// configured, never to one that came with an invite.
-pub async fn run(host: Host, relay: RelayUrl, secret: Option<RelaySecret>, mut shutdown: watch::Receiver<bool>) {
+pub async fn run(
+    host: Host,
+    relay: RelayUrl,
+    secret: Option<RelaySecret>,
+    mut network: Network,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let url = relay.to_string();
     let room = relay.room(&host.ledger());
     if secret.is_some() && relay.is_in_the_clear() {
@@ -63,6 +70,7 @@ pub async fn run(host: Host, relay: RelayUrl, secret: Option<RelaySecret>, mut s
         host.relays().set(&url, RelayState::Waiting { reason });
         tokio::select! {
             () = sleep(wait) => {}
+            () = network.changed() => backoff.reset(),
             () = stopping(&mut shutdown) => return,
         }
     }

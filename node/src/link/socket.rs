@@ -1,15 +1,12 @@
 //! A WebSocket as a link, whoever opened it: moves frames between the socket and the host.
 
-use std::{
-    future::{Future, pending},
-    time::Duration,
-};
+use std::time::Duration;
 
 use futures_util::{
     SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
-use shared::{CloseReason, NodeId, limits};
+use shared::{NodeId, limits};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -27,12 +24,9 @@ use tokio_tungstenite::{
 };
 use tracing::debug;
 
-use crate::host::{LinkCommand, LinkPort, Stopped};
+use super::exchange::{self, End, Outgoing, Sending, describe_close};
+use crate::host::{LinkCommand, LinkPort};
 
-/// How long the peer has to answer a close frame.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a socket may take no data. The replica closes a stalled link itself, but its close frame needs the socket too.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that are read at once. The library makes this buffer before the peer has proved its key; a frame that announces a
 /// greater length makes it grow, up to the limit of a frame.
 const READ_BUFFER: usize = 32 * 1024;
@@ -47,20 +41,6 @@ const REFUSAL_CHARS: usize = 400;
 /// What was dialled.
 pub(super) type Dialled = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Why a connection ended.
-pub(super) enum End {
-    /// The node is stopping.
-    Stopped,
-    /// Anything else, in words.
-    Lost(String),
-}
-
-impl From<Stopped> for End {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
-
 /// How large frames and buffers may be.
 pub(super) fn config() -> WebSocketConfig {
     WebSocketConfig::default()
@@ -69,14 +49,6 @@ pub(super) fn config() -> WebSocketConfig {
         .max_write_buffer_size(WRITE_BUFFER + 2 * limits::FRAME_BYTES)
         .max_message_size(Some(limits::FRAME_BYTES))
         .max_frame_size(Some(limits::FRAME_BYTES))
-}
-
-/// Resolves when the node stops.
-pub(super) async fn stopping(shutdown: &mut watch::Receiver<bool>) {
-    if shutdown.wait_for(|stop| *stop).await.is_err() {
-        // Whoever could have said so is gone without saying it.
-        pending::<()>().await;
-    }
 }
 
 /// Opens a WebSocket. `patience`: for name, TCP, TLS and the upgrade.
@@ -120,23 +92,14 @@ pub(super) async fn exchange<S>(
     port: &LinkPort,
     commands: mpsc::Receiver<LinkCommand>,
     socket: WebSocketStream<S>,
-    up: impl FnMut(NodeId),
+    up: impl FnMut(NodeId) + Send,
     shutdown: &mut watch::Receiver<bool>,
 ) -> End
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let (sink, stream) = socket.split();
-    // Reading goes on while writing waits, or two full sockets would wait for each other for ever.
-    let mut reading = Box::pin(read(port, stream));
-    tokio::select! {
-        end = &mut reading => end,
-        end = write(sink, commands, up, shutdown) => {
-            // The close frame is sent; the peer's answer to it ends the reading.
-            _ = timeout(CLOSE_TIMEOUT, reading).await;
-            end
-        }
-    }
+    exchange::exchange(read(port, stream), Sink(sink), commands, up, shutdown).await
 }
 
 async fn read<S>(port: &LinkPort, mut stream: SplitStream<WebSocketStream<S>>) -> End
@@ -154,7 +117,7 @@ where
             }
             // The library answers pings of the WebSocket layer itself.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
-            Some(Ok(Message::Close(frame))) => return End::Lost(describe_close(frame)),
+            Some(Ok(Message::Close(frame))) => return End::Lost(describe_closed(frame)),
             Some(Err(error)) => return End::Lost(describe(&error)),
             None => return End::Lost("the connection was closed".to_owned()),
         };
@@ -164,95 +127,36 @@ where
     }
 }
 
-fn describe_close(frame: Option<CloseFrame>) -> String {
+fn describe_closed(frame: Option<CloseFrame>) -> String {
     match frame {
-        Some(frame) if !frame.reason.is_empty() => {
-            format!("it closed the link: {} ({})", frame.reason.escape_debug(), u16::from(frame.code))
-        }
-        Some(frame) => format!("it closed the link with code {}", u16::from(frame.code)),
+        Some(frame) => describe_close(u16::from(frame.code).into(), &frame.reason),
         None => "it closed the link".to_owned(),
     }
 }
 
-/// Sends what the host wants sent, several frames in one write when they wait already, and ends with a close frame.
-async fn write<S>(
-    mut sink: SplitSink<WebSocketStream<S>, Message>,
-    mut commands: mpsc::Receiver<LinkCommand>,
-    mut up: impl FnMut(NodeId),
-    shutdown: &mut watch::Receiver<bool>,
-) -> End
+struct Sink<S>(SplitSink<WebSocketStream<S>, Message>);
+
+impl<S> Sending for Sink<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin,
 {
-    loop {
-        let first = tokio::select! {
-            command = commands.recv() => command,
-            () = stopping(shutdown) => {
-                // What the host has said still goes out.
-                _ = timeout(CLOSE_TIMEOUT, say_last(&mut sink, &mut commands)).await;
-                return close(&mut sink, 1001, "this node is stopping", End::Stopped).await;
-            }
+    async fn feed(&mut self, message: Outgoing) -> Result<(), String> {
+        let message = match message {
+            Outgoing::Frame(bytes) => Message::binary(bytes),
+            Outgoing::Ping => Message::text("ping"),
+            Outgoing::Pong => Message::text("pong"),
         };
-        if first.is_none() {
-            let reason = CloseReason::Stalled;
-            let end = End::Lost("the link took no more data".to_owned());
-            return close(&mut sink, reason.code(), &reason.to_string(), end).await;
-        }
-        let mut next = first;
-        while let Some(command) = next {
-            let message = match command {
-                LinkCommand::Frame(bytes) => Message::binary(bytes),
-                LinkCommand::Ping => Message::text("ping"),
-                LinkCommand::Pong => Message::text("pong"),
-                LinkCommand::PeerUp(node) => {
-                    up(node);
-                    next = commands.try_recv().ok();
-                    continue;
-                }
-                LinkCommand::Close { code, reason } => {
-                    let end = End::Lost(format!("this node closed the link: {reason}"));
-                    return close(&mut sink, code, &reason, end).await;
-                }
-            };
-            if let Err(reason) = in_time(sink.feed(message)).await {
-                return End::Lost(reason);
-            }
-            next = commands.try_recv().ok();
-        }
-        if let Err(reason) = in_time(sink.flush()).await {
-            return End::Lost(reason);
-        }
+        self.0.feed(message).await.map_err(|error| describe(&error))
     }
-}
 
-async fn say_last<S>(
-    sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    commands: &mut mpsc::Receiver<LinkCommand>,
-) -> Result<(), Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Ok(LinkCommand::Frame(bytes)) = commands.try_recv() {
-        sink.feed(Message::binary(bytes)).await?;
+    async fn flush(&mut self) -> Result<(), String> {
+        self.0.flush().await.map_err(|error| describe(&error))
     }
-    Ok(())
-}
 
-async fn in_time(writing: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
-    match timeout(WRITE_TIMEOUT, writing).await {
-        Ok(result) => result.map_err(|error| describe(&error)),
-        Err(_) => Err(format!("it took no data for {} s", WRITE_TIMEOUT.as_secs())),
+    async fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        _ = self.0.send(Message::Close(Some(frame))).await;
     }
-}
-
-async fn close<S>(sink: &mut SplitSink<WebSocketStream<S>, Message>, code: u16, reason: &str, end: End) -> End
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-    // A peer that cannot take even this is gone or stuck; the connection is dropped then.
-    _ = timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
-    end
 }
 
 #[cfg(test)]

@@ -9,5 +9,6 @@ mod groups;
 mod hub;
 mod keys;
 mod links;
+mod quic;
 mod repair;
 mod support;

@@ -141,8 +141,9 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
 fn announcement(choices: &mut Choices<'_>) -> Announcement {
     let signer = key(1 + choices.below(KEYS.into()) as u8);
     let at = Timestamp::from_micros(START + u64::from(choices.byte())).unwrap_or_default();
-    let addresses: Vec<Address> =
-        ["ws://10.0.0.1:1", "ws://127.0.0.1:1", "other:way"].iter().flat_map(|a| a.parse()).collect();
+    let endpoint = format!("iroh:{}?ip=10.0.0.2:1&ip=127.0.0.1:1", "0a".repeat(32));
+    let addresses = ["ws://10.0.0.1:1", "ws://127.0.0.1:1", "other:way", &endpoint];
+    let addresses: Vec<Address> = addresses.iter().flat_map(|a| a.parse()).collect();
     let body = if choices.below(2) == 0 { choices.bytes(200).to_vec() } else { encode_addresses(&addresses) };
     let said = Announcement::sign(&ledger(), signer, at, body);
     if choices.below(4) == 0 { Announcement { node: node(choices), ..said } } else { said }

@@ -113,7 +113,8 @@ fn frames() -> Vec<Vec<u8>> {
     let hash = BlockHash::from_bytes([5; 32]);
     let head = Head { author: node_id(1), tips: vec![(3, hash), (4, hash)], frozen: 2 };
     let at = Timestamp::from_micros(START).unwrap_or_default();
-    let addresses: Vec<Address> = "ws://192.168.1.5:3000".parse().into_iter().collect();
+    let endpoint = format!("iroh:{}?ip=192.168.1.5:3000&relay=https://relay.example/", "0a".repeat(32));
+    let addresses: Vec<Address> = ["ws://192.168.1.5:3000", &endpoint].iter().flat_map(|a| a.parse()).collect();
     let said = Announcement::sign(&ledger(), key(1), at, encode_addresses(&addresses));
     let messages = [
         Message::Hello { version: PROTOCOL_VERSION, ledger: ledger(), node: node_id(1), nonce: [1; 32] },

@@ -523,17 +523,23 @@ impl<S: Store> Replica<S> {
                 }
                 let mut known = freezes;
                 removals.iter().for_each(|(_, (lane, height))| lower(&mut known, *lane, *height));
-                let blocks: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
-                if !spoke && !self.void(&known, &blocks)?.is_empty() {
-                    self.vouch(effects)?;
+                if !spoke {
+                    // What came along and does not rest on a removal was seen before it.
+                    let mut after: BTreeSet<BlockHash> = removals.iter().map(|(block, _)| block.hash()).collect();
+                    let rests = |(block, ..): &Connected| {
+                        let rests = block.header().parents.iter().any(|parent| after.contains(parent));
+                        (rests && after.insert(block.hash())) || after.contains(&block.hash())
+                    };
+                    let (later, earlier) = group.into_iter().partition(rests);
+                    group = later;
+                    self.add_connected(earlier, effects)?;
+                    let later: Vec<Arc<VerifiedBlock>> = group.iter().map(|(block, ..)| block.clone()).collect();
+                    if !self.void(&known, &later)?.is_empty() {
+                        self.vouch(effects)?;
+                    }
                 }
             }
-            for (block, parents, newcomer) in group {
-                let source = self.pool.remove(&block.hash()).and_then(|parked| parked.source);
-                self.note_source(&block, source);
-                let previous = self.ledger.latest(&parents);
-                self.add(block, newcomer, previous, source, effects)?;
-            }
+            self.add_connected(group, effects)?;
             // Each holds whatever becomes of the blocks on which it rests when another one is in force.
             let mut proofs = Vec::with_capacity(removals.len());
             for (block, freeze) in removals {
@@ -544,6 +550,16 @@ impl<S: Store> Replica<S> {
                 self.own.unrecorded = true;
                 self.spread_freeze(lane, height)?;
             }
+        }
+        Ok(())
+    }
+
+    fn add_connected(&mut self, group: Vec<Connected>, effects: &mut Vec<Effect>) -> Turn<S> {
+        for (block, parents, newcomer) in group {
+            let source = self.pool.remove(&block.hash()).and_then(|parked| parked.source);
+            self.note_source(&block, source);
+            let previous = self.ledger.latest(&parents);
+            self.add(block, newcomer, previous, source, effects)?;
         }
         Ok(())
     }

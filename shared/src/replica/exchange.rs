@@ -10,7 +10,9 @@ use crate::{
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
-    limits::{FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, WANTED_PER_FRAME, WANTED_PER_LINK},
+    limits::{
+        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SUSPECT_TIMEOUT, WANTED_PER_FRAME, WANTED_PER_LINK,
+    },
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
@@ -28,6 +30,7 @@ impl<S: Store> Replica<S> {
                 Timer::Handshake(id) => self.close(id, CloseReason::HandshakeTimeout, effects),
                 Timer::Ping(id) => self.ping(id, effects),
                 Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
+                Timer::Silence(id) => self.ping_within(id, SUSPECT_TIMEOUT, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::Credit(id) => self.on_credit_due(id),
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
@@ -135,7 +138,7 @@ impl<S: Store> Replica<S> {
             Message::Membership { .. } => {}
             Message::NodeAnnounce { nodes, announcements } => {
                 self.on_announce(id, nodes);
-                self.on_announcements(id, announcements);
+                self.on_announcements(id, announcements, effects);
             }
             Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
             Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,

@@ -11,6 +11,7 @@ use crate::{
     ledger::{stored, stored_removal},
     limits::{
         CLOCK_WINDOW, DIRECT_PING_EVERY, DIRECT_PING_TIMEOUT, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY,
+        SUSPECT_TIMEOUT,
     },
     members::{Member, Removal},
     store::Store,
@@ -81,8 +82,8 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn forget(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.remove(&id) else { return };
-        let timers: [fn(LinkId) -> Timer; 6] =
-            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Stall, Timer::Credit, Timer::Resync];
+        let timers: [fn(LinkId) -> Timer; 7] =
+            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Silence, Timer::Stall, Timer::Credit, Timer::Resync];
         for timer in timers {
             self.timers.stop(timer(id));
         }
@@ -131,8 +132,17 @@ impl<S: Store> Replica<S> {
 
     /// Asks the peer whether it lives.
     pub(super) fn ping(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
-        let direct = self.links.get(&id).is_some_and(|link| link.path != LinkPath::Relay);
-        self.ping_within(id, if direct { DIRECT_PING_TIMEOUT } else { PING_TIMEOUT }, effects);
+        let relay = self.links.get(&id).is_some_and(|link| link.path == LinkPath::Relay);
+        self.ping_within(id, if relay { PING_TIMEOUT } else { DIRECT_PING_TIMEOUT }, effects);
+    }
+
+    /// Asks it after some silence: at a relay who dialled does, which lets the relay sleep.
+    fn ping_later(&mut self, id: LinkId) {
+        match self.links.get(&id).map(|link| (link.path, link.role)) {
+            Some((LinkPath::Relay, Role::Dialled)) => self.timers.set(Timer::Ping(id), PING_EVERY),
+            Some((LinkPath::Relay, Role::Accepted)) | None => {}
+            Some(_) => self.timers.set(Timer::Ping(id), DIRECT_PING_EVERY),
+        }
     }
 
     /// The same, with less patience.
@@ -140,7 +150,7 @@ impl<S: Store> Replica<S> {
         if let Some(link) = self.links.get_mut(&id) {
             link.pinged = Some(self.timers.now());
             effects.push(Effect::Ping { link: id });
-            self.timers.set(Timer::Pong(id), patience);
+            self.timers.set_within(Timer::Pong(id), patience);
         }
     }
 
@@ -157,16 +167,8 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.peer().is_some()) else { return };
         link.heard = now;
         self.timers.stop(Timer::Pong(id));
+        self.timers.stop(Timer::Silence(id));
         self.ping_later(id);
-    }
-
-    /// Asks a peer after some silence whether it lives: whoever dialled asks a relay, and both sides of a direct link each other.
-    fn ping_later(&mut self, id: LinkId) {
-        match self.links.get(&id) {
-            Some(link) if link.path != LinkPath::Relay => self.timers.set(Timer::Ping(id), DIRECT_PING_EVERY),
-            Some(link) if link.role == Role::Dialled => self.timers.set(Timer::Ping(id), PING_EVERY),
-            _ => {}
-        }
     }
 
     pub(super) fn on_hello(
@@ -233,9 +235,13 @@ impl<S: Store> Replica<S> {
         let Some(link) = self.links.get(&id) else { return false };
         let older = self.links.iter().find(|(other, link)| **other != id && link.peer() == Some(*peer));
         let Some((older, kept)) = older else { return true };
-        let goes = if self.keeps_older(kept, link, peer) { id } else { *older };
-        self.close(goes, CloseReason::Replaced, effects);
-        goes != id
+        let (older, kept, direct) = (*older, self.keeps_older(kept, link, peer), kept.path != LinkPath::Relay);
+        self.close(if kept { id } else { older }, CloseReason::Replaced, effects);
+        if kept && direct {
+            // The peer may have dialled because the older one is dead.
+            self.ping_within(older, SUSPECT_TIMEOUT, effects);
+        }
+        !kept
     }
 
     /// A peer has proved its key, and may have what is here.

@@ -30,7 +30,7 @@ use crate::{
     id::NodeId,
     limits::{
         ANNOUNCED_AT_ONCE, ANNOUNCED_FOR, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
-        DIRECT_LINKS_WANTED, GIVEN_PEERS, KNOWN_PEERS, PEERS_EVERY,
+        DIRECT_LINKS_WANTED, GIVEN_PEERS, HANDSHAKE, KNOWN_PEERS, PEERS_EVERY, SUSPECT_TIMEOUT, UPGRADE_EVERY,
     },
     seal,
     store::Store,
@@ -52,6 +52,8 @@ struct Retry {
     /// Under way.
     dial: Option<DialId>,
     backoff: Backoff,
+    /// The latest dial is for a better path to who is linked.
+    betters: bool,
     /// Dials without success, one after the other.
     failures: u32,
 }
@@ -150,6 +152,24 @@ impl<S: Store> Replica<S> {
         }
     }
 
+    /// Whoever could not be reached is dialled again, and whoever is linked has to show that the way to it is still there.
+    pub(super) fn handle_network_changed(&mut self, effects: &mut Vec<Effect>) {
+        let steady = self.timers.now();
+        let peers = self.overlay.peers.values_mut().map(|peer| &mut peer.retry);
+        let given = self.overlay.given.iter_mut().map(|given| &mut given.retry);
+        for retry in peers.chain(given) {
+            // Many see the same change at once.
+            (retry.backoff, retry.failures) = (Backoff::default(), 0);
+            if retry.due < Timestamp::MAX {
+                retry.due = retry.due.min(steady.plus(retry.backoff.wait(self.random.u64())));
+            }
+        }
+        let linked = self.links.iter().filter(|(_, link)| link.peer().is_some());
+        let linked: Vec<LinkId> = linked.map(|(id, _)| *id).collect();
+        linked.into_iter().for_each(|id| self.ping_within(id, SUSPECT_TIMEOUT, effects));
+        self.meet_soon();
+    }
+
     /// Announces where this node is, if that has changed, or that it is still there.
     pub(super) fn announce(&mut self) {
         if !self.overlay.unsaid {
@@ -200,13 +220,13 @@ impl<S: Store> Replica<S> {
         told
     }
 
-    pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>) {
+    pub(super) fn on_announcements(&mut self, id: LinkId, announcements: Vec<Announcement>, effects: &mut Vec<Effect>) {
         for said in announcements {
-            self.on_announcement(id, said);
+            self.on_announcement(id, said, effects);
         }
     }
 
-    fn on_announcement(&mut self, id: LinkId, said: Announcement) {
+    fn on_announcement(&mut self, id: LinkId, said: Announcement, effects: &mut Vec<Effect>) {
         if said.node == self.me {
             // Somebody remembers an earlier life of this node, with a clock that was ahead.
             if said.at > self.overlay.said_at {
@@ -230,6 +250,11 @@ impl<S: Store> Replica<S> {
         if !self.learn_peer(said.clone()) {
             return;
         }
+        // Who is linked says so itself; if others do, it may have started anew, and the link is one of its former life. Or it stands still for a while.
+        let is_theirs = |(other, link): &(&LinkId, &Link)| **other != id && link.peer() == Some(said.node);
+        let direct = self.links.iter().filter(|(_, link)| link.path != LinkPath::Relay);
+        let direct: Vec<LinkId> = direct.filter(is_theirs).map(|(id, _)| *id).collect();
+        direct.into_iter().for_each(|id| self.ping(id, effects));
         // A relay hears that somebody is still there from that node itself, or from its neighbours.
         let (writes, is_own) =
             (self.config.writes, self.links.get(&id).is_some_and(|link| link.peer() == Some(said.node)));
@@ -318,6 +343,7 @@ impl<S: Store> Replica<S> {
         if let Some(known) = self.overlay.peers.get_mut(&peer) {
             (known.seen, self.overlay.changed) = (Some(self.now), true);
         }
+        self.tell_that_it_was_missed(id, &peer);
         self.is_there(&peer);
     }
 
@@ -332,7 +358,13 @@ impl<S: Store> Replica<S> {
         match link.dial.and_then(|dial| self.overlay.dials.remove(&dial)) {
             // Who lets nobody in proves its key all the same, but tells nothing of what it has.
             Some(target) => self.retry_later(target, link.peer().is_some(), link.compared),
-            None if link.path != LinkPath::Relay => self.meet_soon(),
+            None if link.path != LinkPath::Relay => {
+                let soon = self.timers.now().plus(DIAL_SECOND);
+                if let Some(peer) = link.peer().and_then(|node| self.overlay.peers.get_mut(&node)) {
+                    peer.retry.due = peer.retry.due.min(soon);
+                }
+                self.meet_soon();
+            }
             None => {}
         }
     }
@@ -340,6 +372,7 @@ impl<S: Store> Replica<S> {
     /// `is_there`: it proved its key; `was_up`: and let this node in.
     fn retry_later(&mut self, target: Target, is_there: bool, was_up: bool) {
         let (steady, random) = (self.timers.now(), self.random.u64());
+        let linked = matches!(target, Target::Peer(node) if self.directly_linked().any(|linked| linked == node));
         let retry = match target {
             Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
             Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
@@ -349,8 +382,13 @@ impl<S: Store> Replica<S> {
         if was_up {
             retry.backoff = Backoff::default();
         }
-        retry.failures = if is_there { 0 } else { retry.failures + 1 };
-        retry.due = steady.plus(retry.backoff.wait(random));
+        retry.failures = if is_there || linked { 0 } else { retry.failures + 1 };
+        retry.due = steady.plus(match (linked, retry.betters) {
+            (true, true) => UPGRADE_EVERY,
+            // The other one came first, maybe by a worse path.
+            (true, false) => DIAL_SECOND,
+            (false, _) => retry.backoff.wait(random),
+        });
         let in_vain = retry.failures >= DIALS_IN_VAIN;
         match target {
             Target::Peer(node) if in_vain && !self.is_fresh(&node) => {
@@ -408,6 +446,9 @@ impl<S: Store> Replica<S> {
         let given: Vec<usize> = given.filter(|(_, given)| is_due(&given.retry)).map(|(place, _)| place).collect();
         // Of few all. Of many some that it draws itself, whoever came in beside: nodes that are content with each other would stay alone together.
         let few = !self.draws_neighbours();
+        // Who is linked may be reached by a better path.
+        let lesser = linked.iter().filter(|node| self.overlay.peers.get(node).is_some_and(|peer| is_due(&peer.retry)));
+        let lesser: Vec<NodeId> = lesser.copied().collect();
         let has_room = |places: usize, dialled: usize| {
             if few { places < DIRECT_LINKS_TO_ALL } else { dialled < DIRECT_LINKS_WANTED && places < DIRECT_LINKS }
         };
@@ -436,6 +477,15 @@ impl<S: Store> Replica<S> {
             self.dial(Target::Peer(node), addresses, effects);
             (places, dialled) = (places + 1, dialled + 1);
         }
+        for node in lesser {
+            let path = self.links.values().filter(|link| link.peer() == Some(node)).map(|link| link.path).max();
+            let mut better = self.ways_to(&node);
+            better.retain(|way| way.path() > path);
+            if !better.is_empty() {
+                self.dial(Target::Peer(node), better, effects);
+                self.overlay.peers.entry(node).and_modify(|peer| peer.retry.betters = true);
+            }
+        }
         match next.filter(|due| *due < Timestamp::MAX) {
             Some(due) => self.timers.set(Timer::Meet, due.since(steady)),
             None => self.timers.stop(Timer::Meet),
@@ -451,19 +501,19 @@ impl<S: Store> Replica<S> {
             Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
         };
         if let Some(retry) = retry {
-            retry.dial = Some(dial);
+            (retry.dial, retry.betters) = (Some(dial), false);
             self.overlay.dials.insert(dial, target);
             effects.push(Effect::Dial { dial, addresses });
         }
     }
 
     /// The addresses of a node that this one can go to, the best first. Who cannot be reached from elsewhere goes to addresses of
-    /// its own machine too; anybody else would knock at a door of its own.
+    /// its own machine too; anybody else would knock at a door of its own. Out of the local network goes who may (`Config::far`).
     fn ways_to(&self, node: &NodeId) -> Vec<Address> {
         let Some(peer) = self.overlay.peers.get(node) else { return Vec::new() };
-        let local = self.overlay.addresses.iter().all(Address::is_loopback);
-        let mut ways: Vec<Address> = self.addresses_of(&peer.said);
-        ways.retain(|way| way.path().is_some() && (local || !way.is_loopback()));
+        let here = self.overlay.addresses.iter().all(Address::is_loopback);
+        let said = self.addresses_of(&peer.said).into_iter().filter(|way| way.path().is_some());
+        let mut ways: Vec<Address> = said.filter_map(|way| way.within(here, self.config.far)).collect();
         ways.sort_by_key(|way| core::cmp::Reverse(way.path()));
         ways
     }
@@ -474,6 +524,11 @@ impl<S: Store> Replica<S> {
         }
         let place = Announcement::place(self.config.ledger, said.node, said.at);
         self.keys().open(&place, &said.body).map_or_else(|_| Vec::new(), |body| decode_addresses(&body))
+    }
+
+    /// Where this node says that it can be reached.
+    pub fn addresses(&self) -> &[Address] {
+        &self.overlay.addresses
     }
 
     /// Other nodes that this one knows by what they announced or by links, and whether they are on line.
@@ -488,13 +543,14 @@ impl<S: Store> Replica<S> {
     }
 
     /// Of two links to one peer, whether the older one stays: the one on the better path; where both sides dialled at
-    /// once, the one that the smaller id dialled, so that both sides keep the same.
+    /// once, the one that the smaller id dialled, so that both sides keep the same. Who dials much later does not know of the older one.
     pub(super) fn keeps_older(&self, older: &Link, newer: &Link, peer: &NodeId) -> bool {
         if older.path != newer.path {
             return older.path > newer.path;
         }
         let dialler = |link: &Link| if link.role == Role::Dialled { self.me } else { *peer };
-        older.role != newer.role && dialler(older) < dialler(newer)
+        let at_once = older.since.plus(HANDSHAKE) > self.now;
+        older.role != newer.role && at_once && dialler(older) < dialler(newer)
     }
 
     /// Notes known peers in the store, so that the next start finds them without anybody's help.

@@ -4,10 +4,13 @@ use alloc::vec::Vec;
 
 use super::{Replica, Timer, Turn};
 use crate::{
-    effect::{Effect, LinkId},
+    effect::{Effect, LinkId, LinkPath},
     id::{BlockHash, NodeId},
     ledger::{checked, stored_evidence, stored_removal},
-    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, STALL_TIMEOUT},
+    limits::{
+        ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, SILENCE,
+        STALL_TIMEOUT,
+    },
     members::removed,
     replica::ReplicaError,
     store::{Page, Store, Summary},
@@ -76,6 +79,11 @@ impl<S: Store> Replica<S> {
                 // What stays behind waits for credit, and not for ever.
                 if link.owes() && !link.in_flight.is_empty() && !self.timers.is_set(Timer::Stall(id)) {
                     self.timers.set(Timer::Stall(id), STALL_TIMEOUT);
+                }
+                // A node gives credit at once. Where none comes, the way to it may be gone, and nobody says so.
+                let waits = link.path != LinkPath::Relay && !link.in_flight.is_empty();
+                if waits && !self.timers.is_set(Timer::Silence(id)) {
+                    self.timers.set(Timer::Silence(id), SILENCE);
                 }
                 return Ok(());
             };

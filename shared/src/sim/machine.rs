@@ -175,7 +175,8 @@ impl World {
         let (key, successor) = (machine.key.clone(), machine.successor.clone());
         let Papers { join, epoch } = machine.papers.clone().unwrap_or_default();
         let meets = self.plan.meets && machine.kind == Kind::Honest && !machine.stranger;
-        let config = Config { writes, dials, successor, join, epoch, meets, ..Config::new(ledger, key, seed) };
+        let far = true;
+        let config = Config { writes, dials, successor, join, epoch, meets, far, ..Config::new(ledger, key, seed) };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);

@@ -8,7 +8,7 @@ use shared::{
 };
 
 use crate::common::{
-    End, Net, address,
+    End, Net, address, endpoint,
     group::{self, HUB, bring_in},
     node_id,
 };
@@ -186,6 +186,139 @@ fn addresses_of_this_machine_are_dialled_by_who_is_reached_there_only() {
         let dialled = net.nodes[0].dialled.first();
         assert_eq!(dialled, dials.then(|| vec![local.clone()]).as_ref());
     }
+}
+
+/// The paths of a node's links to others than the relay.
+fn paths(net: &Net, node: usize) -> Vec<LinkPath> {
+    let links = net.replica(node).links();
+    links.iter().filter(|link| link.path != LinkPath::Relay && link.node.is_some()).map(|link| link.path).collect()
+}
+
+#[test]
+fn addresses_out_of_the_local_network_are_dialled_by_who_may() {
+    let [near, far]: [Address; 2] = ["ws://10.9.9.9:1", "ws://203.0.113.5:1"].map(|text| text.parse().unwrap());
+    for (may, dialled) in [(false, vec![near.clone()]), (true, vec![near.clone(), far.clone()])] {
+        let mut net = meeting(2, true);
+        net.unreachable.extend([0, 1]);
+        net.nodes[0].far = may;
+        net.restart(0, MemoryStore::default());
+        net.reachable(0);
+        net.turn(1, vec![shared::Input::Reachable { addresses: vec![near.clone(), far.clone()] }]);
+        (0..2).for_each(|node| _ = net.link(node, 2));
+        pass(&mut net, 3_000_000);
+        assert_eq!(net.nodes[0].dialled.first(), Some(&dialled));
+    }
+}
+
+#[test]
+fn who_is_linked_by_a_worse_path_is_dialled_by_the_better_one_until_that_leads_there() {
+    let mut net = meeting(2, true);
+    for node in 0..2 {
+        let number = node as u8 + 1;
+        net.turn(node, vec![shared::Input::Reachable { addresses: vec![endpoint(number), address(number)] }]);
+        net.link(node, 2);
+    }
+    net.settle();
+    pass(&mut net, 5_000_000);
+    assert_eq!([0, 1].map(|node| paths(&net, node)), [[LinkPath::WebSocket], [LinkPath::WebSocket]]);
+    let tried = |net: &Net| net.nodes.iter().map(|node| node.dialled.len()).sum::<usize>();
+    let before = tried(&net);
+    pass(&mut net, 40 * limits::UPGRADE_EVERY);
+    let tries = tried(&net) - before;
+    assert!((35..=45).contains(&tries), "{tries} tries in 40 min");
+    let known = |node: usize| net.replica(node).peers().iter().filter(|peer| !peer.addresses.is_empty()).count();
+    assert_eq!([0, 1].map(known), [1, 1], "who is linked is forgotten");
+    net.quic.extend([0, 1]);
+    pass(&mut net, limits::UPGRADE_EVERY + 1_000_000);
+    assert_eq!([0, 1].map(|node| paths(&net, node)), [[LinkPath::Quic], [LinkPath::Quic]]);
+    let before = tried(&net);
+    pass(&mut net, 10 * limits::UPGRADE_EVERY);
+    assert_eq!(tried(&net), before, "there is nothing better");
+}
+
+/// Two at a relay that do not reach each other, and have tried for long.
+fn apart() -> Net {
+    let mut net = meeting(2, true);
+    net.unreachable.extend([0, 1]);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.settle();
+    pass(&mut net, 100_000_000);
+    assert!(direct(&net, 0).is_empty());
+    net
+}
+
+#[test]
+fn a_change_of_the_network_cuts_waits_short() {
+    let mut net = apart();
+    net.unreachable.clear();
+    net.turn(0, vec![shared::Input::NetworkChanged]);
+    net.now += limits::RECONNECT_FIRST;
+    net.turn(0, vec![shared::Input::Wake]);
+    net.settle();
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+}
+
+/// Lets time pass until a node's direct links are all gone; µs.
+fn gone_after(net: &mut Net, node: usize) -> u64 {
+    let began = net.now;
+    while !direct(net, node).is_empty() {
+        assert!(net.now - began < 60_000_000, "the link is still there");
+        if net.step(0) {
+            continue;
+        }
+        let wakes =
+            net.nodes.iter().enumerate().filter_map(|(i, n)| Some((n.replica.as_ref()?.next_wake()?.micros(), i)));
+        let (time, next) = wakes.min().unwrap();
+        net.now = net.now.max(time);
+        net.turn(next, vec![shared::Input::Wake]);
+    }
+    net.now - began
+}
+
+#[test]
+fn a_direct_link_that_is_cut_silently_is_gone_soon() {
+    for (sends, changes, most) in [
+        (true, false, limits::SILENCE + limits::SUSPECT_TIMEOUT),
+        (false, true, limits::SUSPECT_TIMEOUT),
+        (false, false, limits::DIRECT_PING_EVERY + limits::DIRECT_PING_TIMEOUT),
+    ] {
+        let mut net = meeting(2, true);
+        (0..2).for_each(|node| _ = net.link(node, 2));
+        net.settle();
+        net.unreachable.extend([0, 1]);
+        let links = net.replica(0).links();
+        let link = links.iter().find(|link| link.path != LinkPath::Relay).unwrap().link;
+        net.mute(End { node: 0, link });
+        if sends {
+            net.append(0, "into the void");
+        }
+        if changes {
+            net.turn(0, vec![shared::Input::NetworkChanged]);
+        }
+        let after = gone_after(&mut net, 0).max(gone_after(&mut net, 1));
+        assert!(after <= most + 100_000, "{after} µs");
+    }
+}
+
+#[test]
+fn who_holds_a_dead_link_lets_its_peer_in_again() {
+    let mut net = meeting(2, true);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.settle();
+    // The one with the smaller id dialled, and its link stays where both dial at once; only the other one knows that it is dead.
+    let (first, second) = if node_id(1) < node_id(2) { (0, 1) } else { (1, 0) };
+    let links = net.replica(second).links();
+    let link = links.iter().find(|link| link.path != LinkPath::Relay).unwrap().link;
+    net.mute(End { node: second, link });
+    net.unreachable.extend([first, second]);
+    net.turn(second, vec![shared::Input::NetworkChanged]);
+    gone_after(&mut net, second);
+    net.unreachable.clear();
+    pass(&mut net, limits::SUSPECT_TIMEOUT + 4_000_000);
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+    net.append(first, "heard again");
+    net.settle();
+    net.assert_same(&[0, 1, 2]);
 }
 
 #[test]

@@ -80,7 +80,8 @@ fn who_says_goodbye_is_gone_at_once_and_comes_back() {
         assert!(numbers(&net, node).contains(&3), "node {node}");
     }
     let peers = net.replica(0).peers();
-    assert_eq!(peers.iter().find(|peer| peer.node == node_id(3)).unwrap().seen.unwrap().micros(), net.now);
+    let seen = peers.iter().find(|peer| peer.node == node_id(3)).unwrap().seen.unwrap();
+    assert!(net.now - seen.micros() < 10_000_000, "{seen}");
 }
 
 #[test]

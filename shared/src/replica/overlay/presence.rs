@@ -161,6 +161,14 @@ impl<S: Store> Replica<S> {
         self.stir_presence();
     }
 
+    /// Who could not be reached for a while says itself that it lives, so that all hear it who were told otherwise.
+    pub(super) fn tell_that_it_was_missed(&mut self, id: LinkId, peer: &NodeId) {
+        if let Some(gone) = self.overlay.gone.get(peer).filter(|gone| gone.at > Timestamp::default()) {
+            let nodes = vec![(*peer, gone.at)];
+            self.say(id, Message::NodeGone { nodes });
+        }
+    }
+
     /// Somebody said at that time that it is there.
     pub(super) fn is_there_since(&mut self, node: &NodeId, at: Timestamp) {
         if self.overlay.gone.get(node).is_none_or(|gone| gone.at < at) {

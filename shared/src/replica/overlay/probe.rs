@@ -57,8 +57,11 @@ impl<S: Store> Replica<S> {
         }
         let Probe { at, hasty, .. } = self.overlay.probe;
         let wait = if in_vain && hasty > 0 { PROBE_FOR } else { PROBE_EVERY };
-        let places = self.overlay.dials.len() + self.accepted_directly();
-        if (!tried || at.plus(wait) <= now) && places < DIRECT_LINKS {
+        if !tried || at.plus(wait) <= now {
+            // Who has filled all places would never be tested.
+            if self.overlay.dials.len() + self.accepted_directly() >= DIRECT_LINKS {
+                self.close_worst(|_| true, None, effects);
+            }
             self.begin_probe(effects);
         }
         self.probe_sometimes();
@@ -90,22 +93,28 @@ impl<S: Store> Replica<S> {
         if !tried {
             return false;
         }
-        let drawn = |link: &Link| {
+        let is_drawn = |link: &Link| {
             let target = link.dial.and_then(|dial| self.overlay.dials.get(&dial));
             link.peer().is_some() && matches!(target, Some(Target::Peer(_)))
         };
-        let drawn: Vec<(&LinkId, &Link)> = self.links.iter().filter(|(_, link)| drawn(link)).collect();
-        if drawn.len() <= DIRECT_LINKS_WANTED {
-            return true;
+        let drawn: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_drawn(link)).map(|(id, _)| *id).collect();
+        if drawn.len() > DIRECT_LINKS_WANTED {
+            self.close_worst(|id| drawn.contains(id), Some(dial), effects);
         }
-        // What carries blocks either way is rather kept.
-        let carries = |link: &Link| !link.lazy && link.dial != Some(dial);
-        let worst =
-            drawn.into_iter().min_by_key(|(_, link)| (carries(link), link.news, core::cmp::Reverse(link.since)));
+        true
+    }
+
+    /// Closes the direct link, of some, that has brought nothing new for the longest time. What carries blocks either way is rather kept, but not for that the one
+    /// on trial.
+    fn close_worst(&mut self, some: impl Fn(&LinkId) -> bool, trial: Option<DialId>, effects: &mut Vec<Effect>) {
+        let carries = |link: &Link| !link.lazy && (trial.is_none() || link.dial != trial);
+        let direct = self.links.iter().filter(|(_, link)| link.path != LinkPath::Relay && link.peer().is_some());
+        let worst = direct
+            .filter(|(id, _)| some(id))
+            .min_by_key(|(_, link)| (carries(link), link.news, core::cmp::Reverse(link.since)));
         if let Some(id) = worst.map(|(id, _)| *id) {
             self.close(id, CloseReason::Spare, effects);
         }
-        true
     }
 
     fn accepted_directly(&self) -> usize {

@@ -24,6 +24,11 @@ pub(crate) fn ledger() -> LedgerId {
 }
 
 /// Where a node of a test is reached directly.
+/// Its endpoint for QUIC.
+pub(crate) fn endpoint(n: u8) -> Address {
+    format!("iroh:{}?ip=10.0.0.{n}:3000", hex::encode([n; 32])).parse().unwrap()
+}
+
 pub(crate) fn address(n: u8) -> Address {
     format!("ws://10.0.0.{n}:3000").parse().unwrap()
 }
@@ -78,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) replaced: Option<u8>,
     /// Whether it meets others directly, and whom it was told of.
     pub(crate) meets: bool,
+    /// Whether it goes out of its local network.
+    pub(crate) far: bool,
     pub(crate) peers: Vec<Address>,
     /// Who it was told is on line.
     pub(crate) online: BTreeSet<NodeId>,
@@ -114,6 +121,7 @@ impl Node {
             epoch: None,
             replaced: None,
             meets: false,
+            far: false,
             peers: Vec::new(),
             online: BTreeSet::new(),
             dialled: Vec::new(),
@@ -153,10 +161,14 @@ pub(crate) enum Packet {
 pub(crate) struct Net {
     pub(crate) nodes: Vec<Node>,
     pub(crate) now: u64,
+    /// When something happened last that is no ping.
+    busy: u64,
     pub(crate) ends: BTreeMap<End, End>,
     pub(crate) queues: BTreeMap<End, VecDeque<Packet>>,
     next_link: u64,
     dials: VecDeque<(usize, DialId, Vec<Address>)>,
+    /// Who is reached by QUIC, too.
+    pub(crate) quic: BTreeSet<usize>,
     /// Whom nobody reaches directly.
     pub(crate) unreachable: BTreeSet<usize>,
     /// New blocks that went from one node to another; counted where somebody wants to know.
@@ -202,6 +214,7 @@ impl Net {
             join: state.join.clone(),
             epoch: state.epoch.clone(),
             meets: state.meets,
+            far: state.far,
             peers: state.peers.clone(),
             ..config(state.number, state.writes, seed)
         };
@@ -352,6 +365,12 @@ impl Net {
             let state = &self.nodes[*other];
             state.replica.is_some() && addresses.contains(&address(state.number)) && !self.unreachable.contains(other)
         };
+        let by_quic =
+            |other: &usize| self.quic.contains(other) && addresses.contains(&endpoint(self.nodes[*other].number));
+        if let Some(other) = (0..self.nodes.len()).find(by_quic) {
+            self.open(node, other, LinkPath::Quic, Some(dial));
+            return;
+        }
         match (0..self.nodes.len()).find(here) {
             Some(other) => _ = self.open(node, other, LinkPath::WebSocket, Some(dial)),
             None => self.turn(node, vec![Input::Unreachable { dial }]),
@@ -382,6 +401,7 @@ impl Net {
     /// Delivers one packet of the `choice`-th non-empty queue. False when all are empty.
     pub(crate) fn step(&mut self, choice: usize) -> bool {
         if let Some((node, dial, addresses)) = self.dials.pop_front() {
+            self.busy = self.now;
             self.dial(node, dial, &addresses);
             return true;
         }
@@ -395,7 +415,10 @@ impl Net {
         self.frames += 1;
         let link = end.link;
         let input = match packet {
-            Packet::Frame(bytes) => Input::Frame { link, bytes },
+            Packet::Frame(bytes) => {
+                self.busy = self.now;
+                Input::Frame { link, bytes }
+            }
             Packet::Ping => Input::Ping { link },
             Packet::Pong => Input::Pong { link },
         };
@@ -403,14 +426,15 @@ impl Net {
         true
     }
 
-    /// Delivers everything, and lets timers that are due soon fire.
+    /// Delivers everything, and lets timers that are due soon fire, until all that happens is that links are kept alive.
     pub(crate) fn settle(&mut self) {
+        self.busy = self.now;
         for round in 0.. {
             assert!(round < 1_000_000, "the network never becomes quiet");
             if self.step(round) {
                 continue;
             }
-            let soon = self.now + 3_000_000;
+            let soon = self.busy + 3_000_000;
             let wake =
                 |(i, n): (usize, &Node)| n.replica.as_ref().and_then(Replica::next_wake).map(|t| (t.micros(), i));
             match self.nodes.iter().enumerate().filter_map(wake).min() {
