@@ -57,7 +57,7 @@ const steps = [
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),
   // Two targets at a time.
-  ["fuzz, 10 s a target", "fuzz", "run", "--seconds", "10"],
+  ["fuzz, 5 s a target", "fuzz", "run", "--seconds", "5"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
