@@ -106,7 +106,7 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
             })
             .collect()
     };
-    match choices.below(13) {
+    match choices.below(16) {
         0 => {
             Message::Hello { version: choices.number(), ledger: ledger(), node: node(choices), nonce: choices.array() }
         }
@@ -133,6 +133,14 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
         9 => Message::Credit { frames: choices.number(), bytes: choices.number() },
         10 => Message::Prune,
         11 => Message::Graft,
+        12 => {
+            let gone = |choices: &mut Choices<'_>| {
+                (node(choices), Timestamp::from_micros(choices.number()).unwrap_or_default())
+            };
+            Message::NodeGone { nodes: (0..choices.below(5)).map(|_| gone(choices)).collect() }
+        }
+        13 => Message::Bye,
+        14 => Message::NodeListRequest { known: (0..choices.below(65)).map(|_| choices.number()).collect() },
         _ => Message::Evidence { proof: evidence(choices) },
     }
 }

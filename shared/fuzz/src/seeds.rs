@@ -6,7 +6,7 @@ use shared::{
     announce::encode_addresses,
     members::{Genesis, Invite, Join, Remove, Role},
     view::{self, Cursor},
-    wire::{Head, Message, PROTOCOL_VERSION},
+    wire::{BUCKETS, Head, Message, PROTOCOL_VERSION},
 };
 
 use crate::{
@@ -131,6 +131,9 @@ fn frames() -> Vec<Vec<u8>> {
         Message::Credit { frames: 1, bytes: 70_000 },
         Message::Evidence { proof: proof() },
         Message::Membership { blocks: encoded[..2].to_vec() },
+        Message::NodeGone { nodes: vec![(node_id(2), at), (node_id(3), Timestamp::default())] },
+        Message::Bye,
+        Message::NodeListRequest { known: (0..BUCKETS as u64).collect() },
     ];
     let frames: Vec<Vec<u8>> = messages.into_iter().map(|message| envelope(node_id(1), message)).collect();
     let together = [&frames[3][..], &frames[8], &frames[9]].concat();
