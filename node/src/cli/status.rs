@@ -14,9 +14,12 @@ use super::{
 };
 use crate::{
     config::Settings,
-    host::{LinkInfo, Status},
+    host::{LinkInfo, PeerInfo, Status},
     link::RelayState,
 };
+
+/// Other nodes of which a person reads whether they are on line.
+const PEERS: usize = 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Show {
@@ -70,6 +73,22 @@ impl Display for Way<'_> {
             write!(f, ", {} blocks to send", link.remaining)?;
         }
         Ok(())
+    }
+}
+
+/// Whether another node is on line, in words.
+struct Whereabouts<'a>(&'a PeerInfo);
+
+impl Display for Whereabouts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(peer) = self;
+        write!(f, "{} ", peer.node)?;
+        match (peer.path.as_deref(), &peer.seen) {
+            (Some("relay"), _) => write!(f, "is on line, at a relay"),
+            (Some(_), _) => write!(f, "is on line, over others"),
+            (None, Some(seen)) => write!(f, "is off line, seen last at {seen}"),
+            (None, None) => write!(f, "is off line"),
+        }
     }
 }
 
@@ -127,6 +146,14 @@ impl Display for Text<'_> {
         }
         for link in &status.links {
             writeln!(f, "link      {}", Way(link))?;
+        }
+        let linked = |peer: &&PeerInfo| status.links.iter().any(|link| link.node.as_ref() == Some(&peer.node));
+        let others: Vec<&PeerInfo> = status.peers.iter().filter(|peer| !linked(peer)).collect();
+        for peer in others.iter().take(PEERS) {
+            writeln!(f, "peer      {}", Whereabouts(peer))?;
+        }
+        if let Some(more) = others.len().checked_sub(PEERS).filter(|more| *more > 0) {
+            writeln!(f, "peer      and {more} more, which --json shows")?;
         }
         Ok(())
     }
