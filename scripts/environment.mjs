@@ -13,6 +13,17 @@ const quiet = {
 };
 
 /**
+ * Clippy stands in the compiler's place and lints what it compiles, so that dependencies are not checked once more beside
+ * being built.
+ */
+export const LINTED = {
+  RUSTC_WORKSPACE_WRAPPER: "clippy-driver",
+  CLIPPY_ARGS: "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__",
+};
+/** It leaves optimisations out for that, which wasm is to have. */
+export const PLAIN = { RUSTC_WORKSPACE_WRAPPER: undefined };
+
+/**
  * The environment of a child process.
  *
  * @param {Record<string, string | undefined>} [extra] set on top

@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 
+import { PLAIN } from "./environment.mjs";
 import { root, run, ToolError, workerBuild } from "./relay-tools.mjs";
 
 const OUTPUT = "relay-worker/build/index.js";
@@ -26,7 +27,7 @@ try {
     const began = new Date();
     const { program, env } = await workerBuild();
     console.error("Building the relay: Rust to wasm, and wasm made small (2 minutes the first time, then half a minute).");
-    await run(program, ["--release"], { cwd: join(root, "relay-worker"), env: { ...process.env, ...env } });
+    await run(program, ["--release"], { cwd: join(root, "relay-worker"), env: { ...process.env, ...PLAIN, ...env } });
     // What changed meanwhile is not in it.
     utimesSync(output, began, began);
   }

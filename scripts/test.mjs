@@ -7,7 +7,7 @@ import { spawn } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 
-import { environment } from "./environment.mjs";
+import { environment, LINTED } from "./environment.mjs";
 import { NATIVE, root, run, SIMULATOR, target, ToolError } from "./relay-tools.mjs";
 import { main, npmPackages, rust } from "./setup.mjs";
 
@@ -41,13 +41,12 @@ const steps = [
   ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
   ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
   ["client unit tests", "vitest", "run", "--project", "unit"],
-  ["clippy", "cargo", "clippy", ...NATIVE, "--all-targets", ...DENY],
   // With the profile of the relay's build, so that both share what runs while they compile.
   ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
   // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
   // the relay's build below do it.
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
-  ["everything native builds", "cargo", "test", ...NATIVE, "--no-run"],
+  ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
   ["native tests", "cargo", "test", ...NATIVE],
   ["a node that is killed again and again", "crash", "20"],
   ["simulator", "sim", "0", "500"],
@@ -109,13 +108,13 @@ await main(async () => {
  */
 async function step(program, args) {
   const built = BUILT[program];
-  if (built !== undefined) await run("cargo", ["build", ...built]);
+  if (built !== undefined) await run("cargo", ["build", ...built], { env: environment(LINTED) });
   const [command, first] = {
     tsc: script("typescript/bin/tsc"),
     vitest: script("vitest/vitest.mjs"),
     node: [process.execPath, []],
   }[program] ?? [built === undefined ? program : join(target, "debug", program), []];
-  const env = environment({ NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });
+  const env = environment({ ...LINTED, NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });
   const child = spawn(command, [...first, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
   const sum = { passed: 0, failed: 0 };
   let rest = "";

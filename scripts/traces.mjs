@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 
+import { environment, PLAIN } from "./environment.mjs";
 import { root, run, SIMULATOR, target, ToolError, wasmBindgen } from "./relay-tools.mjs";
 import { main, rust } from "./setup.mjs";
 
@@ -83,7 +84,7 @@ async function native(profile, count) {
 async function wasm(count) {
   await rust([WASM]);
   const bindgen = await wasmBindgen();
-  await run("cargo", ["build", "--release", "-p", "sim-wasm", "--target", WASM]);
+  await run("cargo", ["build", "--release", "-p", "sim-wasm", "--target", WASM], { env: environment(PLAIN) });
   const binary = join(target, WASM, "release", "sim_wasm.wasm");
   await run(bindgen, [binary, "--target", "experimental-nodejs-module", "--out-dir", OUT]);
   const traces = new Map();
