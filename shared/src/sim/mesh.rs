@@ -26,6 +26,8 @@ const PATIENCE: u64 = MINUTE;
 const STILL: u64 = 100;
 const STILL_FOR: (u64, u64) = (SECOND, 5 * SECOND);
 const STILL_IN_ALL: u64 = 2 * MINUTE;
+/// µs, and nothing overflows.
+const FOR_EVER: u64 = u64::MAX / 2;
 /// Nodes that die without a word.
 const DEAD: usize = 10;
 
@@ -165,7 +167,7 @@ impl World {
     fn die(&mut self, missed: &mut u64, broken: &mut Vec<String>) -> Vec<usize> {
         let dead: Vec<usize> = (1..=DEAD.min(self.machines.len() / 4)).collect();
         for number in &dead {
-            self.machines[*number].paused_until = u64::MAX;
+            self.machines[*number].paused_until = FOR_EVER;
         }
         let nodes: Vec<NodeId> = dead.iter().map(|number| self.machines[*number].node()).collect();
         let began = self.now;

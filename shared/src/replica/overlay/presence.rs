@@ -54,6 +54,8 @@ pub(super) struct Gone {
     at: Timestamp,
     /// From when on it counts as gone, by the clock that only goes forward.
     from: Timestamp,
+    /// When it was there last, by the wall clock.
+    pub(super) seen: Timestamp,
 }
 
 /// How many of those who are said to be gone a link may tell of.
@@ -82,6 +84,7 @@ impl<S: Store> Replica<S> {
         let mut nodes: BTreeSet<NodeId> = self.overlay.peers.keys().copied().collect();
         nodes.extend(self.links.values().filter_map(Link::peer));
         nodes.extend(self.links.values().flat_map(|link| &link.announced));
+        nodes.extend(self.overlay.gone.keys());
         nodes.remove(&self.me);
         nodes
     }
@@ -143,7 +146,7 @@ impl<S: Store> Replica<S> {
             link.announced.remove(&said.node);
         }
         let now = self.timers.now();
-        self.note_gone(said.node, Gone { at: said.at, from: now });
+        self.note_gone(said.node, Gone { at: said.at, from: now, seen: self.now });
         let writes = self.config.writes;
         self.hand_on(said, Some(id), |link| !writes || link.path != LinkPath::Relay);
     }
@@ -202,7 +205,7 @@ impl<S: Store> Replica<S> {
         let at = if broke { said } else { Timestamp::default() };
         if broke && !self.overlay.gone.contains_key(&node) {
             let from = self.timers.now().plus(GONE_AFTER);
-            self.note_gone(node, Gone { at: said, from });
+            self.note_gone(node, Gone { at: said, from, seen: self.now });
         }
         let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.peer().is_some()).map(|(id, _)| *id).collect();
         for id in ids {
@@ -216,7 +219,7 @@ impl<S: Store> Replica<S> {
         let now = self.timers.now();
         for (node, at) in nodes {
             let Some(link) = self.links.get_mut(&id) else { return };
-            link.announced.remove(&node);
+            let was_said = link.announced.remove(&node);
             // Of a relay, everybody may go at once.
             if link.path != LinkPath::Relay && !link.gone_budget.takes(now) {
                 continue;
@@ -241,14 +244,14 @@ impl<S: Store> Replica<S> {
             }
             let told_otherwise = self.links.values().any(|link| link.announced.contains(&node));
             // Who was never seen is not missed.
-            let was_there = told_otherwise || known.is_some() || self.overlay.online.contains(&node);
+            let was_there = was_said || told_otherwise || known.is_some();
             let from = if was_there { now.plus(GONE_AFTER) } else { now };
             if suspected {
                 let at = known.unwrap_or(at);
-                self.note_gone(node, Gone { at, from });
+                self.note_gone(node, Gone { at, from, seen: self.now });
                 self.hand_on_gone(id, node, at);
             } else if !told_otherwise && known.is_none() {
-                self.note_gone(node, Gone { at, from });
+                self.note_gone(node, Gone { at, from, seen: self.now });
             }
             self.stir_presence();
         }
@@ -294,9 +297,11 @@ impl<S: Store> Replica<S> {
         }
         effects.extend(online.difference(&before).map(|node| Effect::Presence { node: *node, online: true }));
         self.overlay.online = online;
-        // Of whom nothing else is known nothing has to be kept.
-        let peers = &self.overlay.peers;
-        self.overlay.gone.retain(|node, gone| gone.from > now || peers.contains_key(node));
+        // Of whom nothing else is known is kept as long as there is room.
+        if self.overlay.gone.len() >= KNOWN_PEERS {
+            let peers = &self.overlay.peers;
+            self.overlay.gone.retain(|node, gone| gone.from > now || peers.contains_key(node));
+        }
         let ends = self.overlay.gone.values().map(|gone| gone.from);
         let ends = ends.chain(self.overlay.peers.values().map(Peer::counts_until));
         if let Some(next) = ends.filter(|end| *end > now).min() {
