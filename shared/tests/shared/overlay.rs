@@ -167,7 +167,8 @@ fn an_address_that_leads_nowhere_stops_nobody_and_is_forgotten() {
     net.nodes[0].replica = None;
     pass(&mut net, u64::from(limits::DIALS_IN_VAIN) * limits::RECONNECT_MOST);
     for node in [1, 2] {
-        assert!(net.replica(node).peers().iter().all(|peer| peer.node != node_id(1)), "it is still dialled");
+        let dialled = |peer: &shared::replica::PeerStatus| peer.node == node_id(1) && !peer.addresses.is_empty();
+        assert!(!net.replica(node).peers().iter().any(dialled), "it is still dialled");
     }
     assert_eq!(direct(&net, 1), [node_id(3)].into());
 }
@@ -470,7 +471,8 @@ fn who_has_only_neighbours_that_hand_on_nothing_finds_another() {
     net.selfish = (1..NODES).filter(|node| neighbours.contains(&node_id(*node as u8 + 1))).collect();
     let writer = (1..NODES).find(|node| !net.selfish.contains(node)).unwrap();
     net.append(writer, "past them");
-    pass(&mut net, limits::PROBE_EVERY);
+    // Others may have no place for it for a while.
+    pass(&mut net, 3 * limits::PROBE_EVERY);
     assert_eq!(net.replica(0).totals().blocks, 1, "all of {neighbours:?} keep it back");
     assert!(direct(&net, 0).len() <= limits::DIRECT_LINKS);
 }

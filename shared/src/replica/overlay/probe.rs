@@ -60,8 +60,12 @@ impl<S: Store> Replica<S> {
         if !tried || at.plus(wait) <= now {
             // Who has filled all places would never be tested.
             if self.overlay.dials.len() + self.accepted_directly() >= DIRECT_LINKS {
-                let spare: Vec<LinkId> =
-                    self.links.iter().filter(|(_, link)| link.lazy || in_vain).map(|(id, _)| *id).collect();
+                let spare: Vec<LinkId> = self
+                    .links
+                    .iter()
+                    .filter(|(_, link)| link.lazy || in_vain || link.news.is_none())
+                    .map(|(id, _)| *id)
+                    .collect();
                 self.close_worst(|id| spare.contains(id), None, effects);
             }
             self.begin_probe(effects);
