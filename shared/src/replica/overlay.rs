@@ -536,7 +536,7 @@ impl<S: Store> Replica<S> {
         let status = |node: NodeId| {
             let (known, via) = (self.overlay.peers.get(&node), self.via(&node));
             let addresses = known.map(|peer| self.addresses_of(&peer.said)).unwrap_or_default();
-            let seen = known.and_then(|peer| peer.seen).or(self.overlay.gone.get(&node).map(|gone| gone.seen));
+            let seen = known.and_then(|peer| peer.seen).or(self.overlay.gone.get(&node).and_then(|gone| gone.seen));
             PeerStatus { node, addresses, via, seen: if via.is_some() { Some(self.now) } else { seen } }
         };
         self.known_others().into_iter().map(status).collect()

@@ -471,8 +471,7 @@ fn who_has_only_neighbours_that_hand_on_nothing_finds_another() {
     net.selfish = (1..NODES).filter(|node| neighbours.contains(&node_id(*node as u8 + 1))).collect();
     let writer = (1..NODES).find(|node| !net.selfish.contains(node)).unwrap();
     net.append(writer, "past them");
-    // Others may have no place for it for a while.
-    pass(&mut net, 3 * limits::PROBE_EVERY);
+    pass(&mut net, limits::PROBE_EVERY);
     assert_eq!(net.replica(0).totals().blocks, 1, "all of {neighbours:?} keep it back");
     assert!(direct(&net, 0).len() <= limits::DIRECT_LINKS);
 }

@@ -171,3 +171,17 @@ fn what_a_node_said_of_itself_ends_and_it_says_it_again_in_time() {
     pass(&mut net, 60_000_000);
     assert!(!numbers(&net, 0).contains(&50));
 }
+
+#[test]
+fn nobody_is_listed_who_was_only_said_to_be_gone() {
+    let mut net = three();
+    let before = net.replica(0).peers().len();
+    let said = Timestamp::from_micros(net.now).unwrap();
+    for number in 50..60 {
+        tell(&mut net, 1, Message::NodeGone { nodes: vec![(node_id(number), said)] });
+        let goodbye = Announcement::sign(&ledger(), &key(number + 50), said, Vec::new());
+        tell(&mut net, 1, Message::NodeAnnounce { nodes: Vec::new(), announcements: vec![goodbye] });
+    }
+    pass(&mut net, 2 * limits::GONE_AFTER);
+    assert_eq!(net.replica(0).peers().len(), before);
+}

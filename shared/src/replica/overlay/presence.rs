@@ -54,8 +54,8 @@ pub(super) struct Gone {
     at: Timestamp,
     /// From when on it counts as gone, by the clock that only goes forward.
     from: Timestamp,
-    /// When it was there last, by the wall clock.
-    pub(super) seen: Timestamp,
+    /// When it was there last, by the wall clock; nothing: this node never saw it.
+    pub(super) seen: Option<Timestamp>,
 }
 
 /// How many of those who are said to be gone a link may tell of.
@@ -84,7 +84,7 @@ impl<S: Store> Replica<S> {
         let mut nodes: BTreeSet<NodeId> = self.overlay.peers.keys().copied().collect();
         nodes.extend(self.links.values().filter_map(Link::peer));
         nodes.extend(self.links.values().flat_map(|link| &link.announced));
-        nodes.extend(self.overlay.gone.keys());
+        nodes.extend(self.overlay.gone.iter().filter(|(_, gone)| gone.seen.is_some()).map(|(node, _)| node));
         nodes.remove(&self.me);
         nodes
     }
@@ -138,7 +138,9 @@ impl<S: Store> Replica<S> {
 
     /// Somebody says goodbye.
     pub(super) fn on_goodbye(&mut self, id: LinkId, said: &Announcement) {
-        if self.overlay.gone.get(&said.node).is_some_and(|gone| gone.at >= said.at) {
+        let told = self.overlay.gone.get(&said.node).is_some_and(|gone| gone.at >= said.at);
+        // Anybody can make keys and let them say goodbye.
+        if told || !self.known_others().contains(&said.node) {
             return;
         }
         for link in self.links.values_mut() {
@@ -146,12 +148,17 @@ impl<S: Store> Replica<S> {
             link.announced.remove(&said.node);
         }
         let now = self.timers.now();
-        self.note_gone(said.node, Gone { at: said.at, from: now, seen: self.now });
+        self.note_gone(said.node, Gone { at: said.at, from: now, seen: Some(self.now) });
         let writes = self.config.writes;
         self.hand_on(said, Some(id), |link| !writes || link.path != LinkPath::Relay);
     }
 
     fn note_gone(&mut self, node: NodeId, gone: Gone) {
+        if self.overlay.gone.len() >= KNOWN_PEERS {
+            // Those first of whom nothing else is known, or a liar would fill the list.
+            let peers = &self.overlay.peers;
+            self.overlay.gone.retain(|node, _| peers.contains_key(node));
+        }
         if self.overlay.gone.len() < KNOWN_PEERS || self.overlay.gone.contains_key(&node) {
             self.overlay.gone.insert(node, gone);
         }
@@ -205,7 +212,7 @@ impl<S: Store> Replica<S> {
         let at = if broke { said } else { Timestamp::default() };
         if broke && !self.overlay.gone.contains_key(&node) {
             let from = self.timers.now().plus(GONE_AFTER);
-            self.note_gone(node, Gone { at: said, from, seen: self.now });
+            self.note_gone(node, Gone { at: said, from, seen: Some(self.now) });
         }
         let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.peer().is_some()).map(|(id, _)| *id).collect();
         for id in ids {
@@ -246,12 +253,13 @@ impl<S: Store> Replica<S> {
             // Who was never seen is not missed.
             let was_there = was_said || told_otherwise || known.is_some();
             let from = if was_there { now.plus(GONE_AFTER) } else { now };
+            let seen = was_there.then_some(self.now);
             if suspected {
                 let at = known.unwrap_or(at);
-                self.note_gone(node, Gone { at, from, seen: self.now });
+                self.note_gone(node, Gone { at, from, seen });
                 self.hand_on_gone(id, node, at);
             } else if !told_otherwise && known.is_none() {
-                self.note_gone(node, Gone { at, from, seen: self.now });
+                self.note_gone(node, Gone { at, from, seen });
             }
             self.stir_presence();
         }
@@ -297,11 +305,6 @@ impl<S: Store> Replica<S> {
         }
         effects.extend(online.difference(&before).map(|node| Effect::Presence { node: *node, online: true }));
         self.overlay.online = online;
-        // Of whom nothing else is known is kept as long as there is room.
-        if self.overlay.gone.len() >= KNOWN_PEERS {
-            let peers = &self.overlay.peers;
-            self.overlay.gone.retain(|node, gone| gone.from > now || peers.contains_key(node));
-        }
         let ends = self.overlay.gone.values().map(|gone| gone.from);
         let ends = ends.chain(self.overlay.peers.values().map(Peer::counts_until));
         if let Some(next) = ends.filter(|end| *end > now).min() {

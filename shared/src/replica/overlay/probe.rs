@@ -60,13 +60,8 @@ impl<S: Store> Replica<S> {
         if !tried || at.plus(wait) <= now {
             // Who has filled all places would never be tested.
             if self.overlay.dials.len() + self.accepted_directly() >= DIRECT_LINKS {
-                let spare: Vec<LinkId> = self
-                    .links
-                    .iter()
-                    .filter(|(_, link)| link.lazy || in_vain || link.news.is_none())
-                    .map(|(id, _)| *id)
-                    .collect();
-                self.close_worst(|id| spare.contains(id), None, effects);
+                let spare = self.worst(|link| link.lazy || in_vain || link.news.is_none(), None);
+                spare.into_iter().for_each(|id| self.close(id, CloseReason::Spare, effects));
             }
             self.begin_probe(effects);
         }
@@ -103,24 +98,20 @@ impl<S: Store> Replica<S> {
             let target = link.dial.and_then(|dial| self.overlay.dials.get(&dial));
             link.peer().is_some() && matches!(target, Some(Target::Peer(_)))
         };
-        let drawn: Vec<LinkId> = self.links.iter().filter(|(_, link)| is_drawn(link)).map(|(id, _)| *id).collect();
-        if drawn.len() > DIRECT_LINKS_WANTED {
-            self.close_worst(|id| drawn.contains(id), Some(dial), effects);
+        if self.links.values().filter(|link| is_drawn(link)).count() > DIRECT_LINKS_WANTED {
+            let spare = self.worst(is_drawn, Some(dial));
+            spare.into_iter().for_each(|id| self.close(id, CloseReason::Spare, effects));
         }
         true
     }
 
-    /// Closes the direct link, of some, that has brought nothing new for the longest time. What carries blocks either way is rather kept, but not for that the one
-    /// on trial.
-    fn close_worst(&mut self, some: impl Fn(&LinkId) -> bool, trial: Option<DialId>, effects: &mut Vec<Effect>) {
+    /// Of some direct links the one that has brought nothing new for the longest time. What carries blocks either way is rather kept, but not for
+    /// that the one on trial.
+    fn worst(&self, some: impl Fn(&Link) -> bool, trial: Option<DialId>) -> Option<LinkId> {
         let carries = |link: &Link| !link.lazy && (trial.is_none() || link.dial != trial);
         let direct = self.links.iter().filter(|(_, link)| link.path != LinkPath::Relay && link.peer().is_some());
-        let worst = direct
-            .filter(|(id, _)| some(id))
-            .min_by_key(|(_, link)| (carries(link), link.news, core::cmp::Reverse(link.since)));
-        if let Some(id) = worst.map(|(id, _)| *id) {
-            self.close(id, CloseReason::Spare, effects);
-        }
+        let some = direct.filter(|(_, link)| some(link));
+        some.min_by_key(|(_, link)| (carries(link), link.news, core::cmp::Reverse(link.since))).map(|(id, _)| *id)
     }
 
     fn accepted_directly(&self) -> usize {
