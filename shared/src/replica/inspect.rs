@@ -55,6 +55,10 @@ impl<S: Store> Replica<S> {
     /// Whether a join that is not in the ledger does not count by what is known here: its invite is closed or used up, or the
     /// one who invited was removed before; or its time has not come.
     pub fn turns_away(&self, join: &Block) -> bool {
+        // What is to be repaired was in the ledger.
+        if self.repairing.contains(&join.hash()) {
+            return false;
+        }
         let Ok(Some(Control::Join(by))) = Control::of(join) else { return true };
         let Ok(Some(invite)) = crate::ledger::stored(&self.store, &by.invite) else { return false };
         let Ok(Some(Control::Invite(terms))) = Control::of(&invite) else { return true };
