@@ -79,6 +79,15 @@ pub enum Input {
         /// What is wanted.
         wish: Wish,
     },
+    /// A client of this node has something to say to one other node. Answered by [`Effect::Directed`].
+    Direct {
+        /// Comes back in the answer.
+        token: u64,
+        /// To whom.
+        recipient: NodeId,
+        /// At most [`crate::limits::DIRECTED_BYTES`].
+        body: Vec<u8>,
+    },
     /// These blocks of the ledger are damaged or missing, and are out of the store (see [`crate::repair::mend`]): every
     /// link is asked for them until they have come, each answered by [`Effect::Repaired`]. Until then nothing is appended
     /// and nothing else is taken in. More than [`crate::limits::REPAIR_BLOCKS`] at once are not remembered.
@@ -268,6 +277,41 @@ impl WishError {
     }
 }
 
+/// Why a message to one node was not sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DirectedError {
+    /// More bytes than a message may have.
+    #[error("message of {len} bytes for another node, limit is {limit}")]
+    TooLarge {
+        /// Bytes that came.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// This node does not belong to the ledger.
+    #[error("this node is no member of this ledger")]
+    NotAMember,
+    /// No way leads there.
+    #[error("{0} is not on line, or is no node of this ledger")]
+    Unreachable(NodeId),
+    /// More messages than a node may send.
+    #[error("this node sends more messages than others hand on, try again in a moment")]
+    TooFast,
+}
+
+impl DirectedError {
+    /// The stable name of the error, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::NotAMember => "not_a_member",
+            Self::Unreachable(_) => "unreachable",
+            Self::TooFast => "busy",
+        }
+    }
+}
+
 /// Something to do, once the turn is durable.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -330,6 +374,20 @@ pub enum Effect {
         token: u64,
         /// The block.
         result: Result<BlockHash, WishError>,
+    },
+    /// The answer to [`Input::Direct`]: it is on its way, or why not. Nothing tells whether it arrives.
+    Directed {
+        /// Of the input.
+        token: u64,
+        /// Nothing, or why it was not sent.
+        result: Result<(), DirectedError>,
+    },
+    /// A node has something to say to this one, and to nobody else. Comes once while this replica lives.
+    Received {
+        /// Who; the signature is right.
+        sender: NodeId,
+        /// What.
+        body: Vec<u8>,
     },
     /// A block that was damaged or missing is in its place again.
     Repaired {

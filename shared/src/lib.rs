@@ -11,6 +11,7 @@ pub mod mutants;
 
 pub mod announce;
 pub mod block;
+pub mod directed;
 pub mod effect;
 pub mod erase;
 pub mod evidence;
@@ -42,7 +43,8 @@ pub mod wire;
 
 pub use announce::{Address, Announcement};
 pub use block::{Block, BlockError, Entry, Header, Kind, VerifiedBlock};
-pub use effect::{AppendError, CloseReason, DialId, Effect, Input, LinkId, LinkPath, Role};
+pub use directed::Directed;
+pub use effect::{AppendError, CloseReason, DialId, DirectedError, Effect, Input, LinkId, LinkPath, Role};
 pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;

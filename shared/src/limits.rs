@@ -258,6 +258,16 @@ pub const SUSPECT_TIMEOUT: u64 = 1_500_000;
 pub const PROBE_EVERY: u64 = MINUTE;
 /// µs until it is decided which neighbour goes for it; and between two that are tried while something does not come.
 pub const PROBE_FOR: u64 = 5 * SECOND;
+/// Bytes of a message from one node to one other, before it is sealed.
+pub const DIRECTED_BYTES: usize = 32 * 1024;
+/// Messages to one other node that a node may send at once; of others it takes twice as many.
+pub const DIRECTED_AT_ONCE: u32 = 64;
+/// µs for each further one after that, of others half.
+pub const DIRECTED_EVERY: u64 = 50_000;
+/// Messages of one sender that are known again when they come by another way; what is older than all of them is dropped.
+pub const DIRECTED_WINDOW: usize = 64;
+/// Bytes of messages to one other node that wait for credit on one link.
+pub const DIRECTED_WAITING: usize = 256 * 1024;
 /// Dials without success, one after the other, until a node is forgotten that did not announce itself again.
 pub const DIALS_IN_VAIN: u32 = 30;
 /// µs until a better path to a node that is linked directly is tried again.
@@ -294,6 +304,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("peers given by hand", GIVEN_PEERS as u64, "addresses"),
     ("addresses of a node", ADDRESSES as u64, "addresses"),
     ("address", ADDRESS_BYTES as u64, "bytes"),
+    ("message to one node", DIRECTED_BYTES as u64, "bytes"),
+    ("messages to one node, at once", DIRECTED_AT_ONCE as u64, "messages"),
     ("links at a hub's door", DOOR_LINKS as u64, "links"),
     ("frame before a proof", GREETING_BYTES as u64, "bytes"),
     ("of one peer at a relay, at once", PEER_BYTES, "bytes"),
@@ -329,6 +341,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("ping of a direct link that does not answer", SILENCE, "µs"),
     ("dead after such a ping", SUSPECT_TIMEOUT, "µs"),
     ("off line after its link broke", GONE_AFTER, "µs"),
+    ("each further message to one node", DIRECTED_EVERY, "µs"),
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
     ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),

@@ -5,6 +5,7 @@
 
 mod accept;
 mod control;
+mod directed;
 mod door;
 mod epochs;
 mod erase;
@@ -31,10 +32,9 @@ use alloc::{
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-pub(crate) use self::overlay::GoneBudget;
 #[cfg(feature = "sim")]
 pub(crate) use self::own::signed_height;
-use self::{epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
+use self::{directed::Senders, epochs::Epochs, erase::Withheld, news::News, overlay::Overlay, own::Own};
 pub use self::{
     epochs::META_EPOCHS,
     overlay::{PeerStatus, Via},
@@ -302,6 +302,7 @@ pub struct Replica<S: Store> {
     news: News,
     withheld: Withheld,
     overlay: Overlay,
+    senders: Senders,
     /// The wall clock, as the driver told it last.
     now: Timestamp,
 }
@@ -351,6 +352,7 @@ impl<S: Store> Replica<S> {
             news: News::default(),
             withheld: Withheld::default(),
             overlay: Overlay::default(),
+            senders: Senders::default(),
             now,
         };
         replica.load_keys()?;
@@ -387,6 +389,7 @@ impl<S: Store> Replica<S> {
                 effects.push(Effect::Imported { token, report });
             }
             Input::Control { token, wish } => self.handle_control(token, wish, effects)?,
+            Input::Direct { token, recipient, body } => self.handle_direct(token, recipient, &body, effects),
             Input::Repair { blocks } => self.handle_repair(&blocks)?,
             Input::LinkOpened { link, role, path, dial } => self.handle_opened(link, role, path, dial, effects),
             Input::Unreachable { dial } => self.handle_unreachable(dial),

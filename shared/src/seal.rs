@@ -18,6 +18,7 @@ mod rekey;
 
 pub use keyring::Keyring;
 pub use rekey::Rekey;
+pub(crate) use rekey::derive;
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -11,11 +11,11 @@ use minicbor::{Decoder, Encoder};
 use crate::{
     announce::Announcement,
     block::infallible,
+    directed::{Directed, Route},
     effect::{DialId, LinkPath, Role},
     id::{BlockHash, NodeId},
     limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
-    replica::GoneBudget,
     store::Summary,
     time::Timestamp,
     wire::{Lack, decode_announcement, encode_announcement},
@@ -118,6 +118,27 @@ impl Outbox {
     }
 }
 
+/// How often somebody may do something: so many times at once, and again as time passes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Budget {
+    used: u32,
+    since: Timestamp,
+}
+
+impl Budget {
+    /// Once more, if it may: `at_once` times, and once more for every `every` µs.
+    pub(crate) fn takes(&mut self, now: Timestamp, at_once: u32, every: u64) -> bool {
+        let again = now.since(self.since) / every;
+        self.used = self.used.saturating_sub(u32::try_from(again).unwrap_or(u32::MAX));
+        if again > 0 || self.used == 0 {
+            self.since = now;
+        }
+        let takes = self.used < at_once;
+        self.used += u32::from(takes);
+        takes
+    }
+}
+
 /// What a link's peer has of this replica's own lane.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OwnClaims {
@@ -201,6 +222,8 @@ pub(crate) struct Link {
     pub(crate) wanted: BTreeSet<BlockHash>,
     /// Blocks of which the peer lacks payloads, and asked for.
     pub(crate) lacked: VecDeque<Lack>,
+    /// Messages to one node that go this way.
+    pub(crate) directed: VecDeque<(Route, Directed)>,
     /// Arrival number up to which the peer was asked for missing payloads.
     pub(crate) asked: u64,
     /// What is on its way without credit given back.
@@ -229,7 +252,7 @@ pub(crate) struct Link {
     pub(crate) announced: BTreeSet<NodeId>,
     /// The peer closes this link or stops, so that its end tells nothing more.
     pub(crate) goes: bool,
-    pub(crate) gone_budget: GoneBudget,
+    pub(crate) gone_budget: Budget,
     /// When the peer was told last whom it has not heard of, by the clock that only goes forward.
     pub(crate) listed: Option<Timestamp>,
     /// Where the peer can be reached, as it says itself.
@@ -279,6 +302,7 @@ impl Link {
             answers: VecDeque::new(),
             wanted: BTreeSet::new(),
             lacked: VecDeque::new(),
+            directed: VecDeque::new(),
             asked: 0,
             in_flight: Window::default(),
             taken: Window::default(),
@@ -293,7 +317,7 @@ impl Link {
             progress: (0, 0),
             announced: BTreeSet::new(),
             goes: false,
-            gone_budget: GoneBudget::default(),
+            gone_budget: Budget::default(),
             listed: None,
             reachable: None,
             since: Timestamp::default(),
@@ -322,13 +346,19 @@ impl Link {
         self.owed.iter().map(|(_, part)| part).fold(self.taken, add)
     }
 
-    /// Whether blocks wait for this link.
+    /// Whether something that takes credit waits for this link.
     pub(crate) fn owes(&self) -> bool {
         !self.outbox.is_empty()
             || !self.answers.is_empty()
             || !self.proofs.is_empty()
             || !self.removals.is_empty()
             || !self.lacked.is_empty()
+            || !self.directed.is_empty()
+    }
+
+    /// Bytes of messages to one node that wait for this link.
+    pub(crate) fn directed_bytes(&self) -> usize {
+        self.directed.iter().map(|(_, directed)| directed.body.len()).sum()
     }
 
     /// The peer has a lane up to a height.

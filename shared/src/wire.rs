@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::{
     announce::Announcement,
     block::infallible,
+    directed::Directed,
     id::{BlockHash, LedgerId, NodeId},
     limits::{
         ANNOUNCED_AT_ONCE, ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS,
@@ -216,6 +217,8 @@ pub enum Message {
         /// Encoded blocks, in ledger order.
         blocks: Vec<Vec<u8>>,
     },
+    /// From one node to one other, whom the envelope names, also where they are not at the two ends of a link. Needs credit.
+    Directed(Directed),
     /// "Your blocks come to me by another way, too: from now on only say what you have."
     Prune,
     /// "Send me what I lack, and blocks as they come again."
@@ -243,12 +246,14 @@ impl Message {
             Self::NodeGone { .. } => 16,
             Self::Bye => 17,
             Self::NodeListRequest { .. } => 18,
+            Self::Directed(_) => 19,
         }
     }
 
     /// Whether a frame with this message uses up credit.
     pub fn needs_credit(&self) -> bool {
-        matches!(self, Self::EntryAnnounce { .. } | Self::EntryResponse { .. } | Self::Evidence { .. })
+        use Message::{Directed, EntryAnnounce, EntryResponse, Evidence};
+        matches!(self, EntryAnnounce { .. } | EntryResponse { .. } | Evidence { .. } | Directed(_))
     }
 }
 
@@ -377,6 +382,9 @@ fn encode_payload<W: Write<Error = Infallible>>(
             encoder.array(1)?.array(known.len() as u64)?;
             known.iter().try_for_each(|part| encoder.u64(*part)?.ok())
         }
+        Message::Directed(Directed { at, body, signature }) => {
+            encoder.array(3)?.u64(at.micros())?.bytes(body)?.bytes(signature)?.ok()
+        }
         Message::Prune | Message::Graft | Message::Bye => encoder.array(0)?.ok(),
     }
 }
@@ -404,6 +412,7 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         2 | 4 | 7..=9 | 11..=13 | 16 | 18 => 1,
         3 | 5 | 6 | 10 => 2,
         14 | 15 | 17 => 0,
+        19 => 3,
         other => return Err(WireError::UnknownType(other)),
     };
     if fields != wanted {
@@ -450,6 +459,13 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         },
         17 => Message::Bye,
         18 => Message::NodeListRequest { known: list(decoder, BUCKETS, |d| Ok(d.u64()?))? },
+        19 => {
+            let directed = Directed { at: time(decoder)?, body: decoder.bytes()?.to_vec(), signature: fixed(decoder)? };
+            if !directed.fits() {
+                return Err(WireError::Malformed("a directed message is too long"));
+            }
+            Message::Directed(directed)
+        }
         _ => Message::PayloadRequest {
             lacks: list(decoder, WANTED_PER_FRAME, |d| {
                 expect_array(d, 2)?;

@@ -4,7 +4,8 @@
 use std::sync::OnceLock;
 
 use shared::{
-    Address, Announcement, BlockHash, Config, Entry, Header, Key, Kind, LedgerId, NodeId, Timestamp, VerifiedBlock,
+    Address, Announcement, BlockHash, Config, Directed, Entry, Header, Key, Kind, LedgerId, NodeId, Timestamp,
+    VerifiedBlock,
     announce::encode_addresses,
     block::open_ledger,
     wire::{Envelope, Head, Message, auth_message},
@@ -106,7 +107,7 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
             })
             .collect()
     };
-    match choices.below(16) {
+    match choices.below(17) {
         0 => {
             Message::Hello { version: choices.number(), ledger: ledger(), node: node(choices), nonce: choices.array() }
         }
@@ -141,8 +142,15 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
         }
         13 => Message::Bye,
         14 => Message::NodeListRequest { known: (0..choices.below(65)).map(|_| choices.number()).collect() },
+        15 => Message::Directed(directed(choices)),
         _ => Message::Evidence { proof: evidence(choices) },
     }
+}
+
+/// Something that a liar says, of any length, and that it did not seal.
+fn directed(choices: &mut Choices<'_>) -> Directed {
+    let at = Timestamp::from_micros(START + u64::from(choices.byte())).unwrap_or_default();
+    Directed { at, body: choices.bytes(300).to_vec(), signature: choices.array() }
 }
 
 /// What a liar says of where somebody is, mostly itself.

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 use shared::{
-    Address, Announcement, Block, BlockHash, Entry, Evidence, Keyring, Kind, Timestamp, VerifiedBlock,
+    Address, Announcement, Block, BlockHash, Directed, Entry, Evidence, Keyring, Kind, Timestamp, VerifiedBlock,
     announce::encode_addresses,
+    directed::Route,
     members::{Genesis, Invite, Join, Remove, Role},
     view::{self, Cursor},
-    wire::{BUCKETS, Head, Message, PROTOCOL_VERSION},
+    wire::{BUCKETS, Envelope, Head, Message, PROTOCOL_VERSION},
 };
 
 use crate::{
@@ -136,8 +137,18 @@ fn frames() -> Vec<Vec<u8>> {
         Message::NodeListRequest { known: (0..BUCKETS as u64).collect() },
     ];
     let frames: Vec<Vec<u8>> = messages.into_iter().map(|message| envelope(node_id(1), message)).collect();
+    let frames: Vec<Vec<u8>> = frames.into_iter().chain([directed()]).collect();
     let together = [&frames[3][..], &frames[8], &frames[9]].concat();
     frames.into_iter().chain([together]).collect()
+}
+
+/// A message from one node to one other.
+fn directed() -> Vec<u8> {
+    let route = Route { message_id: [1; 16], sender: node_id(1), recipient: node_id(2) };
+    let (at, random) = (Timestamp::from_micros(START).unwrap_or_default(), ([3; 32], [4; 16]));
+    let directed = Directed::new(&ledger(), key(1), &route, at, random, b"hello").expect("the key is a good one");
+    let Route { message_id, sender, recipient } = route;
+    Envelope { message_id, sender, recipient: Some(recipient), message: Message::Directed(directed) }.encode()
 }
 
 fn texts() -> Vec<Vec<u8>> {

@@ -7,6 +7,7 @@ use super::{
     accept::{Outcome, Refusal},
 };
 use crate::{
+    directed::Route,
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
     ledger::RuleError,
@@ -94,17 +95,19 @@ impl<S: Store> Replica<S> {
 
     fn on_envelope(&mut self, id: LinkId, envelope: Envelope, effects: &mut Vec<Effect>) -> Reply<S> {
         let Some(link) = self.links.get(&id) else { return Ok(Ok(())) };
-        if envelope.recipient.is_some_and(|recipient| recipient != self.me) {
+        let Envelope { message_id, sender, recipient, message } = envelope;
+        let directed = matches!(message, Message::Directed(_));
+        if !directed && recipient.is_some_and(|recipient| recipient != self.me) {
             return Ok(Err(CloseReason::Protocol("an envelope is for another node")));
         }
-        match (&link.phase, envelope.message) {
+        match (&link.phase, message) {
             // One side may have let the other one in already.
             (_, Message::Bye) => {
                 self.links.entry(id).and_modify(|link| link.goes = true);
                 Ok(Ok(()))
             }
             (Phase::Greeting, Message::Hello { version, ledger, node, nonce }) => {
-                if envelope.sender != node {
+                if sender != node {
                     return Ok(Err(CloseReason::WrongProof));
                 }
                 Ok(self.on_hello(id, version, ledger == self.config.ledger, node, nonce))
@@ -119,18 +122,25 @@ impl<S: Store> Replica<S> {
             }
             (Phase::Joining { .. }, _) => Ok(Err(CloseReason::NotAMember)),
             (Phase::Ready { peer }, message) => {
-                if envelope.sender != *peer {
+                if sender != *peer && !directed {
                     return Ok(Err(CloseReason::Protocol("an envelope has another sender than the link")));
                 }
-                self.on_message(id, message, effects)
+                self.on_message(id, Envelope { message_id, sender, recipient, message }, effects)
             }
             _ => Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once"))),
         }
     }
 
-    fn on_message(&mut self, id: LinkId, message: Message, effects: &mut Vec<Effect>) -> Reply<S> {
+    fn on_message(&mut self, id: LinkId, envelope: Envelope, effects: &mut Vec<Effect>) -> Reply<S> {
+        let Envelope { message_id, sender, recipient, message } = envelope;
         match message {
             Message::Bye => {}
+            Message::Directed(directed) => {
+                let Some(recipient) = recipient else {
+                    return Ok(Err(CloseReason::Protocol("a directed message is for nobody")));
+                };
+                return Ok(self.on_directed(id, &Route { message_id, sender, recipient }, &directed, effects));
+            }
             Message::Hello { .. } | Message::Auth { .. } => {
                 return Ok(Err(CloseReason::Protocol("a handshake is Hello, then Auth, each once")));
             }

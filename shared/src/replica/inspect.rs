@@ -7,8 +7,8 @@ use crate::{
     block::Block,
     id::{BlockHash, NodeId},
     limits::{
-        AUTHORS, CLOCK_WINDOW, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES,
-        TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
+        AUTHORS, CLOCK_WINDOW, DIRECTED_WAITING, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS,
+        PARKED_BYTES, TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
     members::{Control, Member, Role, is_closed},
     order::OrderKey,
@@ -106,6 +106,7 @@ impl<S: Store> Replica<S> {
                 ("answers", link.answers.len(), WANTED_PER_LINK),
                 ("wanted", link.wanted.len(), WANTED_PER_LINK),
                 ("payloads to answer", link.lacked.len(), WANTED_PER_LINK),
+                ("directed bytes", link.directed_bytes(), DIRECTED_WAITING),
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
                 ("proofs", link.proofs.len(), lanes),

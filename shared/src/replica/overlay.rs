@@ -19,7 +19,6 @@ use alloc::{
 
 use minicbor::{Decoder, Encoder};
 
-pub(crate) use self::presence::GoneBudget;
 pub use self::presence::Via;
 use self::{presence::Gone, probe::Probe};
 use super::{Replica, Timer, Turn};
@@ -62,6 +61,8 @@ struct Retry {
 #[derive(Debug)]
 struct Peer {
     said: Announcement,
+    /// The link by which that came.
+    by: Option<LinkId>,
     /// When it was on line last, by the wall clock.
     seen: Option<Timestamp>,
     /// When it said so, by the clock that only goes forward; nothing if that was before this node's start, or long ago.
@@ -125,6 +126,13 @@ pub struct PeerStatus {
     pub seen: Option<Timestamp>,
 }
 
+impl Overlay {
+    /// The link by which the latest announcement of a node came.
+    pub(super) fn came_by(&self, node: &NodeId) -> Option<LinkId> {
+        self.peers.get(node)?.by
+    }
+}
+
 impl<S: Store> Replica<S> {
     pub(super) fn start_overlay(&mut self) -> Result<(), S::Error> {
         if !self.config.meets {
@@ -138,7 +146,9 @@ impl<S: Store> Replica<S> {
             if said.node == self.me {
                 self.overlay.said_at = said.at;
             } else if said.verify(&self.config.ledger).is_ok() {
-                self.overlay.peers.insert(said.node, Peer { said, seen, heard: None, retry: Retry::default() });
+                self.overlay
+                    .peers
+                    .insert(said.node, Peer { said, by: None, seen, heard: None, retry: Retry::default() });
             }
         }
         self.timers.set(Timer::Meet, 0);
@@ -250,6 +260,7 @@ impl<S: Store> Replica<S> {
         if !self.learn_peer(said.clone()) {
             return;
         }
+        self.overlay.peers.entry(said.node).and_modify(|peer| peer.by = Some(id));
         // Who is linked says so itself; if others do, it may have started anew, and the link is one of its former life. Or it stands still for a while.
         let is_theirs = |(other, link): &(&LinkId, &Link)| **other != id && link.peer() == Some(said.node);
         let direct = self.links.iter().filter(|(_, link)| link.path != LinkPath::Relay);
@@ -283,7 +294,7 @@ impl<S: Store> Replica<S> {
                     return false;
                 }
                 let retry = Retry { due, ..Retry::default() };
-                self.overlay.peers.insert(node, Peer { said, seen: None, heard, retry });
+                self.overlay.peers.insert(node, Peer { said, by: None, seen: None, heard, retry });
             }
         }
         self.overlay.changed = true;

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Replica, Timer, Turn};
 use crate::{
+    directed::Route,
     effect::{Effect, LinkId, LinkPath},
     id::{BlockHash, NodeId},
     ledger::{checked, stored_evidence, stored_removal},
@@ -73,9 +74,9 @@ impl<S: Store> Replica<S> {
             link.answerable = (link.answerable + control.len() as u64).min(PEER_FRAMES);
             link.bytes.1 += control.iter().map(|frame| frame.len() as u64).sum::<u64>();
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
-            let message = if may_send { self.next_message(id)? } else { None };
+            let envelope = if may_send { self.next_envelope(id)? } else { None };
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-            let Some(message) = message else {
+            let Some(envelope) = envelope else {
                 // What stays behind waits for credit, and not for ever.
                 if link.owes() && !link.in_flight.is_empty() && !self.timers.is_set(Timer::Stall(id)) {
                     self.timers.set(Timer::Stall(id), STALL_TIMEOUT);
@@ -87,7 +88,7 @@ impl<S: Store> Replica<S> {
                 }
                 return Ok(());
             };
-            let envelope = self.envelope(message).encode();
+            let envelope = envelope.encode();
             let more = envelope.len() as u64;
             let bytes = join_last(id, envelope, open, effects);
             if let Some(link) = self.links.get_mut(&id) {
@@ -97,6 +98,15 @@ impl<S: Store> Replica<S> {
             }
             effects.push(Effect::Send { link: id, bytes });
         }
+    }
+
+    fn next_envelope(&mut self, id: LinkId) -> Result<Option<Envelope>, ReplicaError<S::Error>> {
+        let directed = self.links.get_mut(&id).and_then(|link| link.directed.pop_front());
+        if let Some((Route { message_id, sender, recipient }, directed)) = directed {
+            let message = Message::Directed(directed);
+            return Ok(Some(Envelope { message_id, sender, recipient: Some(recipient), message }));
+        }
+        Ok(self.next_message(id)?.map(|message| self.envelope(message)))
     }
 
     fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
@@ -278,8 +288,11 @@ impl<S: Store> Replica<S> {
     }
 
     fn envelope(&mut self, message: Message) -> Envelope {
-        let message_id = uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes();
-        Envelope { message_id, sender: self.me, recipient: None, message }
+        Envelope { message_id: self.message_id(), sender: self.me, recipient: None, message }
+    }
+
+    pub(super) fn message_id(&mut self) -> [u8; 16] {
+        uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes()
     }
 
     pub(super) fn say_heads(&mut self, id: LinkId) {

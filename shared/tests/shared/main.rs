@@ -1,6 +1,7 @@
 //! Whole replicas over stores in memory, and the golden vectors. One program: each further one would compile all of a replica again.
 
 mod common;
+mod directed;
 mod door;
 mod erase;
 mod hostile;

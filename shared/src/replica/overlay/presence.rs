@@ -58,26 +58,6 @@ pub(super) struct Gone {
     pub(super) seen: Option<Timestamp>,
 }
 
-/// How many of those who are said to be gone a link may tell of.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct GoneBudget {
-    used: u32,
-    since: Timestamp,
-}
-
-impl GoneBudget {
-    fn takes(&mut self, now: Timestamp) -> bool {
-        let again = now.since(self.since) / GONE_EVERY;
-        self.used = self.used.saturating_sub(u32::try_from(again).unwrap_or(u32::MAX));
-        if again > 0 || self.used == 0 {
-            self.since = now;
-        }
-        let takes = self.used < GONE_AT_ONCE;
-        self.used += u32::from(takes);
-        takes
-    }
-}
-
 impl<S: Store> Replica<S> {
     /// Other nodes that announced themselves or are linked here or to a peer.
     pub(super) fn known_others(&self) -> BTreeSet<NodeId> {
@@ -94,7 +74,7 @@ impl<S: Store> Replica<S> {
         self.overlay.online.contains(node)
     }
 
-    pub(super) fn via(&self, node: &NodeId) -> Option<Via> {
+    pub(in crate::replica) fn via(&self, node: &NodeId) -> Option<Via> {
         let linked = self.links.values().filter(|link| link.peer() == Some(*node) && !link.goes);
         if let Some(path) = linked.map(|link| link.path).max() {
             return Some(Via::Link(path));
@@ -228,7 +208,7 @@ impl<S: Store> Replica<S> {
             let Some(link) = self.links.get_mut(&id) else { return };
             let was_said = link.announced.remove(&node);
             // Of a relay, everybody may go at once.
-            if link.path != LinkPath::Relay && !link.gone_budget.takes(now) {
+            if link.path != LinkPath::Relay && !link.gone_budget.takes(now, GONE_AT_ONCE, GONE_EVERY) {
                 continue;
             }
             let suspected = at > Timestamp::default();

@@ -62,6 +62,9 @@ pub(crate) struct Node {
     /// `writes` and `keys` of what it was told about members.
     pub(crate) changed: Vec<(bool, bool)>,
     pub(crate) erased: Vec<(shared::EntryId, NodeId, Timestamp)>,
+    /// What was said to it alone, and by whom; and what became of what it said to one other.
+    pub(crate) received: Vec<(NodeId, Vec<u8>)>,
+    pub(crate) directed: Vec<Result<(), shared::DirectedError>>,
     pub(crate) reordered: usize,
     /// Height of the last block of its own.
     pub(crate) written: u64,
@@ -106,6 +109,8 @@ impl Node {
             removed: Vec::new(),
             changed: Vec::new(),
             erased: Vec::new(),
+            received: Vec::new(),
+            directed: Vec::new(),
             reordered: 0,
             written: 0,
             remembered: BTreeMap::new(),
@@ -173,6 +178,8 @@ pub(crate) struct Net {
     pub(crate) unreachable: BTreeSet<usize>,
     /// New blocks that went from one node to another; counted where somebody wants to know.
     pub(crate) carried: Option<BTreeMap<(usize, usize), usize>>,
+    /// Messages to one node that went from one node to another.
+    pub(crate) hops: usize,
     muted: BTreeSet<End>,
     /// What goes to these arrives after everything else.
     pub(crate) slow: BTreeSet<End>,
@@ -283,6 +290,8 @@ impl Net {
                     }
                     state.added.push(added.block.hash());
                 }
+                Effect::Directed { result, .. } => state.directed.push(result),
+                Effect::Received { sender, body } => state.received.push((sender, body)),
                 Effect::Repaired { hash } => state.repaired.push(hash),
                 Effect::OrderChanged { .. } => state.reordered += 1,
                 Effect::ForkDetected(evidence) => state.forks.push((*evidence).clone()),
@@ -323,6 +332,10 @@ impl Net {
                     return;
                 }
             }
+            if let Packet::Frame(bytes) = &packet {
+                let envelopes = decode_frame(bytes).unwrap();
+                self.hops += envelopes.iter().filter(|it| matches!(it.message, Message::Directed(_))).count();
+            }
             if let (Packet::Frame(bytes), Some(carried)) = (&packet, &mut self.carried) {
                 for envelope in decode_frame(bytes).unwrap() {
                     if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = envelope.message
@@ -337,6 +350,11 @@ impl Net {
 
     pub(crate) fn link(&mut self, dialler: usize, acceptor: usize) -> (End, End) {
         self.open(dialler, acceptor, LinkPath::Relay, None)
+    }
+
+    /// Links two nodes directly, though nobody wanted it.
+    pub(crate) fn link_directly(&mut self, dialler: usize, acceptor: usize) {
+        self.open(dialler, acceptor, LinkPath::WebSocket, None);
     }
 
     fn open(&mut self, dialler: usize, acceptor: usize, path: LinkPath, dial: Option<DialId>) -> (End, End) {
