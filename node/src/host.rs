@@ -17,8 +17,8 @@ use std::{
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use shared::{
-    Address, AppendError, BlockHash, DialId, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId, LinkPath, NodeId,
-    Role, Timestamp, Token, TokenError,
+    Address, AppendError, BlockHash, DialId, DirectedError, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId,
+    LinkPath, NodeId, Role, Timestamp, Token, TokenError,
     effect::{ImportReport, Wish, WishError},
     limits::{TOKEN_RELAY_BYTES, TOKEN_RELAYS},
     members,
@@ -46,6 +46,8 @@ use turn::{Command, Shared, Turns};
 const QUEUE_KIB: usize = 16 * 1024;
 /// Events that a listener may lag behind before it has to read the store.
 const EVENTS: usize = 256;
+/// Messages of other nodes to this one alone that wait for who reads them.
+const RECEIVED: usize = 64;
 /// Read-only connections to the store.
 const READERS: usize = 4;
 /// Frames that wait for one link's socket. The replica's credit keeps what is in flight far below.
@@ -241,6 +243,15 @@ pub enum Event {
     MembersChanged,
 }
 
+/// What another node says to this one alone.
+#[derive(Debug)]
+pub struct Received {
+    /// Who.
+    pub sender: NodeId,
+    /// What.
+    pub body: Vec<u8>,
+}
+
 /// What a link's socket is to do.
 #[derive(Debug)]
 pub enum LinkCommand {
@@ -380,6 +391,7 @@ struct Inner {
     readers: Mutex<Vec<SqliteReader>>,
     reading: Arc<Semaphore>,
     relays: RelayBoard,
+    received: Mutex<Option<mpsc::Receiver<Received>>>,
 }
 
 impl Inner {
@@ -436,6 +448,7 @@ impl Host {
         let path = store.path().to_owned();
         let (queue, commands) = mpsc::unbounded_channel();
         let (events, _) = broadcast::channel(EVENTS);
+        let (take, received) = mpsc::channel(RECEIVED);
         let last_seq = Arc::new(AtomicU64::new(0));
         let (relays, keys) = (RelayBoard::default(), Keys::default());
         let identity = Arc::new(Identity::default());
@@ -444,6 +457,7 @@ impl Host {
             last_seq: last_seq.clone(),
             identity: identity.clone(),
             keys: keys.clone(),
+            received: take,
         };
         let repairs = start.repairs;
         let turns = Turns::open(store, &beginning, key, start, shared)?;
@@ -465,6 +479,7 @@ impl Host {
             readers: Mutex::new(Vec::new()),
             reading: Arc::new(Semaphore::new(READERS)),
             relays,
+            received: Mutex::new(Some(received)),
         };
         let (end, ended) = oneshot::channel();
         let thread = thread::Builder::new().name("turn".to_owned()).spawn(move || {
@@ -548,6 +563,21 @@ impl Host {
         let (reply, pending) = oneshot::channel();
         self.send(0, Command::Control { wish, reply }).await?;
         Pending(pending).await
+    }
+
+    /// Says something to one other node. Resolves when it is on its way; nothing tells whether it arrives.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn direct(&self, recipient: NodeId, body: Vec<u8>) -> Result<Result<(), DirectedError>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(body.len(), Command::Direct { recipient, body, reply }).await?;
+        Pending(pending).await
+    }
+
+    /// What other nodes say to this one alone, for the first who asks. Ends when the node stops.
+    pub fn received(&self) -> Option<mpsc::Receiver<Received>> {
+        self.inner.received.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Writes an invite, and tells what a newcomer needs to come in by it. `relays` is where the newcomer finds the ledger;

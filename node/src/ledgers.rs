@@ -260,6 +260,9 @@ impl Keeper {
         if let (Some(wanted), Some(direct)) = (wanted, self.reach.direct.clone()) {
             let meeter = Meeter { host: host.clone(), secret, direct, network: network.clone() };
             self.links.spawn(meeter.meet(wanted, stopped));
+        } else {
+            // Nobody links to it, and all know that it is there.
+            host.reachable(Vec::new());
         }
         (self.beside)(host.clone(), self.stop.subscribe(), &mut self.links);
         self.ledgers.add(host.clone());

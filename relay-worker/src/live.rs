@@ -286,6 +286,8 @@ impl Live {
                 | Effect::OrderChanged { .. }
                 | Effect::Held { .. }
                 | Effect::Presence { .. }
+                | Effect::Directed { .. }
+                | Effect::Received { .. }
                 | Effect::Succeeded { .. }
                 | Effect::Dial { .. }
                 | Effect::Progress { .. } => {}
@@ -297,6 +299,8 @@ impl Live {
         for effect in effects {
             match effect {
                 RoomEffect::Send { link, text } => self.on_socket(link, actions, |ws| Action::Text(ws, text)),
+                // The room of a relay reaches its own clients.
+                RoomEffect::Forward { .. } => {}
                 RoomEffect::Close { link, reason } => {
                     self.gone.extend(self.sockets.get(&link).filter(|socket| socket.linked).map(|_| link));
                     self.close(link, reason, actions);

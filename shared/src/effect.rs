@@ -111,7 +111,8 @@ pub enum Input {
         /// Which dial.
         dial: DialId,
     },
-    /// Where other nodes reach this one. Replaces what was said before.
+    /// Where other nodes reach this one, if anywhere. Replaces what was said before. A node says so at its start, and others know from then on
+    /// that it is there.
     Reachable {
         /// The best first.
         addresses: Vec<Address>,
@@ -304,7 +305,7 @@ impl DirectedError {
     /// The stable name of the error, for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::TooLarge { .. } => "too_large",
+            Self::TooLarge { .. } => "message_too_large",
             Self::NotAMember => "not_a_member",
             Self::Unreachable(_) => "unreachable",
             Self::TooFast => "busy",

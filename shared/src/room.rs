@@ -12,6 +12,7 @@
 //! - In a members' ledger a text client is closed at its first frame.
 //! - Everything else is brokered: an empty `recipient_id` means every other client, otherwise those that announced the
 //!   id. So is a request that names another recipient than the hub, and in a room without a ledger one for entries.
+//!   Where a node has such a room, an id that nobody announced and that is a node's is that node's, wherever it is.
 
 use alloc::{
     borrow::Cow,
@@ -34,7 +35,7 @@ use thiserror::Error;
 
 use crate::{
     block::infallible,
-    effect::{Added, CloseReason, LinkId},
+    effect::{Added, CloseReason, DirectedError, LinkId},
     id::{EntryId, IdError, LedgerId, NodeId},
     limits::{
         AUTHORS, TEXT_FANOUT_BYTES, TEXT_FAULTS, TEXT_FRAME_BYTES, TEXT_ID_BYTES, TEXT_IDS, TEXT_PAGE_ENTRIES,
@@ -64,6 +65,15 @@ pub enum RoomEffect {
         link: LinkId,
         /// Why.
         reason: CloseReason,
+    },
+    /// Say this to another node; [`Room::not_forwarded`] if that cannot be. Only in a room that reaches nodes.
+    Forward {
+        /// Who wants it.
+        link: LinkId,
+        /// To whom.
+        recipient: NodeId,
+        /// The envelope.
+        text: Arc<str>,
     },
     /// Keep these bytes with the connection; [`Room::restore`] wants them back after hibernation.
     Remember {
@@ -96,6 +106,8 @@ enum TextError {
     Unsupported { came: String, answered: &'static str },
     #[error("frame of {len} bytes for {recipients} clients, limit is {TEXT_FANOUT_BYTES} bytes in all")]
     Fanout { len: usize, recipients: usize },
+    #[error(transparent)]
+    NotForwarded(#[from] DirectedError),
     #[error("{message}")]
     Ledger { code: &'static str, message: String },
 }
@@ -111,6 +123,7 @@ impl TextError {
             Self::UnknownRecipient(_) => "unknown_recipient",
             Self::Unsupported { .. } => "unsupported",
             Self::Fanout { .. } => "too_many_recipients",
+            Self::NotForwarded(error) => error.code(),
             Self::Ledger { code, .. } => code,
         }
     }
@@ -256,6 +269,8 @@ pub struct Room {
     unread: usize,
     /// Nobody is let in: text clients prove nothing, and the ledger is its members' own.
     closed: bool,
+    /// What is for a node that is no client is for other nodes.
+    reaches_nodes: bool,
 }
 
 impl Room {
@@ -263,7 +278,13 @@ impl Room {
     /// message ids follow.
     pub fn new(me: NodeId, seed: [u8; 32], ledger: Option<&LedgerId>) -> Self {
         let closed = ledger.is_some_and(LedgerId::has_members);
-        Self { me, seed, messages: 0, clients: BTreeMap::new(), unread: 0, closed }
+        Self { me, seed, messages: 0, clients: BTreeMap::new(), unread: 0, closed, reaches_nodes: false }
+    }
+
+    /// The same room, whose clients also reach other nodes, by their ids.
+    #[must_use]
+    pub fn reaching_nodes(self) -> Self {
+        Self { reaches_nodes: true, ..self }
     }
 
     /// Takes back a client after hibernation: `state` is what [`RoomEffect::Remember`] gave last, empty if nothing.
@@ -345,6 +366,26 @@ impl Room {
         }
     }
 
+    /// Another node says something to this one: it goes to the clients that announced this node's id, or to all where none did. Whoever
+    /// its envelope says that it is from, it is from that node.
+    pub fn on_message(&mut self, sender: &NodeId, text: &str, effects: &mut Vec<RoomEffect>) {
+        let Ok(envelope) = Envelope::parse(text) else { return };
+        let me = self.me.to_string();
+        let named = self.announced(&me, None);
+        let clients = if named.is_empty() { self.clients.keys().copied().collect() } else { named };
+        let text: Arc<str> =
+            to_json(&Envelope { sender_id: sender.to_string().into(), recipient_id: me.into(), ..envelope }).into();
+        let most = TEXT_FANOUT_BYTES / text.len();
+        clients.into_iter().take(most).for_each(|link| self.send(link, text.clone(), effects));
+    }
+
+    /// What was to be forwarded went nowhere.
+    pub fn not_forwarded(&mut self, link: LinkId, text: &str, error: DirectedError, effects: &mut Vec<RoomEffect>) {
+        if let Ok(envelope) = Envelope::parse(text) {
+            self.refuse(link, &envelope.sender_id, &error.into(), effects);
+        }
+    }
+
     /// A client is gone.
     pub fn on_closed(&mut self, link: LinkId) {
         if let Some(client) = self.clients.remove(&link) {
@@ -420,13 +461,17 @@ impl Room {
         effects: &mut Vec<RoomEffect>,
     ) -> Result<(), TextError> {
         let to = &*envelope.recipient_id;
-        let wanted = |client: &Client| to.is_empty() || client.ids.iter().any(|id| id == to);
-        let recipients: Vec<LinkId> =
-            self.clients.iter().filter(|(other, client)| **other != link && wanted(client)).map(|(l, _)| *l).collect();
-        if recipients.is_empty() && !to.is_empty() {
-            return Err(TextError::UnknownRecipient(to.to_string()));
+        let recipients = match to {
+            "" => self.clients.keys().filter(|other| **other != link).copied().collect(),
+            id => self.announced(id, Some(link)),
+        };
+        if recipients.is_empty() && to.is_empty() {
+            return Ok(());
         }
         if recipients.is_empty() {
+            let node = to.parse().ok().filter(|_| self.reaches_nodes);
+            let recipient = node.ok_or_else(|| TextError::UnknownRecipient(to.to_string()))?;
+            effects.push(RoomEffect::Forward { link, recipient, text: to_json(envelope).into() });
             return Ok(());
         }
         let text: Arc<str> = to_json(envelope).into();
@@ -436,6 +481,13 @@ impl Room {
         }
         recipients.into_iter().for_each(|link| self.send(link, text.clone(), effects));
         Ok(())
+    }
+
+    /// The clients that announced an id, one of them left out.
+    fn announced(&self, id: &str, but: Option<LinkId>) -> Vec<LinkId> {
+        let named = |client: &Client| client.ids.iter().any(|announced| announced == id);
+        let clients = self.clients.iter().filter(|(link, client)| Some(**link) != but && named(client));
+        clients.map(|(link, _)| *link).collect()
     }
 
     /// Every id that a client announced and every node that the replica knows, ascending, each once.

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use shared::{
     Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Input, Key, Keyring, LinkId, LinkPath, NodeId,
     Replica, ReplicaError, Role, Timestamp, Token, VerifiedBlock,
-    effect::{Added, ImportReport, Wish, WishError},
+    effect::{Added, DirectedError, ImportReport, Wish, WishError},
     limits,
     members::{InviteStatus, MemberStatus},
     replica::PeerStatus,
@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo, Meeting,
-    MemberInfo, Offer, Parked, PeerInfo, Queued, Start, Status, Tip, Totals,
+    MemberInfo, Offer, Parked, PeerInfo, Queued, Received, Start, Status, Tip, Totals,
 };
 use crate::{
     keys::NodeKeys,
@@ -63,6 +63,11 @@ pub(super) enum Command {
     Control {
         wish: Wish,
         reply: oneshot::Sender<Result<BlockHash, WishError>>,
+    },
+    Direct {
+        recipient: NodeId,
+        body: Vec<u8>,
+        reply: oneshot::Sender<Result<(), DirectedError>>,
     },
     Invite {
         offer: Offer,
@@ -132,6 +137,7 @@ pub(super) struct Shared {
     pub(super) last_seq: Arc<AtomicU64>,
     pub(super) identity: Arc<Identity>,
     pub(super) keys: Keys,
+    pub(super) received: mpsc::Sender<Received>,
 }
 
 /// Who waits for the answer to a wish.
@@ -156,6 +162,8 @@ pub(super) struct Turns {
     appends: BTreeMap<u64, AppendReply>,
     imports: BTreeMap<u64, oneshot::Sender<ImportReport>>,
     wishes: BTreeMap<u64, Wishing>,
+    directed: BTreeMap<u64, oneshot::Sender<Result<(), DirectedError>>>,
+    received: mpsc::Sender<Received>,
     statuses: Vec<oneshot::Sender<Status>>,
     leaving: Vec<oneshot::Sender<()>>,
     members: Vec<oneshot::Sender<Vec<MemberInfo>>>,
@@ -175,7 +183,7 @@ impl Turns {
         start: Start,
         shared: Shared,
     ) -> Result<Self, HostError> {
-        let Shared { events, last_seq, identity, keys: epoch_keys } = shared;
+        let Shared { events, last_seq, identity, keys: epoch_keys, received } = shared;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
         let mut effects = Vec::new();
@@ -218,6 +226,8 @@ impl Turns {
             appends: BTreeMap::new(),
             imports: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            directed: BTreeMap::new(),
+            received,
             statuses: Vec::new(),
             leaving: Vec::new(),
             members: Vec::new(),
@@ -317,6 +327,11 @@ impl Turns {
                 let token = self.token();
                 self.imports.insert(token, reply);
                 self.input(Input::Import { token, blocks })
+            }
+            Command::Direct { recipient, body, reply } => {
+                let token = self.token();
+                self.directed.insert(token, reply);
+                self.input(Input::Direct { token, recipient, body })
             }
             Command::Control { wish, reply } => self.wish(wish, Wishing::Block(reply)),
             Command::Invite { offer: Offer { role, uses, expires }, relays, reply } => {
@@ -493,6 +508,15 @@ impl Turns {
                         Some(invite) => info!("{author} closed the invite {invite}"),
                         None => info!("{author} removed {lane}: what it writes from height {height} on does not count"),
                     }
+                }
+                Effect::Directed { token, result } => {
+                    if let Some(reply) = self.directed.remove(&token) {
+                        _ = reply.send(result);
+                    }
+                }
+                Effect::Received { sender, body } => {
+                    // Whoever reads too slowly, or nobody, loses it as on any other part of its way.
+                    _ = self.received.try_send(Received { sender, body });
                 }
                 Effect::Granted { token, result } => self.granted(token, result)?,
                 Effect::MembersChanged { keys, .. } => {
@@ -675,6 +699,9 @@ fn describe_input(input: &Input) -> String {
         }
         Input::Import { token, blocks } => format!("import {token}: {} blocks", blocks.len()),
         Input::Control { token, wish } => format!("control {token}: {}", describe_wish(wish)),
+        Input::Direct { recipient, body, .. } => {
+            format!("message of {} bytes to {}", body.len(), recipient.fmt_short())
+        }
         Input::Repair { blocks } => format!("repair {} blocks", blocks.len()),
         Input::LinkOpened { link, role, path, .. } => format!("link {} opened: {role:?}, {}", link.0, path.name()),
         Input::Unreachable { dial } => format!("dial {} led nowhere", dial.0),
@@ -722,6 +749,8 @@ fn describe_effect(effect: &Effect) -> String {
         Effect::Removed(removal) => format!("removal of {:?}", removal.lane()),
         Effect::MembersChanged { writes, keys } => format!("members changed: writes {writes}, keys {keys}"),
         Effect::Erased { entry, by, .. } => format!("{} erased {entry}", by.fmt_short()),
+        Effect::Directed { token, result } => format!("message {token} to another node: {result:?}"),
+        Effect::Received { sender, body } => format!("message of {} bytes from {}", body.len(), sender.fmt_short()),
         Effect::Granted { token, result } => format!("granted {token}: {result:?}"),
         Effect::Succeeded { old, new } => format!("{} goes on as {}", old.fmt_short(), new.fmt_short()),
         Effect::Held { height, nodes } => format!("own blocks up to {height} held by {nodes} nodes"),

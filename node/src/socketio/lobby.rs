@@ -1,4 +1,5 @@
-//! Namespace `/p2p`: the room of the relay's lobby over Socket.IO. It announces, lists and brokers, and stores nothing.
+//! Namespace `/p2p`: the room of the relay's lobby over Socket.IO. It announces, lists and brokers, also to and from other nodes, and
+//! stores nothing.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +12,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 use shared::{
-    CloseReason, LinkId, MemoryStore, Replica,
+    CloseReason, DirectedError, LinkId, MemoryStore, NodeId, Replica,
     limits::{CLIENT_PACKETS, TEXT_ID_BYTES},
     room::{Room, RoomEffect},
 };
@@ -32,7 +33,7 @@ use super::{
     outlet::{Gone, Life, Outlet, acknowledge},
     start,
 };
-use crate::admission::Pass;
+use crate::{admission::Pass, host::Received};
 
 /// What a peer is to be told.
 #[derive(Debug)]
@@ -41,10 +42,22 @@ enum Outgoing {
     Close(CloseReason),
 }
 
-/// The room, and the ways to its peers.
+/// Envelopes for other nodes that wait for the node.
+const FORWARDS: usize = 64;
+
+/// An envelope for another node.
+struct Forward {
+    /// Whose it is.
+    link: LinkId,
+    recipient: NodeId,
+    text: Arc<str>,
+}
+
+/// The room, and the ways to its peers and to other nodes.
 struct Peers {
     room: Room,
     queues: BTreeMap<LinkId, mpsc::Sender<Outgoing>>,
+    forwards: mpsc::Sender<Forward>,
 }
 
 /// The namespace.
@@ -62,9 +75,14 @@ struct Auth {
 
 impl Lobby {
     pub(super) fn new(clients: Clients, seed: [u8; 32]) -> Self {
-        let room = Room::new(clients.host.node(), seed, None);
-        let peers = Peers { room, queues: BTreeMap::new() };
-        Self { clients, peers: Arc::new(Mutex::new(peers)), next: Arc::new(AtomicU64::new(1)) }
+        let room = Room::new(clients.host.node(), seed, None).reaching_nodes();
+        let (forwards, outgoing) = mpsc::channel(FORWARDS);
+        let peers = Peers { room, queues: BTreeMap::new(), forwards };
+        let lobby = Self { clients, peers: Arc::new(Mutex::new(peers)), next: Arc::new(AtomicU64::new(1)) };
+        if let Some(received) = lobby.clients.host.received() {
+            tokio::spawn(exchange(lobby.clone(), received, outgoing));
+        }
+        lobby
     }
 
     fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>, pass: Pass) -> Result<Ready, Refused> {
@@ -97,17 +115,26 @@ impl Lobby {
 
     /// Hands an envelope to the room.
     fn on_text(&self, link: LinkId, text: &str) {
+        self.enter(|room, peers, effects| {
+            // What a peer says after the room closed it is nobody's.
+            if !peers.contains_key(&link) {
+                return;
+            }
+            match room.on_text(link, text, None::<&Replica<MemoryStore>>, effects) {
+                Ok(()) => {}
+                Err(never) => match never {},
+            }
+        });
+    }
+
+    /// Does something with the room, and then what comes of it.
+    fn enter(&self, does: impl FnOnce(&mut Room, &BTreeMap<LinkId, mpsc::Sender<Outgoing>>, &mut Vec<RoomEffect>)) {
         let mut peers = self.lock();
-        // What a peer says after the room closed it is nobody's.
-        if !peers.queues.contains_key(&link) {
-            return;
-        }
         peers.room.rename(self.clients.host.node());
         let mut effects = Vec::new();
-        match peers.room.on_text(link, text, None::<&Replica<MemoryStore>>, &mut effects) {
-            Ok(()) => peers.perform(effects),
-            Err(never) => match never {},
-        }
+        let Peers { room, queues, .. } = &mut *peers;
+        does(room, queues, &mut effects);
+        peers.perform(effects);
     }
 }
 
@@ -123,6 +150,7 @@ impl Peers {
         for effect in effects {
             match effect {
                 RoomEffect::Send { link, text } => self.send(link, Outgoing::Envelope(text)),
+                RoomEffect::Forward { link, recipient, text } => self.forward(Forward { link, recipient, text }),
                 RoomEffect::Close { link, reason } => {
                     self.send(link, Outgoing::Close(reason));
                     self.queues.remove(&link);
@@ -130,6 +158,15 @@ impl Peers {
                 // Only connections that outlive their room need it, and these do not.
                 RoomEffect::Remember { .. } => {}
             }
+        }
+    }
+
+    fn forward(&mut self, forward: Forward) {
+        if let Err(refused) = self.forwards.try_send(forward) {
+            let Forward { link, text, .. } = refused.into_inner();
+            let mut effects = Vec::new();
+            self.room.not_forwarded(link, &text, DirectedError::TooFast, &mut effects);
+            self.perform(effects);
         }
     }
 
@@ -155,6 +192,26 @@ struct Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.lobby.lock().leave(self.link);
+    }
+}
+
+/// Carries envelopes to and from other nodes, until the node stops.
+async fn exchange(lobby: Lobby, mut received: mpsc::Receiver<Received>, mut outgoing: mpsc::Receiver<Forward>) {
+    loop {
+        tokio::select! {
+            came = received.recv() => {
+                let Some(Received { sender, body }) = came else { return };
+                if let Ok(text) = str::from_utf8(&body) {
+                    lobby.enter(|room, _, effects| room.on_message(&sender, text, effects));
+                }
+            }
+            Some(Forward { link, recipient, text }) = outgoing.recv() => {
+                let sent = lobby.clients.host.direct(recipient, text.as_bytes().to_vec()).await;
+                if let Ok(Err(error)) = sent {
+                    lobby.enter(|room, _, effects| room.not_forwarded(link, &text, error, effects));
+                }
+            }
+        }
     }
 }
 

@@ -55,8 +55,9 @@ impl<S: Store> Replica<S> {
     /// Whether a join that is not in the ledger does not count by what is known here: its invite is closed or used up, or the
     /// one who invited was removed before; or its time has not come.
     pub fn turns_away(&self, join: &Block) -> bool {
-        // What is to be repaired was in the ledger.
-        if self.repairing.contains(&join.hash()) {
+        // What is to be repaired was in the ledger, and so was what is in the store.
+        let stored = || matches!(self.store.summary(&join.hash()), Ok(Some(_)));
+        if self.repairing.contains(&join.hash()) || (self.is_mending() && stored()) {
             return false;
         }
         let Ok(Some(Control::Join(by))) = Control::of(join) else { return true };

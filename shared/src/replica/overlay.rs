@@ -156,9 +156,9 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn handle_reachable(&mut self, addresses: Vec<Address>) {
-        if self.config.meets && self.overlay.addresses != addresses {
-            self.overlay.unsaid = self.overlay.own.is_some() || !addresses.is_empty();
-            self.overlay.addresses = addresses;
+        let own = self.overlay.own.is_none() && !self.overlay.unsaid;
+        if own || self.overlay.addresses != addresses {
+            (self.overlay.unsaid, self.overlay.addresses) = (true, addresses);
         }
     }
 

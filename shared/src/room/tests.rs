@@ -124,6 +124,40 @@ fn a_frame_opens_a_client_that_was_not_opened() {
 }
 
 #[test]
+fn an_id_of_no_client_is_that_of_a_node_where_the_room_reaches_nodes() {
+    let (far, me) = (NodeId::from_bytes([8; 32]), NodeId::from_bytes([7; 32]));
+    let mut scene = Scene::lobby();
+    scene.open(&[A, B, C]);
+    scene.announce(A, "ann");
+    assert_eq!(code(&scene.frame(A, "Hello", &far.to_string(), json!(1))), Some("unknown_recipient".into()));
+    scene.room = scene.room.reaching_nodes();
+    assert_eq!(code(&scene.frame(A, "Hello", "nobody", json!(1))), Some("unknown_recipient".into()));
+    let effects = scene.frame(A, "Hello", &far.to_string(), json!(1));
+    let [RoomEffect::Forward { link: A, recipient, text }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(*recipient, far);
+
+    // At the other end it comes from the node that it comes from.
+    let mut effects = Vec::new();
+    scene.room.on_message(&far, text, &mut effects);
+    let came = |link| (link, "Hello".into(), json!(1));
+    assert_eq!(sent(&effects), [came(A), came(B), came(C)]);
+    let RoomEffect::Send { text: envelope, .. } = &effects[0] else { panic!("{effects:?}") };
+    let envelope: Value = serde_json::from_str(envelope).unwrap();
+    assert_eq!((&envelope["sender_id"], &envelope["recipient_id"]), (&json!(far.to_string()), &json!(me.to_string())));
+
+    // Who speaks for this node gets it alone; what is no envelope goes nowhere.
+    scene.announce(B, &me.to_string());
+    let mut effects = Vec::new();
+    scene.room.on_message(&far, text, &mut effects);
+    scene.room.on_message(&far, "hello", &mut effects);
+    assert_eq!(sent(&effects), [came(B)]);
+
+    let mut effects = Vec::new();
+    scene.room.not_forwarded(A, text, DirectedError::Unreachable(far), &mut effects);
+    assert_eq!(code(&effects), Some("unreachable".into()));
+}
+
+#[test]
 fn envelopes_go_to_all_others_or_to_whom_they_name() {
     let mut scene = Scene::lobby();
     scene.open(&[A, B, C]);

@@ -493,6 +493,7 @@ impl World {
                     self.machines[number].damaged.remove(&hash);
                 }
                 Effect::Succeeded { old, new } => self.succeeded(number, old, new),
+                Effect::Directed { .. } | Effect::Received { .. } => {}
                 Effect::Imported { .. } | Effect::Progress { .. } => {}
             }
         }

@@ -74,6 +74,25 @@ fn everybody_knows_who_is_there_over_links_a_relay_and_others() {
 }
 
 #[test]
+fn who_is_linked_to_a_relay_alone_is_known_to_those_who_are_not() {
+    let mut net = three();
+    net.nodes.push(Node::new(9, true));
+    net.nodes.push(Node::new(100, false));
+    for node in [3, 4] {
+        net.start(node, MemoryStore::default(), &[]);
+    }
+    net.turn(3, vec![Input::Reachable { addresses: Vec::new() }]);
+    net.link(1, 4);
+    net.link(3, 4);
+    pass(&mut net, 2_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2, 3, 9, 100]));
+    assert!(net.nodes[3].dialled.is_empty() && numbers(&net, 3).contains(&1));
+    net.turn(3, vec![Input::Leave]);
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2, 3, 100]));
+}
+
+#[test]
 fn who_says_goodbye_is_gone_at_once_and_comes_back() {
     let mut net = three();
     net.turn(2, vec![Input::Leave]);

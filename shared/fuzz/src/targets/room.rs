@@ -61,7 +61,7 @@ pub(super) fn room(bytes: &[u8]) {
     let opened = Replica::restore(config(0, false, 1), history().clone(), &[], at(START + 100), &mut effects);
     let Ok(replica) = opened else { panic!("a replica refuses its own store") };
     let ledger = (choices.below(3) > 0).then_some(&replica);
-    let mut room = Room::new(node_id(0), [7; 32], None);
+    let mut room = Room::new(node_id(0), [7; 32], None).reaching_nodes();
     let mut closed = [false; CLIENTS];
     let mut faults = [0; CLIENTS];
     while !choices.is_empty() {
@@ -161,6 +161,10 @@ fn check(effect: &RoomEffect, closed: &mut [bool; CLIENTS], faults: &mut [u32; C
                 assert!(faults[client] <= TEXT_FAULTS, "{} faults", faults[client]);
                 assert!(text.len() < 2_000, "an error of {} bytes", text.len());
             }
+        }
+        RoomEffect::Forward { link, text, .. } => {
+            assert!(!closed[link.0 as usize], "a closed client sends something");
+            assert!(text.len() <= TEXT_FRAME_BYTES, "a message of {} bytes", text.len());
         }
         RoomEffect::Close { link, .. } => closed[link.0 as usize] = true,
         RoomEffect::Remember { state, .. } => assert!(state.len() <= 2_000, "a state of {} bytes", state.len()),
