@@ -70,7 +70,7 @@ pub(super) async fn tell(host: &Host) -> Result<Told, Failure> {
 }
 
 /// Looks how the node is until that is so, for a while; returns the last look.
-pub(super) async fn until(host: &Host, is_so: impl Fn(&Status) -> bool) -> Result<Status, Failure> {
+pub(super) async fn until(host: &Host, mut is_so: impl FnMut(&Status) -> bool) -> Result<Status, Failure> {
     let began = Instant::now();
     loop {
         let status = host.status().await?;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Read, Write},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use clap::Args;
@@ -30,6 +30,9 @@ use crate::{
 
 /// Bytes of a line with a link in it; the link itself has less than half of that.
 const LINK_BYTES: u64 = 16 * 1024;
+
+/// How long a node tries on that is sent away.
+const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct Join {
@@ -96,7 +99,9 @@ impl Join {
 
     fn here(&self, locked: &LockedDir, dir: &LedgerDir, settings: &Settings) -> Result<Status, Failure> {
         with_links_of(locked, dir, settings, |host| async move {
-            let status = until(&host, |status| is_in(status) || is_refused(status) || status.relays.is_empty()).await?;
+            let mut refused = Refusal::default();
+            let decided = |status: &Status| is_in(status) || refused.lasts(status) || status.relays.is_empty();
+            let status = until(&host, decided).await?;
             if let Some(name) = self.nickname.clone().filter(|_| is_in(&status)) {
                 host.control(Wish::Nickname { name }).await??;
                 return until(&host, |status| status.held.nodes > 0 || is_refused(status)).await;
@@ -108,15 +113,16 @@ impl Join {
     /// The same where a node serves the directory.
     fn watch(&self, client: &ControlClient) -> Result<Status, Failure> {
         let began = Instant::now();
+        let mut refused = Refusal::default();
         loop {
             let status = client.status()?;
-            if is_in(&status) || is_refused(&status) || began.elapsed() > PATIENCE {
+            if is_in(&status) || refused.lasts(&status) || began.elapsed() > PATIENCE {
                 if let Some(name) = self.nickname.clone().filter(|_| is_in(&status)) {
                     client.wish(&WishFor::Nickname { name })?;
                 }
                 return Ok(status);
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -233,6 +239,18 @@ fn now() -> Timestamp {
 fn is_in(status: &Status) -> bool {
     let in_step = status.links.iter().any(|link| link.node.is_some() && link.done == link.total);
     status.role.is_some() && in_step && status.held.nodes > 0
+}
+
+/// Since when the relays send this node away. Of two who come by one link for one, also the one that is in in the end may be put out for the
+/// moment in which the other one counts.
+#[derive(Default)]
+struct Refusal(Option<Instant>);
+
+impl Refusal {
+    /// Whether they do so again after some time.
+    fn lasts(&mut self, status: &Status) -> bool {
+        is_refused(status) && self.0.get_or_insert_with(Instant::now).elapsed() >= REFUSED_FOR
+    }
 }
 
 /// Whether every relay sends this node away.
