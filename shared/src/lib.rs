@@ -17,6 +17,7 @@ pub mod evidence;
 mod freeze;
 pub mod id;
 pub mod key;
+pub mod lan;
 pub mod ledger;
 pub mod limits;
 pub mod members;
@@ -46,6 +47,7 @@ pub use effect::{AppendError, CloseReason, DialId, Effect, Input, LinkId, LinkPa
 pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;
+pub use lan::{Beacon, BeaconError};
 pub use order::OrderKey;
 pub use proofs::Proof;
 pub use replica::{Config, Replica, ReplicaError};

@@ -194,7 +194,7 @@ fn previous_key(key: &EpochKey, previous: &EpochId) -> Zeroizing<[u8; 32]> {
 }
 
 /// HKDF-SHA256 (RFC 5869).
-fn derive(salt: &[u8], secret: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn derive(salt: &[u8], secret: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let mut key = Zeroizing::new([0; 32]);
     match Hkdf::<Sha256>::new(Some(salt), secret).expand_multi_info(info, &mut *key) {
         Ok(()) => key,
