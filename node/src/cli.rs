@@ -85,7 +85,8 @@ struct Serve {
     /// separated by commas]
     #[arg(long, value_name = "URL")]
     announce: Vec<String>,
-    /// Whether nodes link to each other directly, and how far. lan: over local networks, and no server is asked for anything. internet: also
+    /// Whether nodes link to each other directly, and how far. lan: over local networks, where they find each other by mDNS if --listen is an address that
+    /// other machines reach; no server is asked for anything. internet: also
     /// through routers and firewalls, with the help of iroh relays; whoever runs these sees this machine's IP address, which endpoints talk
     /// to each other, when and how much, and nothing of what they say. off: by relays only [environment: CAIRN_DIRECT] [default: lan]
     #[arg(long, value_name = "lan|internet|off")]

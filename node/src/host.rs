@@ -726,6 +726,14 @@ impl Host {
         self.inner.send_now(Command::Reachable { addresses });
     }
 
+    /// An endpoint of this ledger shows itself on the local network.
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn found(&self, addresses: Vec<Address>) -> Result<(), Stopped> {
+        self.send(0, Command::Found { addresses }).await
+    }
+
     /// Tells other nodes that this one is about to stop. What they are told is with the links' sockets when this returns.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::{
 
 pub mod accept;
 mod exchange;
+mod lan;
 mod network;
 pub mod peer;
 mod quic;

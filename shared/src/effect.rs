@@ -117,6 +117,11 @@ pub enum Input {
         /// The best first.
         addresses: Vec<Address>,
     },
+    /// An endpoint of this ledger shows itself on the local network, whoever's it is. It is dialled where none is known to be there.
+    Found {
+        /// All of one endpoint; what is else is left out.
+        addresses: Vec<Address>,
+    },
     /// The addresses or routes of this machine have changed: who was out of reach may be there now, and who was linked may be gone.
     NetworkChanged,
     /// A connection is gone, whoever closed it.

@@ -18,6 +18,7 @@ pub mod evidence;
 mod freeze;
 pub mod id;
 pub mod key;
+pub mod lan;
 pub mod ledger;
 pub mod limits;
 pub mod members;
@@ -48,6 +49,7 @@ pub use effect::{AppendError, CloseReason, DialId, DirectedError, Effect, Input,
 pub use evidence::Evidence;
 pub use id::{BlockHash, EntryId, IdError, LedgerId, NodeId};
 pub use key::Key;
+pub use lan::{Beacon, BeaconError};
 pub use order::OrderKey;
 pub use proofs::Proof;
 pub use replica::{Config, Replica, ReplicaError};

@@ -240,6 +240,8 @@ pub const DIRECT_LINKS_WANTED: usize = 4;
 pub const DIRECT_LINKS: usize = 12;
 /// Addresses that a node is given by hand.
 pub const GIVEN_PEERS: usize = 64;
+/// Endpoints found on the local network that a node remembers.
+pub const FOUND_NODES: usize = 64;
 /// µs that the node with the greater id waits for the other one to dial it.
 pub const DIAL_SECOND: u64 = 1_500_000;
 /// µs between two messages that say what is here, over a link that carries no new blocks.
@@ -302,6 +304,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("direct links of a node", DIRECT_LINKS as u64, "links"),
     ("known peers", KNOWN_PEERS as u64, "nodes"),
     ("peers given by hand", GIVEN_PEERS as u64, "addresses"),
+    ("endpoints found on the local network", FOUND_NODES as u64, "endpoints"),
     ("addresses of a node", ADDRESSES as u64, "addresses"),
     ("address", ADDRESS_BYTES as u64, "bytes"),
     ("message to one node", DIRECTED_BYTES as u64, "bytes"),

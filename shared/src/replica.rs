@@ -394,6 +394,7 @@ impl<S: Store> Replica<S> {
             Input::LinkOpened { link, role, path, dial } => self.handle_opened(link, role, path, dial, effects),
             Input::Unreachable { dial } => self.handle_unreachable(dial),
             Input::Reachable { addresses } => self.handle_reachable(addresses),
+            Input::Found { addresses } => self.handle_found(addresses),
             Input::NetworkChanged => self.handle_network_changed(effects),
             Input::LinkClosed { link } => self.forget(link, effects),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,

@@ -40,8 +40,8 @@ use crate::{
 
 /// XChaCha20-Poly1305 with synthetic nonces; keys handed over by X25519 and HKDF-SHA256.
 const SUITE: u8 = 1;
-const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
+pub(crate) const NONCE_BYTES: usize = 24;
+pub(crate) const TAG_BYTES: usize = 16;
 const PREFIX_BYTES: usize = 1 + EpochId::BYTES + NONCE_BYTES;
 
 /// Bytes by which a sealed payload is longer than what is in it.
@@ -266,7 +266,7 @@ fn split(sealed: &[u8]) -> Result<(EpochId, &[u8; NONCE_BYTES], &[u8]), SealErro
     }
 }
 
-fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
+pub(crate) fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], associated: &[u8], plaintext: &[u8]) -> Vec<u8> {
     let payload = Payload { msg: plaintext, aad: associated };
     match XChaCha20Poly1305::new(key.into()).encrypt(nonce.into(), payload) {
         Ok(ciphertext) => ciphertext,
@@ -274,7 +274,7 @@ fn encrypt(key: &[u8; 32], nonce: &[u8; NONCE_BYTES], associated: &[u8], plainte
     }
 }
 
-fn decrypt(
+pub(crate) fn decrypt(
     key: &[u8; 32],
     nonce: &[u8; NONCE_BYTES],
     associated: &[u8],

@@ -120,3 +120,33 @@ export class Networks {
     return (server.address() as AddressInfo).port;
   }
 }
+
+/** Machines on one local network, joined by a switch. */
+export class Lan {
+  /** Where this test run is: one of the machines, or it would not reach the others. */
+  static readonly own = "10.77.0.1";
+  readonly #names: readonly string[];
+
+  /** Makes them. */
+  constructor(names: readonly string[]) {
+    this.#names = names;
+    execFileSync("mount", ["-t", "tmpfs", "tmpfs", "/run"]);
+    ip("link set lo up");
+    ip("link add switch type bridge");
+    ip(`address add ${Lan.own}/24 dev switch`);
+    ip("link set switch up");
+    for (const name of names) {
+      ip(`netns add ${name}`);
+      ip(`link add to-${name} type veth peer name eth0 netns ${name}`);
+      ip(`link set to-${name} master switch up`);
+      ip("link set lo up", name);
+      ip(`address add ${this.address(name)}/24 dev eth0`, name);
+      ip("link set eth0 up multicast on", name);
+    }
+  }
+
+  /** Where a machine is. */
+  address(name: string): string {
+    return `10.77.0.${this.#names.indexOf(name) + 2}`;
+  }
+}

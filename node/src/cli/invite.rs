@@ -150,7 +150,10 @@ impl Invite {
         writeln!(out, "{who} in by this link, as {}, {until}: `cairn join '<the link>'`.", self.role.name())?;
         writeln!(out, "Whoever has it can read what the group wrote so far. Send it by a way that you trust.")?;
         if alone {
-            writeln!(out, "No relay is in it: whoever joins has to name one that you use too, by --relay.")?;
+            writeln!(
+                out,
+                "No relay is in it: whoever joins has to be on your local network, or to name one that you use too, by --relay."
+            )?;
         }
         told.caution().map_or(Ok(()), |caution| writeln!(out, "{caution}"))
     }

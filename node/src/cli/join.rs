@@ -195,7 +195,7 @@ impl Join {
             None if status.relays.is_empty() => {
                 writeln!(
                     out,
-                    "You will be in when this node finds the others: name a relay that they use, by --relay."
+                    "You will be in when this node finds the others: `cairn serve --listen 0.0.0.0:3000` looks on the local network. Or name a relay that they use, by --relay."
                 )?;
             }
             None => writeln!(out, "You will be in when the relay can be reached: `cairn serve` goes on trying.")?,

@@ -107,6 +107,9 @@ pub(super) enum Command {
     Reachable {
         addresses: Vec<Address>,
     },
+    Found {
+        addresses: Vec<Address>,
+    },
     NetworkChanged,
     Status {
         reply: oneshot::Sender<Status>,
@@ -366,6 +369,7 @@ impl Turns {
             Command::DialFailed => self.input(Input::DialFailed),
             Command::Unreachable { dial } => self.input(Input::Unreachable { dial }),
             Command::Reachable { addresses } => self.input(Input::Reachable { addresses }),
+            Command::Found { addresses } => self.input(Input::Found { addresses }),
             Command::NetworkChanged => self.input(Input::NetworkChanged),
             Command::Status { reply } => {
                 self.statuses.push(reply);
@@ -706,6 +710,7 @@ fn describe_input(input: &Input) -> String {
         Input::LinkOpened { link, role, path, .. } => format!("link {} opened: {role:?}, {}", link.0, path.name()),
         Input::Unreachable { dial } => format!("dial {} led nowhere", dial.0),
         Input::Reachable { addresses } => format!("reached at {} addresses", addresses.len()),
+        Input::Found { addresses } => format!("found at {} addresses", addresses.len()),
         Input::NetworkChanged => "the network has changed".to_owned(),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::{
     Network,
     exchange::{CLOSE_TIMEOUT, End, stopping},
-    quic, socket,
+    lan, quic, socket,
 };
 use crate::{
     admission::{Admission, Newcomer},
@@ -102,7 +102,8 @@ pub(crate) struct Meeter {
 }
 
 impl Meeter {
-    /// Says where this node is, dials whom the replica wants dialled, and takes in who dials its endpoint, until `shutdown` says true.
+    /// Says where this node is, looks for others on the local network, dials whom the replica wants dialled, and takes in who dials its
+    /// endpoint, until `shutdown` says true.
     pub(crate) async fn meet(self, mut wanted: mpsc::UnboundedReceiver<Wanted>, mut shutdown: watch::Receiver<bool>) {
         let Self { host, secret, direct: Direct { reached, internet, admission, .. }, mut network } = self;
         let endpoint = match quic::open(&secret, reached.listen, internet.as_deref()).await {
@@ -114,6 +115,9 @@ impl Meeter {
         };
         let mut placed = endpoint.as_ref().map(Endpoint::watch_addr);
         let mut links = JoinSet::new();
+        if let Some(endpoint) = endpoint.clone() {
+            links.spawn(lan::discover(host.clone(), endpoint, shutdown.clone()));
+        }
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -213,14 +213,18 @@ impl<S: Store> Replica<S> {
         if self.ledger.is_removed(&peer) && !mutant!(RemovedLetIn) {
             return self.refuse_removed(id, &peer);
         }
+        let (known, found) = (self.belongs(&peer), self.is_found(dial));
         // Whom this node was told to dial is trusted with what a hub sees; whom it heard of must belong.
-        if role == Role::Dialled && !self.belongs(&peer) && !self.is_given(dial) {
+        if role == Role::Dialled && !known && !found && !self.is_given(dial) {
             return Ok(Err(CloseReason::NotAMember));
         }
-        // Whoever dials it shows that it belongs.
-        if role == Role::Accepted && !self.belongs(&peer) {
+        // Whoever dials it shows that it belongs. Of two on a local network neither may have heard of the other one: both show it.
+        if !known && (role == Role::Accepted || found) {
             if let Some(link) = self.links.get_mut(&id) {
                 link.phase = Phase::Joining { peer };
+            }
+            if found {
+                self.say_membership(id)?;
             }
             return Ok(Ok(()));
         }
@@ -258,7 +262,7 @@ impl<S: Store> Replica<S> {
         link.phase = Phase::Ready { peer };
         self.timers.stop(Timer::Handshake(id));
         self.ping_later(id);
-        if role == Role::Dialled {
+        if role == Role::Dialled || direct {
             self.say_membership(id)?;
         }
         effects.push(Effect::PeerUp { link: id, node: peer });

@@ -7,6 +7,7 @@
 //! partial views are exchanged for elsewhere (HyParView, Leitão et al. 2007), and a random graph of this degree holds together when
 //! most of its nodes are gone.
 
+mod found;
 mod list;
 mod presence;
 mod probe;
@@ -20,7 +21,7 @@ use alloc::{
 use minicbor::{Decoder, Encoder};
 
 pub use self::presence::Via;
-use self::{presence::Gone, probe::Probe};
+use self::{found::Found, presence::Gone, probe::Probe};
 use super::{Replica, Timer, Turn};
 use crate::{
     announce::{Address, Announcement, decode_addresses, encode_addresses},
@@ -57,6 +58,16 @@ struct Retry {
     failures: u32,
 }
 
+impl Retry {
+    /// There is a new sign that somebody is there. Who was given up is dialled again, who was not is dialled no sooner.
+    fn is_wanted_again(&mut self, due: Timestamp) {
+        self.failures = 0;
+        if self.due == Timestamp::MAX {
+            self.due = due;
+        }
+    }
+}
+
 /// Another node, and where it can be reached.
 #[derive(Debug)]
 struct Peer {
@@ -85,6 +96,7 @@ struct Given {
 enum Target {
     Peer(NodeId),
     Given(usize),
+    Found(usize),
 }
 
 /// Who is where, and whom this node dials.
@@ -99,6 +111,7 @@ pub(super) struct Overlay {
     unsaid: bool,
     peers: BTreeMap<NodeId, Peer>,
     given: Vec<Given>,
+    found: Vec<Found>,
     dials: BTreeMap<DialId, Target>,
     next_dial: u64,
     probe: Probe,
@@ -111,6 +124,16 @@ pub(super) struct Overlay {
     stirred: bool,
     /// The row of the store is out of date.
     changed: bool,
+}
+
+impl Overlay {
+    fn retry(&mut self, target: Target) -> Option<&mut Retry> {
+        match target {
+            Target::Peer(node) => self.peers.get_mut(&node).map(|peer| &mut peer.retry),
+            Target::Given(place) => self.given.get_mut(place).map(|given| &mut given.retry),
+            Target::Found(place) => self.found.get_mut(place).map(|found| &mut found.retry),
+        }
+    }
 }
 
 /// Another node, for status pages.
@@ -167,7 +190,8 @@ impl<S: Store> Replica<S> {
         let steady = self.timers.now();
         let peers = self.overlay.peers.values_mut().map(|peer| &mut peer.retry);
         let given = self.overlay.given.iter_mut().map(|given| &mut given.retry);
-        for retry in peers.chain(given) {
+        let found = self.overlay.found.iter_mut().map(|found| &mut found.retry);
+        for retry in peers.chain(given).chain(found) {
             // Many see the same change at once.
             (retry.backoff, retry.failures) = (Backoff::default(), 0);
             if retry.due < Timestamp::MAX {
@@ -283,11 +307,9 @@ impl<S: Store> Replica<S> {
         let heard = (at.plus(ANNOUNCED_FOR + CLOCK_WINDOW) > self.now).then_some(steady);
         match self.overlay.peers.get_mut(&node) {
             Some(peer) => {
-                (peer.said, peer.heard, peer.retry.failures) = (said, heard, 0);
+                (peer.said, peer.heard) = (said, heard);
                 // Whoever announces itself again and again is not dialled the more for it.
-                if peer.retry.due == Timestamp::MAX {
-                    peer.retry.due = due;
-                }
+                peer.retry.is_wanted_again(due);
             }
             None => {
                 if self.overlay.peers.len() >= KNOWN_PEERS && !self.forget_a_peer(said.at) {
@@ -335,6 +357,11 @@ impl<S: Store> Replica<S> {
         dial.is_none_or(|dial| matches!(self.overlay.dials.get(&dial), Some(Target::Given(_))))
     }
 
+    /// Whether a peer that this node dialled showed itself on the local network.
+    pub(super) fn is_found(&self, dial: Option<DialId>) -> bool {
+        dial.is_some_and(|dial| matches!(self.overlay.dials.get(&dial), Some(Target::Found(_))))
+    }
+
     pub(super) fn handle_unreachable(&mut self, dial: DialId) {
         if let Some(target) = self.overlay.dials.remove(&dial) {
             self.retry_later(target, false, false);
@@ -345,11 +372,13 @@ impl<S: Store> Replica<S> {
     pub(super) fn on_peer_up(&mut self, id: LinkId, peer: NodeId) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.since = self.now;
-        let target = link.dial.and_then(|dial| self.overlay.dials.get(&dial));
-        if let Some(Target::Given(place)) = target
-            && let Some(given) = self.overlay.given.get_mut(*place)
-        {
-            given.node = Some(peer);
+        let node = match link.dial.and_then(|dial| self.overlay.dials.get(&dial)) {
+            Some(Target::Given(place)) => self.overlay.given.get_mut(*place).map(|given| &mut given.node),
+            Some(Target::Found(place)) => self.overlay.found.get_mut(*place).map(|found| &mut found.node),
+            Some(Target::Peer(_)) | None => None,
+        };
+        if let Some(node) = node {
+            *node = Some(peer);
         }
         if let Some(known) = self.overlay.peers.get_mut(&peer) {
             (known.seen, self.overlay.changed) = (Some(self.now), true);
@@ -384,11 +413,7 @@ impl<S: Store> Replica<S> {
     fn retry_later(&mut self, target: Target, is_there: bool, was_up: bool) {
         let (steady, random) = (self.timers.now(), self.random.u64());
         let linked = matches!(target, Target::Peer(node) if self.directly_linked().any(|linked| linked == node));
-        let retry = match target {
-            Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
-            Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
-        };
-        let Some(retry) = retry else { return };
+        let Some(retry) = self.overlay.retry(target) else { return };
         retry.dial = None;
         if was_up {
             retry.backoff = Backoff::default();
@@ -409,6 +434,11 @@ impl<S: Store> Replica<S> {
             // It says that it is there, only not where this node can get at it.
             Target::Peer(node) if in_vain => {
                 self.overlay.peers.entry(node).and_modify(|peer| peer.retry.due = Timestamp::MAX);
+            }
+            Target::Found(place) if in_vain => {
+                if let Some(found) = self.overlay.found.get_mut(place) {
+                    found.retry.due = Timestamp::MAX;
+                }
             }
             Target::Given(place) if !was_up => {
                 let given = self.overlay.given.get_mut(place).filter(|given| !given.told);
@@ -468,6 +498,10 @@ impl<S: Store> Replica<S> {
         let others =
             self.overlay.peers.iter().filter(|(node, _)| looks && !linked.contains(node) && self.belongs(node));
         let mut others: Vec<NodeId> = others.filter(|(_, peer)| is_due(&peer.retry)).map(|(node, _)| *node).collect();
+        let is_known = |node: NodeId| linked.contains(&node) || self.overlay.peers.contains_key(&node);
+        let found = self.overlay.found.iter().enumerate();
+        let found = found.filter(|(_, found)| looks && !found.node.is_some_and(is_known) && is_due(&found.retry));
+        let found: Vec<usize> = found.map(|(place, _)| place).collect();
         for place in given {
             if places < DIRECT_LINKS {
                 let address = self.overlay.given[place].address.clone();
@@ -488,6 +522,13 @@ impl<S: Store> Replica<S> {
             self.dial(Target::Peer(node), addresses, effects);
             (places, dialled) = (places + 1, dialled + 1);
         }
+        for place in found {
+            if has_room(places, dialled) && self.is_nobodys(place) {
+                let addresses = self.overlay.found[place].addresses.clone();
+                self.dial(Target::Found(place), addresses, effects);
+                (places, dialled) = (places + 1, dialled + 1);
+            }
+        }
         for node in lesser {
             let path = self.links.values().filter(|link| link.peer() == Some(node)).map(|link| link.path).max();
             let mut better = self.ways_to(&node);
@@ -507,11 +548,7 @@ impl<S: Store> Replica<S> {
     fn dial(&mut self, target: Target, addresses: Vec<Address>, effects: &mut Vec<Effect>) {
         self.overlay.next_dial += 1;
         let dial = DialId(self.overlay.next_dial);
-        let retry = match target {
-            Target::Peer(node) => self.overlay.peers.get_mut(&node).map(|peer| &mut peer.retry),
-            Target::Given(place) => self.overlay.given.get_mut(place).map(|given| &mut given.retry),
-        };
-        if let Some(retry) = retry {
+        if let Some(retry) = self.overlay.retry(target) {
             (retry.dial, retry.betters) = (Some(dial), false);
             self.overlay.dials.insert(dial, target);
             effects.push(Effect::Dial { dial, addresses });
@@ -523,8 +560,11 @@ impl<S: Store> Replica<S> {
     fn ways_to(&self, node: &NodeId) -> Vec<Address> {
         let Some(peer) = self.overlay.peers.get(node) else { return Vec::new() };
         let here = self.overlay.addresses.iter().all(Address::is_loopback);
-        let said = self.addresses_of(&peer.said).into_iter().filter(|way| way.path().is_some());
-        let mut ways: Vec<Address> = said.filter_map(|way| way.within(here, self.config.far)).collect();
+        let said = self.addresses_of(&peer.said);
+        let known = said.iter().filter(|way| way.path().is_some());
+        let mut ways: Vec<Address> = known.filter_map(|way| way.within(here, self.config.far)).collect();
+        let found = self.overlay.found.iter().filter(|found| said.iter().any(|way| found.is_at(way)));
+        ways.extend(found.flat_map(|found| found.addresses.iter().cloned()));
         ways.sort_by_key(|way| core::cmp::Reverse(way.path()));
         ways
     }

@@ -276,8 +276,8 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn say(&mut self, id: LinkId, message: Message) {
-        // What follows a proof goes into a frame of its own: before it has read the proof, the peer takes small ones only.
-        let closes = matches!(message, Message::Auth { .. });
+        // What follows a proof goes into a frame of its own: before it has read the proof, the peer takes smaller ones only.
+        let closes = matches!(message, Message::Auth { .. } | Message::Membership { .. });
         let envelope = self.envelope(message).encode();
         let Some(link) = self.links.get_mut(&id) else { return };
         match link.control.last_mut() {

@@ -551,3 +551,181 @@ fn who_announces_itself_again_and_again_is_not_dialled_the_more_for_it() {
     let most = 12 + 2 * (net.now - at) / limits::RECONNECT_MOST;
     assert!((dials as u64) < most, "{dials} dials, {most} are the most");
 }
+
+/// An endpoint shows itself to a node on the local network.
+fn find(net: &mut Net, node: usize, address: Address) {
+    net.turn(node, vec![Input::Found { addresses: vec![address] }, Input::Wake]);
+}
+
+#[test]
+fn two_of_whom_one_finds_the_other_link() {
+    let mut net = meeting(2, false);
+    net.quic.insert(1);
+    find(&mut net, 0, endpoint(2));
+    net.settle();
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+    net.append(1, "hello");
+    net.settle();
+    net.assert_equal();
+}
+
+#[test]
+fn two_who_find_each_other_keep_one_link() {
+    let mut net = meeting(2, false);
+    net.quic.extend([0, 1]);
+    for node in 0..2 {
+        find(&mut net, node, endpoint(2 - node as u8));
+    }
+    pass(&mut net, 10_000_000);
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [others(2, 0), others(2, 1)]);
+    let dials = |net: &Net| net.nodes.iter().map(|node| node.dialled.len()).sum::<usize>();
+    let before = dials(&net);
+    pass(&mut net, 10 * limits::RECONNECT_MOST);
+    assert_eq!(dials(&net), before);
+}
+
+#[test]
+fn who_finds_itself_or_somebody_linked_dials_nobody() {
+    let mut net = meeting(2, true);
+    net.quic.extend([0, 1]);
+    for node in 0..2 {
+        net.turn(node, vec![Input::Reachable { addresses: vec![endpoint(node as u8 + 1)] }]);
+    }
+    find(&mut net, 0, endpoint(1));
+    net.settle();
+    assert!(net.nodes[0].dialled.is_empty(), "it dials itself");
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    net.settle();
+    assert_eq!(direct(&net, 0), others(2, 0));
+    let dials = |net: &Net| net.nodes[0].dialled.len();
+    let before = dials(&net);
+    find(&mut net, 0, endpoint(2));
+    pass(&mut net, 5_000_000);
+    assert_eq!(dials(&net), before, "it is linked");
+    // Nor when that link is gone: it is known, and dialled as such.
+    net.quic.clear();
+    let ends: Vec<End> = net.ends.keys().filter(|end| end.node == 0).copied().collect();
+    ends.into_iter().for_each(|end| net.cut(end));
+    find(&mut net, 0, endpoint(2));
+    let both = |addresses: &Vec<Address>| addresses.iter().filter(|way| **way == endpoint(2)).count();
+    pass(&mut net, 60_000_000);
+    assert!(dials(&net) > before && net.nodes[0].dialled[before..].iter().all(|dialled| both(dialled) == 2));
+}
+
+#[test]
+fn who_was_elsewhere_is_dialled_where_it_is_found() {
+    let mut net = meeting(2, true);
+    net.unreachable.extend([0, 1]);
+    net.quic.insert(1);
+    let former: Address = endpoint(2).as_str().replace("10.0.0.2", "10.9.9.9").parse().unwrap();
+    net.turn(1, vec![Input::Reachable { addresses: vec![former.clone()] }]);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    pass(&mut net, 60_000_000);
+    assert!(direct(&net, 0).is_empty());
+    assert_eq!(net.nodes[0].dialled.last(), Some(&vec![former.clone()]));
+    find(&mut net, 0, endpoint(2));
+    pass(&mut net, limits::RECONNECT_MOST);
+    assert_eq!(direct(&net, 0), others(2, 0));
+    assert_eq!(net.nodes[0].dialled.last(), Some(&vec![former, endpoint(2)]));
+}
+
+#[test]
+fn who_says_later_that_it_is_what_was_found_is_dialled_as_a_known_node() {
+    let mut net = meeting(2, true);
+    net.unreachable.extend([0, 1]);
+    net.turn(1, vec![Input::Reachable { addresses: vec![endpoint(2)] }]);
+    find(&mut net, 0, endpoint(2));
+    net.settle();
+    let before = net.nodes[0].dialled.len();
+    assert!(before > 0);
+    (0..2).for_each(|node| _ = net.link(node, 2));
+    pass(&mut net, 3 * limits::RECONNECT_MOST);
+    let dialled = &net.nodes[0].dialled[before..];
+    assert!(!dialled.is_empty() && dialled.iter().all(|dialled| *dialled == [endpoint(2), endpoint(2)]));
+}
+
+#[test]
+fn what_is_found_and_leads_nowhere_is_given_up_until_it_is_found_again() {
+    let mut net = meeting(1, false);
+    let dials = |net: &Net| net.nodes[0].dialled.len();
+    for round in 1..=2 {
+        find(&mut net, 0, endpoint(9));
+        find(&mut net, 0, endpoint(9));
+        pass(&mut net, 2 * u64::from(limits::DIALS_IN_VAIN) * limits::RECONNECT_MOST);
+        assert_eq!(dials(&net), round * limits::DIALS_IN_VAIN as usize);
+    }
+    find(&mut net, 0, endpoint(9));
+    pass(&mut net, 10 * limits::RECONNECT_MOST);
+    let before = dials(&net);
+    net.turn(0, vec![Input::NetworkChanged]);
+    net.now += limits::RECONNECT_FIRST;
+    net.turn(0, vec![Input::Wake]);
+    assert_eq!(dials(&net), before + 1, "a change of the network cuts the wait short");
+}
+
+#[test]
+fn of_many_that_are_found_a_bounded_number_is_dialled_and_a_better_one_has_a_place() {
+    let mut net = meeting(2, false);
+    net.quic.insert(1);
+    let all = (3..=200).map(|n| Input::Found { addresses: vec![endpoint(n)] });
+    net.turn(0, all.chain([Input::Wake]).collect());
+    assert_eq!(net.nodes[0].dialled.len(), limits::DIRECT_LINKS_TO_ALL, "at once");
+    pass(&mut net, 20_000_000);
+    let dialled: BTreeSet<&Vec<Address>> = net.nodes[0].dialled.iter().collect();
+    assert_eq!(dialled.len(), limits::FOUND_NODES);
+    find(&mut net, 0, endpoint(2));
+    pass(&mut net, 5_000_000);
+    assert_eq!(direct(&net, 0), others(2, 0));
+}
+
+#[test]
+fn what_is_found_is_dialled_in_local_networks_only() {
+    let mut net = meeting(1, false);
+    net.nodes[0].far = true;
+    net.restart(0, MemoryStore::default());
+    let [far, here] = ["203.0.113.5", "127.0.0.1"].map(|ip| endpoint(9).as_str().replace("10.0.0.9", ip));
+    for address in [far, here, "ws://10.0.0.9:1".to_owned()] {
+        find(&mut net, 0, address.parse().unwrap());
+        net.settle();
+        assert!(net.nodes[0].dialled.is_empty(), "{address}");
+    }
+    let both = vec![endpoint(9), endpoint(8)];
+    net.turn(0, vec![Input::Found { addresses: both }, Input::Wake]);
+    assert_eq!(net.nodes[0].dialled, [[endpoint(9)]], "one endpoint at a time");
+}
+
+#[test]
+fn who_is_found_must_belong() {
+    let mut net = group::group();
+    let hub = endpoint(net.nodes[HUB].number);
+    net.quic.insert(HUB);
+    for (peers, linked) in [(vec![], false), (vec![hub.clone()], true)] {
+        net.nodes[0].meets = true;
+        net.nodes[0].peers = peers;
+        let store = net.replica(0).store().clone();
+        net.restart(0, store);
+        find(&mut net, 0, hub.clone());
+        pass(&mut net, 3_000_000);
+        assert!(!net.nodes[0].dialled.is_empty());
+        assert_eq!(!direct(&net, 0).is_empty(), linked, "only whom its owner names is trusted");
+    }
+}
+
+#[test]
+fn who_is_invited_comes_in_where_it_finds_a_member() {
+    let mut net = group::group();
+    let invite = group::invite(&mut net, 0, 100, Role::Member, 1);
+    net.settle();
+    net.nodes[1].join = Some(group::join(2, 100, invite, net.now).bytes().to_vec());
+    net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+    net.nodes[1].meets = true;
+    net.restart(1, MemoryStore::default());
+    net.quic.insert(0);
+    find(&mut net, 1, endpoint(1));
+    net.settle();
+    assert_eq!([direct(&net, 0), direct(&net, 1)], [[node_id(2)].into(), [node_id(1)].into()]);
+    net.append(1, "in");
+    net.settle();
+    net.assert_same(&[0, 1]);
+    assert!(net.nodes[1].appended.iter().all(Result::is_ok) && !net.nodes[1].appended.is_empty());
+}

@@ -4,7 +4,7 @@ use crate::common::{at, key, node_id};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::{
-    Announcement, Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
+    Announcement, Beacon, Block, BlockHash, Entry, Header, Kind, NodeId, Succession, VerifiedBlock,
     block::open_ledger,
     key::verify,
     members::{Genesis, Join},
@@ -118,6 +118,15 @@ fn the_description_shows_the_same_bytes() {
     for hash in ["/open_ledger/id", "/header/hash_0", "/block/entry_hashes/0", "/block/hash", "/entry/commitment"] {
         let hash = text(vectors.pointer(hash).unwrap());
         assert!(page.contains(hash), "docs/PROTOCOL.md lacks {hash}");
+    }
+}
+
+#[test]
+fn what_is_shown_on_a_local_network_is_what_the_description_shows() {
+    let page = include_str!("../../../docs/PROTOCOL.md");
+    let Beacon { tag, id } = Beacon::new(&open_ledger("commons"), &[7; 32], [9; 16]);
+    for part in [hex::encode(tag), hex::encode(id)] {
+        assert!(page.contains(&part), "docs/PROTOCOL.md lacks {part}");
     }
 }
 
