@@ -218,12 +218,12 @@ impl<S: Store> Replica<S> {
         if role == Role::Dialled && !known && !found && !self.is_given(dial) {
             return Ok(Err(CloseReason::NotAMember));
         }
-        // Whoever dials it shows that it belongs. Of two on a local network neither may have heard of the other one: both show it.
+        // Whoever dials it shows that it belongs, and so does who was found on the local network.
         if !known && (role == Role::Accepted || found) {
-            if let Some(link) = self.links.get_mut(&id) {
-                link.phase = Phase::Joining { peer };
-            }
-            if found {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
+            link.phase = Phase::Joining { peer };
+            // One has to begin: who is not in yet, and has its own first block to show and nothing else.
+            if link.path != LinkPath::Relay && !self.belongs(&self.me) {
                 self.say_membership(id)?;
             }
             return Ok(Ok(()));

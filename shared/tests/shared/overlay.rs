@@ -712,20 +712,41 @@ fn who_is_found_must_belong() {
 }
 
 #[test]
-fn who_is_invited_comes_in_where_it_finds_a_member() {
+fn a_member_shows_nothing_to_who_only_shows_itself() {
     let mut net = group::group();
-    let invite = group::invite(&mut net, 0, 100, Role::Member, 1);
-    net.settle();
-    net.nodes[1].join = Some(group::join(2, 100, invite, net.now).bytes().to_vec());
-    net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+    bring_in(&mut net, 0, 1, Role::Member);
     net.nodes[1].meets = true;
-    net.restart(1, MemoryStore::default());
-    net.quic.insert(0);
-    find(&mut net, 1, endpoint(1));
-    net.settle();
-    assert_eq!([direct(&net, 0), direct(&net, 1)], [[node_id(2)].into(), [node_id(1)].into()]);
-    net.append(1, "in");
-    net.settle();
-    net.assert_same(&[0, 1]);
-    assert!(net.nodes[1].appended.iter().all(Result::is_ok) && !net.nodes[1].appended.is_empty());
+    let store = net.replica(1).store().clone();
+    net.restart(1, store);
+    net.quic.insert(2);
+    net.carried = Some(Default::default());
+    find(&mut net, 1, endpoint(3));
+    pass(&mut net, 10_000_000);
+    assert!(!net.nodes[1].dialled.is_empty() && direct(&net, 1).is_empty());
+    let carried = net.carried.unwrap();
+    assert!(!carried.contains_key(&(1, 2)), "{carried:?}");
+}
+
+#[test]
+fn who_is_invited_comes_in_where_it_finds_a_member_or_is_found() {
+    for finder in [0, 1] {
+        let mut net = group::group();
+        let invite = group::invite(&mut net, 0, 100, Role::Member, 1);
+        net.settle();
+        net.nodes[1].join = Some(group::join(2, 100, invite, net.now).bytes().to_vec());
+        net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+        let store = net.replica(0).store().clone();
+        for (node, store) in [(0, store), (1, MemoryStore::default())] {
+            net.nodes[node].meets = true;
+            net.restart(node, store);
+        }
+        net.quic.insert(1 - finder);
+        find(&mut net, finder, endpoint(2 - finder as u8));
+        net.settle();
+        assert_eq!([direct(&net, 0), direct(&net, 1)], [[node_id(2)].into(), [node_id(1)].into()]);
+        net.append(1, "in");
+        net.settle();
+        net.assert_same(&[0, 1]);
+        assert!(net.nodes[1].appended.iter().all(Result::is_ok) && !net.nodes[1].appended.is_empty());
+    }
 }

@@ -338,7 +338,9 @@ impl Net {
             }
             if let (Packet::Frame(bytes), Some(carried)) = (&packet, &mut self.carried) {
                 for envelope in decode_frame(bytes).unwrap() {
-                    if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = envelope.message
+                    if let Message::EntryAnnounce { blocks, .. }
+                    | Message::EntryResponse { blocks }
+                    | Message::Membership { blocks } = envelope.message
                     {
                         *carried.entry((from.node, to.node)).or_default() += blocks.len();
                     }
