@@ -86,7 +86,7 @@ swarm *words:
     cargo build --release -p node
     cargo run --release -p node --example swarm -- {{words}}
 
-# A flood of strangers at a relay in workerd, or a node, while members write: just door, just door 20 node
+# A flood of strangers at a relay in workerd, or a node, or of a member, while members write: just door, just door 20 node, just door 4 flood
 door *words:
     node scripts/door.mjs {{words}}
 
