@@ -32,6 +32,11 @@ restart entries="1000000" starts="100":
     cargo build --release -p node -p faults
     target/release/crash restart {{entries}} {{starts}}
 
+# Three of ten nodes are killed and started again: how long until all are in step.
+rejoin times="20" seconds_gone="0":
+    cargo build -p node
+    npx tsx test/bench/rejoin.ts {{times}} {{seconds_gone}}
+
 # Single bits of a closed store are flipped, then pages cut, exchanged and emptied: the truth or an error, never a wrong answer.
 flips count="20000" seed="1" *kind:
     cargo run --release -p faults --bin flips -- {{count}} {{seed}} {{kind}}
@@ -81,7 +86,7 @@ swarm *words:
     cargo build --release -p node
     cargo run --release -p node --example swarm -- {{words}}
 
-# A flood of strangers at a relay in workerd, or a node, while members write: just door, just door 20 node
+# A flood of strangers at a relay in workerd, or a node, or of a member, while members write: just door, just door 20 node, just door 4 flood
 door *words:
     node scripts/door.mjs {{words}}
 

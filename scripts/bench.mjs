@@ -26,5 +26,7 @@ await main(async () => {
   const binary = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release", "cairn");
   const env = environment({ CAIRN_BIN: binary });
   await run(process.execPath, ["--import", "tsx", "test/bench/socket.ts"], { env });
+  console.log("\n== from client to client: a direct link, a relay, and a plain Socket.IO server");
+  await run(process.execPath, ["--import", "tsx", "test/bench/latency.ts"], { env });
   return 0;
 });

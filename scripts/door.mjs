@@ -1,4 +1,4 @@
-/** `just door [seconds] [kind …]`: a relay in workerd, or a node, two members who write, and a flood of strangers. Linux only. */
+/** `just door [seconds] [kind …]`: a relay in workerd, or a node, two members who write, and a flood of strangers or of a member. Linux only. */
 
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -13,7 +13,9 @@ import { buildRelay } from "./relay-dev.mjs";
 import { root, run, target, ToolError } from "./relay-tools.mjs";
 import { main } from "./setup.mjs";
 
-const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal", "node"];
+const KINDS = ["core", "wrong_proof", "silent", "wrong_secret", "no_such_ledger", "removal", "node", "flood"];
+/** What a member floods a node with. */
+const FLOODS = ["within", "beyond", "chatter", "packed", "announcements"];
 
 /** The process of workerd that has the relay: the youngest below another. @param {number} pid */
 function workerd(pid) {
@@ -95,7 +97,7 @@ async function relay(directory) {
   return { host: address, front: host, pid, words: [], end: () => Promise.all([front.dispose(), behind.dispose()]) };
 }
 
-/** A node that serves a group's ledger, and an invite for two. @param {string} directory */
+/** A node that serves a group's ledger, and an invite for three. @param {string} directory */
 async function node(directory) {
   const cairn = join(release, "cairn");
   const ask = (/** @type {string[]} */ ...words) => {
@@ -104,7 +106,7 @@ async function node(directory) {
     return JSON.parse(stdout);
   };
   ask("init", "door");
-  const { link } = ask("invite", "--uses", "2");
+  const { link } = ask("invite", "--uses", "3");
   const args = ["serve", "--data", directory, "--listen", "127.0.0.1:0"];
   const child = spawn(cairn, args, { detached: true, stdio: ["ignore", "pipe", "ignore"] });
   const end = async () => {
@@ -114,6 +116,19 @@ async function node(directory) {
   return { host, front: host, pid: child.pid ?? 0, words: [link], end };
 }
 
+/** A node that a member floods, and another one that it floods to show what that alone costs the machine. @param {string} directory */
+async function nodes(directory) {
+  const [one, other] = [await node(directory), await node(`${directory}-elsewhere`)];
+  const end = () => Promise.all([one.end(), other.end()]);
+  return { ...one, front: other.host, words: [...one.words, ...other.words], end };
+}
+
+/** @param {string} kind */
+function place(kind) {
+  if (kind === "node") return node;
+  return FLOODS.includes(kind) ? nodes : relay;
+}
+
 await main(async () => {
   const [seconds = "20", ...kinds] = process.argv.slice(2);
   await buildRelay();
@@ -121,8 +136,9 @@ await main(async () => {
   const directory = mkdtempSync(join(tmpdir(), "cairn-door-"));
   let good = true;
   try {
-    for (const kind of kinds.length > 0 ? kinds : KINDS) {
-      const { host, front, pid, words, end } = await (kind === "node" ? node : relay)(join(directory, kind));
+    const wanted = (kinds.length > 0 ? kinds : KINDS).flatMap((kind) => (kind === "flood" ? FLOODS : [kind]));
+    for (const kind of wanted) {
+      const { host, front, pid, words, end } = await place(kind)(join(directory, kind));
       try {
         const door = spawn(join(release, "examples", "door"), [`ws://${host}`, `ws://${front}`, seconds, String(pid), kind, ...words], {
           stdio: "inherit",

@@ -44,7 +44,7 @@ test("ten nodes that each know the one before know all, and stay together when t
     const again = await world.node({ direct: true, data, listen: `127.0.0.1:${port}` });
     clients[number] = client<string>(world, again);
   }
-  await converged(clients, 2);
+  await converged(clients, 2, 5_000);
   for (const number of gone) expect((await clients[number]!.status()).node).toBe(ids[number]);
 });
 

@@ -2,23 +2,28 @@
 //!
 //! `door <relay> <its front> <seconds> <process> <kind> …`: members link to the relay, strangers knock at its front, and the process is the one whose
 //! memory is looked at. The kinds are `wrong_proof`, `silent`, `no_such_ledger`, `wrong_secret`, `core`, and `removal`, in which nobody floods.
-//! `door <node> <node> <seconds> <its process> node <invite>`: 5,000 wrong proofs a second at a node. Each prints a line
-//! `door/<kind> pass|FAIL key=value …`.
+//! `door <node> <node> <seconds> <its process> node <invite>`: 5,000 wrong proofs a second at a node. With `within`, `beyond`, `chatter`, `packed` or
+//! `announcements` instead, a member floods it over its link, or floods a second node: `door <node> <other node> <seconds> <process> <kind> <invite> <the
+//! other's>`. Each prints a line `door/<kind> pass|FAIL key=value …`.
 #![allow(missing_docs, reason = "a program")]
 
+mod hostile;
 mod member;
 mod removal;
 mod strangers;
 
 use std::{env, fs, process::ExitCode, sync::atomic::Ordering, time::Duration};
 
+use futures_util::TryFutureExt;
 use shared::{LedgerId, Token};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{interval, sleep, timeout},
 };
 
 use self::{
+    hostile::{Hostile, beside_a_member},
     member::{Member, Times, group, invited},
     removal::removal,
     strangers::{Flood, Kind, flood, in_the_core},
@@ -54,6 +59,12 @@ async fn main() -> Result<ExitCode, Error> {
             let doors = [&relay, &front].map(|host| format!("{host}/ledger/"));
             beside(&doors, group()?, seconds, process, kind, Flood { width, rate: None }).await
         };
+        let mut invite =
+            || -> Result<Token, Error> { Ok(Token::parse(&arguments.next().ok_or("an invite is missing")?)?) };
+        let mut by_a_member = async |hostile| {
+            let invites = [invite()?, invite()?];
+            beside_a_member([(&relay, &invites[0]), (&front, &invites[1])], seconds, hostile).await
+        };
         good &= match kind.as_str() {
             "core" => {
                 println!("door/core pass µs_per_bad_handshake={:.0}", in_the_core(20_000)?);
@@ -65,11 +76,16 @@ async fn main() -> Result<ExitCode, Error> {
             "no_such_ledger" => at_relay(Kind::NoSuchLedger).await?,
             "wrong_secret" => at_relay(Kind::WrongSecret).await?,
             "node" => {
-                let members = invited(&Token::parse(&arguments.next().ok_or("the invite is missing")?)?)?;
+                let members = invited(&invite()?, 2)?;
                 let flood = Flood { width: WIDTH, rate: Some(NODE_RATE) };
                 let doors = [&relay, &front].map(|host| format!("{host}/link/"));
                 beside(&doors, members, seconds, process, Kind::WrongProof, flood).await?
             }
+            "within" => by_a_member(Hostile::Within).await?,
+            "beyond" => by_a_member(Hostile::Beyond).await?,
+            "chatter" => by_a_member(Hostile::Chatter).await?,
+            "packed" => by_a_member(Hostile::Packed).await?,
+            "announcements" => by_a_member(Hostile::Announcements).await?,
             other => return Err(format!("no kind is called {other}").into()),
         };
     }
@@ -79,27 +95,17 @@ async fn main() -> Result<ExitCode, Error> {
 /// Members write alone, then beside a flood. Where they link and where strangers knock, before the ledger's id.
 async fn beside(
     [door, front]: &[String; 2],
-    (founder, guest, ledger): (Member, Member, LedgerId),
+    (members, ledger): (Vec<Member>, LedgerId),
     seconds: u64,
     process: u32,
     kind: Kind,
     how: Flood,
 ) -> Result<bool, Error> {
-    let room = format!("{door}{ledger}");
-    let times = Times::default();
-    let (up, mut ups) = mpsc::channel(8);
-    let mut writers = Vec::new();
-    let mut tasks = Vec::new();
-    for member in [founder, guest] {
-        let (writer, entries) = mpsc::channel(1);
-        tasks.push(tokio::spawn(member.run(room.clone(), entries, up.clone(), times.clone())));
-        writers.push(writer);
-        timeout(Duration::from_secs(20), ups.recv()).await?.ok_or("a member did not come in")?;
-    }
-    write(&writers, 2).await?;
-    times.take();
-    write(&writers, seconds).await?;
-    let (alone, _) = times.take();
+    let pair = Pair::link(members, &format!("{door}{ledger}")).await?;
+    pair.write(2).await?;
+    pair.times.take();
+    pair.write(seconds).await?;
+    let (alone, _) = pair.times.take();
 
     let (stop, stopped) = watch::channel(false);
     let strangers = tokio::spawn({
@@ -107,20 +113,17 @@ async fn beside(
         async move { flood(&front, ledger, kind, how, stopped).await }
     });
     // Its buffers and code grow with the first of a flood, whoever comes.
-    write(&writers, seconds / 2).await?;
-    times.take();
+    pair.write(seconds / 2).await?;
+    pair.times.take();
     let before = memory(process);
-    write(&writers, seconds).await?;
-    let (beside, _) = times.take();
+    pair.write(seconds).await?;
+    let (beside, _) = pair.times.take();
     let grown = memory(process) - before;
     stop.send_replace(true);
     let tally = strangers.await?;
     sleep(Duration::from_secs(2)).await;
-    let (late, missing) = times.take();
-    drop(writers);
-    for task in tasks {
-        task.await??;
-    }
+    let (late, missing) = pair.times.take();
+    pair.end().await?;
     let took = (seconds + seconds / 2) as f64;
     let (refused, otherwise) = (tally.refused.load(Ordering::Relaxed), tally.otherwise.load(Ordering::Relaxed));
     let (quiet, loud) = (quantile(&alone, 0.99), quantile(&beside, 0.99));
@@ -139,14 +142,46 @@ async fn beside(
     Ok(good)
 }
 
-/// The members write in turn.
-async fn write(writers: &[mpsc::Sender<()>], seconds: u64) -> Result<(), Error> {
-    let mut clock = interval(Duration::from_millis(1000 / RATE));
-    for entry in 0..seconds * RATE {
-        clock.tick().await;
-        writers[entry as usize % writers.len()].send(()).await?;
+/// Two members who are linked, and what they write.
+struct Pair {
+    writers: Vec<mpsc::Sender<()>>,
+    tasks: Vec<JoinHandle<Result<(), Error>>>,
+    times: Times,
+}
+
+impl Pair {
+    /// One after the other: the first may have to let in the second.
+    async fn link(members: Vec<Member>, room: &str) -> Result<Self, Error> {
+        let mut pair = Self { writers: Vec::new(), tasks: Vec::new(), times: Times::default() };
+        let (up, mut ups) = mpsc::channel(8);
+        for member in members {
+            let (writer, entries) = mpsc::channel(1);
+            let run = member.run(room.to_owned(), entries, up.clone(), pair.times.clone());
+            pair.tasks.push(tokio::spawn(run.inspect_err(|error| eprintln!("a member: {error}"))));
+            pair.writers.push(writer);
+            timeout(Duration::from_secs(20), ups.recv()).await?.ok_or("a member did not come in")?;
+        }
+        Ok(pair)
     }
-    Ok(())
+
+    /// They write in turn.
+    async fn write(&self, seconds: u64) -> Result<(), Error> {
+        let mut clock = interval(Duration::from_millis(1000 / RATE));
+        for entry in 0..seconds * RATE {
+            clock.tick().await;
+            let writer = &self.writers[entry as usize % self.writers.len()];
+            writer.send(()).await.map_err(|_| "a member was sent away")?;
+        }
+        Ok(())
+    }
+
+    async fn end(self) -> Result<(), Error> {
+        drop(self.writers);
+        for task in self.tasks {
+            task.await??;
+        }
+        Ok(())
+    }
 }
 
 /// ms.

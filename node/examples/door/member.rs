@@ -43,7 +43,7 @@ const USES: usize = 100;
 /// Blocks that are taken in at once.
 const BATCH: usize = 256;
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// When each entry was handed in that has not come to the other member yet.
 type Begun = BTreeMap<(NodeId, u64), Instant>;
@@ -126,7 +126,7 @@ pub(crate) struct Member {
 }
 
 /// A founder and whom it invites.
-pub(crate) fn group() -> Result<(Member, Member, LedgerId), Error> {
+pub(crate) fn group() -> Result<(Vec<Member>, LedgerId), Error> {
     let salt = random()?;
     let key = Key::from_secret(&random()?);
     let ledger = Genesis { founder: key.node(), salt }.ledger();
@@ -139,20 +139,21 @@ pub(crate) fn group() -> Result<(Member, Member, LedgerId), Error> {
     let join = Join::sign(&secret, &ledger, invite, &key.node()).block(ledger, &key, now(), now(), random()?);
     let epoch = founder.replica.keys().current().cloned();
     let guest = Member::new(ledger, key, Some(join.bytes().to_vec()), epoch)?;
-    Ok((founder, guest, ledger))
+    Ok((vec![founder, guest], ledger))
 }
 
-/// Two members who come in by an invite, and the ledger's id.
-pub(crate) fn invited(token: &Token) -> Result<(Member, Member, LedgerId), Error> {
+/// So many members who come in by an invite, and the ledger's id.
+pub(crate) fn invited(token: &Token, members: usize) -> Result<(Vec<Member>, LedgerId), Error> {
     let ledger = Genesis::decode(&token.genesis).ok_or("the invite's genesis")?.ledger();
     let secret = Key::from_secret(&token.secret);
-    let come = || {
+    let come = || -> Result<Member, Error> {
         let key = Key::from_secret(&random()?);
         let join = Join::sign(&secret, &ledger, token.invite, &key.node());
         let block = join.block(ledger, &key, token.end, now(), random()?);
         Member::new(ledger, key, Some(block.bytes().to_vec()), token.key.clone())
     };
-    Ok((come()?, come()?, ledger))
+    let members = (0..members).map(|_| come()).collect::<Result<_, _>>()?;
+    Ok((members, ledger))
 }
 
 impl Member {
@@ -167,7 +168,28 @@ impl Member {
         self.key.node()
     }
 
-    fn turn(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn height(&self) -> u64 {
+        self.replica.height(&self.node())
+    }
+
+    /// Writes so many blocks.
+    pub(crate) fn write(&mut self, blocks: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let effects = self.effects.len();
+        for _ in 0..blocks {
+            self.turn(vec![Input::Append { token: 0, payloads: vec![b"1".to_vec()] }])?;
+        }
+        let added = self.effects[effects..].iter().filter_map(|effect| match effect {
+            Effect::Added(added) => Some(added.block.bytes().to_vec()),
+            _ => None,
+        });
+        Ok(added.collect())
+    }
+
+    pub(crate) fn turn(&mut self, inputs: Vec<Input>) -> Result<(), Error> {
         for input in inputs {
             self.replica.handle(now(), input, &mut self.effects)?;
         }
@@ -198,10 +220,11 @@ impl Member {
         records.into_iter().map(|record| record.bytes).collect()
     }
 
-    async fn link(mut self, room: &str) -> Result<Linked, Error> {
-        let mut request = room.into_client_request()?;
-        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(SECRET));
-        let (socket, _) = connect_async_with_config(request, None, true).await?;
+    async fn link(self, room: &str) -> Result<Linked, Error> {
+        self.over(connect(room).await?)
+    }
+
+    pub(crate) fn over(mut self, socket: Socket) -> Result<Linked, Error> {
         let (sink, stream) = socket.split();
         self.turn(vec![Input::relay_opened(LINK, shared::Role::Dialled)])?;
         Ok(Linked { member: self, sink, stream })
@@ -305,21 +328,41 @@ impl Member {
     }
 }
 
+/// A connection to the relay or a node.
+pub(crate) async fn connect(room: &str) -> Result<Socket, Error> {
+    let mut request = room.into_client_request()?;
+    request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(SECRET));
+    Ok(connect_async_with_config(request, None, true).await?.0)
+}
+
 /// A member and its link to the relay.
-struct Linked {
-    member: Member,
-    sink: SplitSink<Socket, Message>,
-    stream: SplitStream<Socket>,
+pub(crate) struct Linked {
+    pub(crate) member: Member,
+    pub(crate) sink: SplitSink<Socket, Message>,
+    pub(crate) stream: SplitStream<Socket>,
 }
 
 impl Linked {
+    /// The member without its link.
+    pub(crate) fn unlink(mut self) -> Result<Member, Error> {
+        self.member.turn(vec![Input::LinkClosed { link: LINK }])?;
+        self.member.effects.clear();
+        Ok(self.member)
+    }
+
+    /// Sends nothing of what is to be sent.
+    pub(crate) fn quiet(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.member.effects)
+    }
+
     /// Sends what is to be sent; returns what else there is to do.
-    async fn act(&mut self) -> Result<Vec<Effect>, Error> {
+    pub(crate) async fn act(&mut self) -> Result<Vec<Effect>, Error> {
         let mut others = Vec::new();
         for effect in std::mem::take(&mut self.member.effects) {
             match effect {
                 Effect::Send { bytes, .. } => self.sink.feed(Message::binary(bytes)).await?,
                 Effect::Ping { .. } => self.sink.feed(Message::text("ping")).await?,
+                Effect::Pong { .. } => self.sink.feed(Message::text("pong")).await?,
                 Effect::Close { reason, .. } => return Err(format!("a member's link was closed: {reason}").into()),
                 other => others.push(other),
             }
@@ -329,7 +372,7 @@ impl Linked {
     }
 
     /// What comes next from the relay, or because it is time.
-    async fn next(&mut self) -> Result<Input, Error> {
+    pub(crate) async fn next(&mut self) -> Result<Input, Error> {
         let wake = self.member.replica.next_wake().map_or(60_000_000, |due| due.since(now()));
         let wake = tokio::time::Instant::now() + Duration::from_micros(wake);
         loop {
@@ -339,6 +382,7 @@ impl Linked {
             };
             return match message {
                 Some(Ok(Message::Binary(bytes))) => Ok(Input::Frame { link: LINK, bytes: bytes.into() }),
+                Some(Ok(Message::Text(text))) if text == "ping" => Ok(Input::Ping { link: LINK }),
                 Some(Ok(Message::Text(_))) => Ok(Input::Pong { link: LINK }),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
                 other => Err(format!("a member was sent away: {other:?}").into()),
@@ -353,7 +397,7 @@ fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     Ok(bytes)
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
 }

@@ -124,6 +124,8 @@ pub(super) struct Overlay {
     stirred: bool,
     /// The row of the store is out of date.
     changed: bool,
+    /// How many others are in it.
+    noted: usize,
 }
 
 impl Overlay {
@@ -174,6 +176,7 @@ impl<S: Store> Replica<S> {
                     .insert(said.node, Peer { said, by: None, seen, heard: None, retry: Retry::default() });
             }
         }
+        self.overlay.noted = self.overlay.peers.len();
         self.timers.set(Timer::Meet, 0);
         Ok(())
     }
@@ -604,12 +607,15 @@ impl<S: Store> Replica<S> {
         older.role != newer.role && at_once && dialler(older) < dialler(newer)
     }
 
-    /// Notes known peers in the store, so that the next start finds them without anybody's help.
+    /// Notes known peers in the store, so that the next start finds them without anybody's help: at once where that would know too few, or
+    /// who is killed soon after it came would find nobody.
     pub(super) fn note_peers(&mut self) -> Turn<S> {
-        if !self.config.meets || !self.overlay.changed || self.timers.is_set(Timer::Peers) {
+        let known = self.overlay.peers.len().min(NOTED);
+        let waits = self.timers.is_set(Timer::Peers) && known <= self.overlay.noted;
+        if !self.config.meets || !self.overlay.changed || waits {
             return Ok(());
         }
-        self.overlay.changed = false;
+        (self.overlay.changed, self.overlay.noted) = (false, known);
         self.timers.set(Timer::Peers, PEERS_EVERY);
         let mut peers: Vec<&Peer> = self.overlay.peers.values().collect();
         peers.sort_by_key(|peer| core::cmp::Reverse((peer.seen, peer.said.at)));

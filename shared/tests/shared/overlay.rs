@@ -135,6 +135,22 @@ fn who_starts_again_finds_the_others_without_help() {
 }
 
 #[test]
+fn who_is_killed_as_soon_as_it_knows_the_others_finds_them_without_help() {
+    const NODES: usize = 4;
+    let mut net = chain(NODES);
+    let began = net.now;
+    net.settle();
+    assert!(net.now - began < limits::PEERS_EVERY, "{} µs", net.now - began);
+    let store = net.replica(2).store().clone();
+    // It is told of nobody any more, and nobody gets at it.
+    net.nodes[2].peers.clear();
+    net.unreachable.insert(2);
+    net.restart(2, store);
+    net.settle();
+    assert_eq!(direct(&net, 2), others(NODES, 2));
+}
+
+#[test]
 fn two_who_dial_each_other_at_once_keep_the_same_link() {
     for settled_first in [0, 1] {
         let mut net = meeting(2, false);
