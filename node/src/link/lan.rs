@@ -1,11 +1,17 @@
 //! Discovery on the local network, by mDNS (RFC 6762, RFC 6763): shows this node's endpoint, and tells the replica of others of its ledger.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use iroh::Endpoint;
 use mdns_sd::{IfKind, IfPredicate, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo, TxtProperty};
 use shared::{Address, Beacon, BeaconError, LedgerId};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 use tracing::{debug, warn};
 
 use super::exchange::{CLOSE_TIMEOUT, stopping};
@@ -13,6 +19,10 @@ use crate::host::Host;
 
 /// What nodes show themselves as.
 const SERVICE: &str = "_cairn._udp.local.";
+/// How often it is looked how much the daemon remembers, and the time between two daemons.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Records of others: with so many the daemon begins anew. A node has four or five.
+const REMEMBERED: i64 = 8_192;
 /// The names of the two parts of a [`Beacon`].
 const TAG: &str = "tag";
 const ID: &str = "id";
@@ -31,32 +41,55 @@ pub(super) async fn discover(host: Host, endpoint: Endpoint, mut shutdown: watch
     let sockets = reached(endpoint.bound_sockets());
     let Some(port) = sockets.first().map(SocketAddr::port) else { return };
     let ledger = host.ledger();
-    let (daemon, mut events) = match begin(&ledger, endpoint.id().as_bytes(), port, sockets) {
-        Ok(begun) => begun,
-        Err(error) => return warn!("nodes on the local network are not looked for: {error}"),
-    };
+    loop {
+        let (daemon, events) = match begin(&ledger, endpoint.id().as_bytes(), port, sockets.clone()) {
+            Ok(begun) => begun,
+            Err(error) => return warn!("nodes on the local network are not looked for: {error}"),
+        };
+        let stopped = tokio::select! {
+            () = follow(&host, &daemon, &events) => false,
+            () = stopping(&mut shutdown) => true,
+        };
+        // Whoever looks is told that it is gone.
+        if let Ok(over) = daemon.shutdown() {
+            _ = timeout(CLOSE_TIMEOUT, over.recv_async()).await;
+        }
+        if stopped || timeout(LOOK_EVERY, stopping(&mut shutdown)).await.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Tells the replica who is found, until so many show themselves that it is better to begin anew.
+async fn follow(host: &Host, daemon: &ServiceDaemon, events: &Receiver<ServiceEvent>) {
+    let mut look = interval(LOOK_EVERY);
     loop {
         tokio::select! {
             event = events.recv_async() => match event {
-                Ok(ServiceEvent::ServiceResolved(service)) => match read(&ledger, &service) {
+                Ok(ServiceEvent::ServiceResolved(service)) => match read(&host.ledger(), &service) {
                     // Where the node has stopped, `shutdown` says so.
                     Ok(addresses) => _ = host.found(addresses).await,
                     Err(error) => debug!("{} on the local network is left alone: {error}", service.get_fullname()),
                 },
                 Ok(_) => {}
-                // So many showed themselves at once that there was no place for all.
-                Err(_) => match daemon.browse(SERVICE) {
-                    Ok(anew) => events = anew,
-                    Err(error) => return warn!("nodes on the local network are not looked for any more: {error}"),
-                },
+                // There was no place for all.
+                Err(_) => return,
             },
-            () = stopping(&mut shutdown) => break,
+            _ = look.tick() => {
+                let remembered = remembered(daemon).await;
+                if remembered > REMEMBERED {
+                    return warn!("{remembered} records on the local network are more than Cairn nodes have: looking anew");
+                }
+            }
         }
     }
-    // Whoever looks is told that it is gone.
-    if let Ok(over) = daemon.shutdown() {
-        _ = timeout(CLOSE_TIMEOUT, over.recv_async()).await;
-    }
+}
+
+/// Records of others that the daemon keeps. It has no bound itself.
+async fn remembered(daemon: &ServiceDaemon) -> i64 {
+    let Ok(metrics) = daemon.get_metrics() else { return 0 };
+    let metrics = metrics.recv_async().await.unwrap_or_default();
+    metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| count).sum()
 }
 
 /// Where other machines reach an endpoint: all at one port, because one is all that can be said.
