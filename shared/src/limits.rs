@@ -97,12 +97,24 @@ pub const GREETING_BYTES: usize = 1024;
 pub const PEER_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes with blocks that it takes from one peer in a second after that: a window, because credit goes out once a second.
 pub const PEER_BYTES_PER_SECOND: u64 = LINK_WINDOW_BYTES;
-/// Frames that it takes from one peer at once.
+/// Frames with blocks, and messages that need no credit, that a hub, or a node over a direct link, takes from one peer at once.
 pub const PEER_FRAMES: u64 = 4_096;
-/// Frames that it takes from one peer in a second after that. A Durable Object takes about 3,500 from all.
+/// Messages without need of credit that may come for each frame that was sent to the peer.
+pub const ANSWERS: u64 = 16;
+/// Frames and messages that it takes from one peer in a second after that. A Durable Object takes about 3,500 from all.
 pub const PEER_FRAMES_PER_SECOND: u64 = 100;
 /// Blocks of one author that it takes at once: what a first sync brings.
 pub const AUTHOR_BLOCKS: u64 = 16_384;
+/// Blocks of its own lane that a node takes at once from a member over a direct link, while others write too.
+pub const MEMBER_BLOCKS: u64 = 256;
+/// µs for each further one after that.
+pub const MEMBER_BLOCK_EVERY: u64 = 2_000;
+/// µs since others wrote last in which that is so.
+pub const MEMBERS_WRITE: u64 = SECOND;
+/// Announcements of one node that others take at once.
+pub const ANNOUNCEMENTS: u32 = 64;
+/// µs for each further one after that.
+pub const ANNOUNCEMENT_EVERY: u64 = 250_000;
 /// Authors whose debt outlives a sleep: the deepest.
 pub const AUTHORS_IN_DEBT: usize = 256;
 /// Blocks between two notes of who is in debt. Each note is a row, and so many blocks of one author a sleep may forget.
@@ -211,8 +223,10 @@ pub const WITHHELD_EVERY: u64 = 2 * SECOND;
 /// µs for each block of one author that a hub with a pace takes after [`AUTHOR_BLOCKS`]. Rows written are what a free account
 /// has least of, 100,000 a day: a block costs four and its credit one, so in the long run one author takes less than half.
 pub const AUTHOR_BLOCK_EVERY: u64 = 10 * SECOND;
-/// µs between two times that credit is given back late, at least.
+/// µs between two times that a hub gives back credit late, at least.
 pub const CREDIT_EVERY: u64 = SECOND;
+/// The same of a node: in small parts, so that nobody waits behind what comes of it.
+pub const MEMBER_CREDIT_EVERY: u64 = 20_000;
 /// µs between two signs to a peer that its credit is late and not forgotten. It gives up after [`STALL_TIMEOUT`].
 pub const CREDIT_SIGN: u64 = 15 * SECOND;
 /// µs between two comparisons of heads that a full parking place made necessary.
@@ -316,6 +330,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("of one peer at a relay, at once", PEER_FRAMES, "frames"),
     ("of one peer at a relay, then", PEER_FRAMES_PER_SECOND, "frames/s"),
     ("of one author at a relay, at once", AUTHOR_BLOCKS, "blocks"),
+    ("of a member's own blocks over a direct link beside others, at once", MEMBER_BLOCKS, "blocks"),
+    ("announcements of one node, at once", ANNOUNCEMENTS as u64, "announcements"),
     ("text frame", TEXT_FRAME_BYTES as u64, "bytes"),
     ("ids of a text client", TEXT_IDS as u64, "ids"),
     ("id in a text frame", TEXT_ID_BYTES as u64, "bytes"),
@@ -348,6 +364,8 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("stalled link", STALL_TIMEOUT, "µs"),
     ("stalled client", CLIENT_STALL, "µs"),
     ("each further block of an author at a relay", AUTHOR_BLOCK_EVERY, "µs"),
+    ("each further block of such a member", MEMBER_BLOCK_EVERY, "µs"),
+    ("each further announcement", ANNOUNCEMENT_EVERY, "µs"),
     ("own lane first", OWN_LANE, "µs"),
     ("own lane first, while it comes in", OWN_LANE_MOST, "µs"),
     ("clock window", CLOCK_WINDOW, "µs"),

@@ -1,13 +1,17 @@
-//! How fast a hub takes what peers send: a token bucket for each peer and each author, kept as the time when all that was
+//! How fast a hub or a node takes what peers send: a token bucket for each peer and each author, kept as the time when all that was
 //! taken will have been paid for (the virtual scheduling algorithm of ITU-T I.371, Annex A).
+//!
+//! A hub has few rows for everybody. A node takes what comes as fast as it can, but for who writes more than others would want to wait for: the
+//! blocks that a member brings of its own lane have a pace while others write, too. What one brings of others has none: it is what they wrote.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
+    effect::LinkId,
     id::NodeId,
     limits::{
-        AUTHOR_BLOCK_EVERY, AUTHOR_BLOCKS, AUTHORS, AUTHORS_IN_DEBT, DEBT_BLOCKS, PEER_BYTES, PEER_BYTES_PER_SECOND,
-        PEER_FRAMES, PEER_FRAMES_PER_SECOND,
+        AUTHOR_BLOCK_EVERY, AUTHOR_BLOCKS, AUTHORS, AUTHORS_IN_DEBT, DEBT_BLOCKS, MEMBER_BLOCK_EVERY, MEMBER_BLOCKS,
+        MEMBERS_WRITE, PEER_BYTES, PEER_BYTES_PER_SECOND, PEER_FRAMES, PEER_FRAMES_PER_SECOND,
     },
     time::{SECOND, Timestamp},
 };
@@ -33,13 +37,15 @@ fn draw(paid: &mut Paid, now: Timestamp, cost: u64, full: u64) -> Timestamp {
 struct Peer {
     bytes: Paid,
     frames: Paid,
-    /// Frames that need no credit and answer nothing.
+    /// Messages that need no credit and answer nothing.
     chatter: Paid,
 }
 
-/// The buckets of one hub. Times are of the clock that only goes forward.
+/// The buckets of one replica. Times are of the clock that only goes forward.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
+    /// The two authors of whom blocks came last, by which links (none: they are of this node), and when.
+    writing: [Option<(NodeId, Option<LinkId>, Timestamp)>; 2],
     peers: BTreeMap<NodeId, Peer>,
     authors: BTreeMap<NodeId, Paid>,
     /// Blocks since the last note.
@@ -54,9 +60,9 @@ impl Pace {
         bytes.max(draw(&mut peer.frames, now, FRAME, FRAMES))
     }
 
-    /// A peer sent a frame that needs no credit and answers nothing. Whether it may.
-    pub(crate) fn on_chatter(&mut self, now: Timestamp, peer: NodeId) -> bool {
-        draw(&mut self.peer(now, peer).chatter, now, FRAME, FRAMES) <= now
+    /// A peer sent messages that need no credit and answer nothing. Whether it may.
+    pub(crate) fn on_chatter(&mut self, now: Timestamp, peer: NodeId, messages: u64) -> bool {
+        draw(&mut self.peer(now, peer).chatter, now, messages * FRAME, FRAMES) <= now
     }
 
     /// A block was added. When credit for it may be given back.
@@ -66,6 +72,34 @@ impl Pace {
             self.authors.retain(|_, paid| *paid > now);
         }
         draw(self.authors.entry(author).or_default(), now, AUTHOR_BLOCK_EVERY, BLOCKS)
+    }
+
+    /// A block came by this link, or is of this node.
+    pub(crate) fn note_writing(&mut self, now: Timestamp, author: NodeId, source: Option<LinkId>) {
+        let [latest, before] = &mut self.writing;
+        if latest.is_some_and(|(latest, ..)| latest != author) {
+            *before = *latest;
+        }
+        *latest = Some((author, source, now));
+    }
+
+    /// A member brought a block of its own lane by this link. When credit for it may be given back.
+    pub(crate) fn on_own_block(&mut self, now: Timestamp, link: LinkId, author: NodeId) -> Timestamp {
+        let beside = |(other, source, at): &(NodeId, Option<LinkId>, Timestamp)| {
+            *other != author && *source != Some(link) && at.plus(MEMBERS_WRITE) > now
+        };
+        if !self.writing.iter().flatten().any(beside) {
+            return now;
+        }
+        if self.authors.len() >= AUTHORS {
+            self.authors.retain(|_, paid| *paid > now);
+        }
+        draw(self.authors.entry(author).or_default(), now, MEMBER_BLOCK_EVERY, MEMBER_BLOCKS * MEMBER_BLOCK_EVERY)
+    }
+
+    /// Whether more blocks of an author were taken than it may bring by now.
+    pub(crate) fn owes(&self, now: Timestamp, author: &NodeId) -> bool {
+        self.authors.get(author).is_some_and(|paid| paid.since(now) > MEMBER_BLOCKS * MEMBER_BLOCK_EVERY)
     }
 
     /// Buckets outlive links, or who dials again would have a full one. Where there are more peers than authors can be, those
@@ -143,6 +177,33 @@ mod tests {
         assert!(pace.on_block(now, node(2)) <= now);
         let later = now.plus(2 * AUTHOR_BLOCK_EVERY);
         assert_eq!(pace.on_block(later, node(1)), later.plus(AUTHOR_BLOCK_EVERY));
+    }
+
+    #[test]
+    fn a_member_waits_for_others_only_while_they_write() {
+        let (mut pace, now) = (Pace::default(), at(1_000_000_000_000));
+        let (flooder, other) = (LinkId(1), LinkId(2));
+        let flood = |pace: &mut Pace, now: Timestamp| {
+            let due = pace.on_own_block(now, flooder, node(1));
+            // Others bring its blocks, too.
+            pace.note_writing(now, node(1), Some(other));
+            due
+        };
+        // What it brings of others is no reason to wait.
+        pace.note_writing(now, node(3), Some(flooder));
+        for _ in 0..3 * MEMBER_BLOCKS {
+            assert!(flood(&mut pace, now) <= now, "nobody else writes");
+        }
+        for source in [Some(other), None] {
+            let now = if source.is_none() { now.plus((MEMBER_BLOCKS + 1) * MEMBER_BLOCK_EVERY) } else { now };
+            pace.note_writing(now, node(2), source);
+            for _ in 0..MEMBER_BLOCKS {
+                assert!(flood(&mut pace, now) <= now);
+            }
+            assert_eq!(flood(&mut pace, now), now.plus(MEMBER_BLOCK_EVERY));
+            let later = now.plus(MEMBERS_WRITE);
+            assert!(flood(&mut pace, later) <= later, "the others have stopped");
+        }
     }
 
     #[test]

@@ -700,6 +700,7 @@ impl<S: Store> Replica<S> {
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Turn<S> {
+        self.pace.note_writing(self.timers.now(), block.header().author, source);
         let records = self.proofs.recorded(&block);
         self.news.members |= newcomer.is_some() || names::has_name(&block);
         if let Some(by) = newcomer.as_ref().and_then(|member| member.by) {

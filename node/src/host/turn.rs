@@ -1,7 +1,8 @@
 //! The turn thread: takes what waits, lets the replica handle it, commits once, and only then acts.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,7 +44,7 @@ type Failure = ReplicaError<StoreError>;
 const TURN_COMMANDS: usize = 4096;
 /// How long a turn goes on taking commands. New ones come as fast as old ones are taken where a peer floods, and everybody's
 /// entries would wait for the commit at the end.
-const TURN_TIME: Duration = Duration::from_millis(25);
+const TURN_TIME: Duration = Duration::from_millis(10);
 /// The longest sleep. A wall clock may jump, and then a deadline by it is nearer than it was.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
@@ -125,6 +126,16 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// The link that it came by, if its order among what else comes by that link is all that matters.
+    fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::Frame { link, .. } | Self::Ping { link } | Self::Pong { link } | Self::LinkClosed { link } => {
+                Some(*link)
+            }
+            _ => None,
+        }
+    }
+
     /// Entries and bytes that the command adds to the turn's appends.
     fn weight(&self) -> (usize, usize) {
         match self {
@@ -160,6 +171,9 @@ pub(super) struct Turns {
     keys: NodeKeys,
     epoch_keys: Keys,
     links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
+    /// What came by each link and has yet to be handled, at most [`LINK_WAITING`](super::LINK_WAITING) frames; and the link that was served last.
+    waiting: BTreeMap<LinkId, VecDeque<Queued>>,
+    served: LinkId,
     dials: Option<mpsc::UnboundedSender<Wanted>>,
     next_token: u64,
     appends: BTreeMap<u64, AppendReply>,
@@ -224,6 +238,8 @@ impl Turns {
             keys,
             epoch_keys,
             links: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            served: LinkId(0),
             dials,
             next_token: 0,
             appends: BTreeMap::new(),
@@ -257,10 +273,11 @@ impl Turns {
         let mut next = self.turn(None, &mut commands)?;
         while !self.stopping {
             let first = match next.take() {
-                Some(command) => Some(command),
+                Some(queued) => Some(queued),
+                None if !self.waiting.is_empty() => None,
                 // A timer is made inside of the runtime that drives it.
                 None => match clock.block_on(async { timeout(self.sleep(), commands.recv()).await }) {
-                    Ok(Some(queued)) => Some(queued.command),
+                    Ok(Some(queued)) => Some(queued),
                     Ok(None) => break,
                     Err(_) => None,
                 },
@@ -282,29 +299,36 @@ impl Turns {
     /// One turn. Returns a command that has no room in it.
     fn turn(
         &mut self,
-        first: Option<Command>,
+        first: Option<Queued>,
         commands: &mut mpsc::UnboundedReceiver<Queued>,
-    ) -> Result<Option<Command>, HostError> {
+    ) -> Result<Option<Queued>, HostError> {
         let mut next = first;
         let mut left = None;
         let (mut entries, mut bytes) = (0, 0);
         let began = Instant::now();
         for taken in 0..TURN_COMMANDS {
-            if taken > 0 && began.elapsed() > TURN_TIME {
+            if self.stopping || (taken > 0 && began.elapsed() > TURN_TIME) {
                 break;
             }
-            let Some(command) = next.take().or_else(|| commands.try_recv().ok().map(|queued| queued.command)) else {
-                break;
-            };
-            let (more_entries, more_bytes) = command.weight();
+            let Some(queued) = next.take().or_else(|| commands.try_recv().ok()) else { break };
+            if let Some(link) = queued.command.link() {
+                self.waiting.entry(link).or_default().push_back(queued);
+                continue;
+            }
+            let (more_entries, more_bytes) = queued.command.weight();
             let full = entries + more_entries > limits::TURN_ENTRIES || bytes + more_bytes > limits::TURN_BYTES;
             if full && taken > 0 {
-                left = Some(command);
+                left = Some(queued);
                 break;
             }
             (entries, bytes) = (entries + more_entries, bytes + more_bytes);
-            self.command(command)?;
-            if self.stopping {
+            self.command(queued.command)?;
+        }
+        while !self.stopping
+            && let Some(queued) = self.next_of_links()
+        {
+            self.command(queued.command)?;
+            if began.elapsed() > TURN_TIME {
                 break;
             }
         }
@@ -317,6 +341,19 @@ impl Turns {
         self.take_over()?;
         self.act()?;
         Ok(left)
+    }
+
+    /// The next command of a link: they take turns, so that nobody waits behind all that another one sends.
+    fn next_of_links(&mut self) -> Option<Queued> {
+        let after = (Bound::Excluded(self.served), Bound::Unbounded);
+        let link = *self.waiting.range(after).next().or_else(|| self.waiting.first_key_value())?.0;
+        self.served = link;
+        let queue = self.waiting.get_mut(&link)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&link);
+        }
+        next
     }
 
     fn command(&mut self, command: Command) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Links at the door, whose peers have yet to show that they belong, and the pace at which a hub takes what those send who do.
+//! Links at the door, whose peers have yet to show that they belong, and the pace at which those are taken from who do.
 //!
 //! Strangers keep nobody out. Where one link too many comes, another one goes: of eight that are drawn, the one that came the
 //! shortest way. To send away the oldest instead would shut the door on everybody whose proof takes longer than the flood
@@ -7,9 +7,9 @@
 
 use super::{Replica, Timer, Turn};
 use crate::{
-    effect::{CloseReason, Effect, LinkId, Role},
+    effect::{CloseReason, Effect, LinkId, LinkPath, Role},
     id::NodeId,
-    limits::{CREDIT_EVERY, CREDIT_SIGN, DOOR_LINKS},
+    limits::{ANSWERS, CREDIT_EVERY, CREDIT_SIGN, DOOR_LINKS, MEMBER_CREDIT_EVERY},
     pace::Pace,
     store::Store,
     sync::{Phase, Window},
@@ -53,7 +53,13 @@ impl<S: Store> Replica<S> {
     }
 
     /// Counts a frame to what its peer may send.
-    pub(super) fn meter(&mut self, id: LinkId, len: usize, needs_credit: bool) -> Result<(), CloseReason> {
+    pub(super) fn meter(
+        &mut self,
+        id: LinkId,
+        len: usize,
+        messages: u64,
+        needs_credit: bool,
+    ) -> Result<(), CloseReason> {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if needs_credit {
@@ -63,25 +69,38 @@ impl<S: Store> Replica<S> {
                 return Err(CloseReason::Protocol("more blocks came than there was credit for"));
             }
         }
-        let Some(peer) = link.peer().filter(|_| self.config.pace) else { return Ok(()) };
+        // A relay tells a node of everybody.
+        let paced = self.config.pace || (self.config.writes && link.path != LinkPath::Relay);
+        let Some(peer) = link.peer().filter(|_| paced) else { return Ok(()) };
         if needs_credit {
-            link.due = link.due.max(self.pace.on_frame(now, peer, len));
-        } else if link.answerable > 0 {
-            link.answerable -= 1;
-        } else if !self.pace.on_chatter(now, peer) {
-            return Err(CloseReason::TooFast);
+            if self.config.pace {
+                link.due = link.due.max(self.pace.on_frame(now, peer, len));
+            }
+        } else {
+            let answers = if link.answerable > 0 { ANSWERS } else { 0 };
+            link.answerable = link.answerable.saturating_sub(1);
+            let unasked = messages.saturating_sub(answers);
+            if unasked > 0 && !self.pace.on_chatter(now, peer, unasked) {
+                return Err(CloseReason::TooFast);
+            }
         }
         Ok(())
     }
 
     /// Counts a block to what its author may write, and lets the link that brought it wait for that.
     pub(super) fn meter_block(&mut self, author: NodeId, source: Option<LinkId>) {
-        if !self.config.pace {
-            return;
-        }
-        let due = self.pace.on_block(self.timers.now(), author);
-        if let Some(link) = source.and_then(|source| self.links.get_mut(&source)) {
-            link.due = link.due.max(due);
+        let now = self.timers.now();
+        let link = source.and_then(|source| Some((source, self.links.get_mut(&source)?)));
+        if self.config.pace {
+            let due = self.pace.on_block(now, author);
+            if let Some((_, link)) = link {
+                link.due = link.due.max(due);
+            }
+        } else if let Some((id, link)) = link
+            && self.config.writes
+            && link.peer() == Some(author)
+        {
+            link.due = link.due.max(self.pace.on_own_block(now, id, author));
         }
     }
 
@@ -100,7 +119,8 @@ impl<S: Store> Replica<S> {
         let now = self.timers.now();
         let Some((due, _)) = self.links.get(&id).and_then(|link| link.owed.front()) else { return };
         if !self.timers.is_set(Timer::Credit(id)) {
-            self.timers.set(Timer::Credit(id), due.since(now).clamp(CREDIT_EVERY, CREDIT_SIGN));
+            let least = if self.config.pace { CREDIT_EVERY } else { MEMBER_CREDIT_EVERY };
+            self.timers.set(Timer::Credit(id), due.since(now).clamp(least, CREDIT_SIGN));
         }
     }
 
@@ -127,7 +147,9 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn note_debts(&mut self) -> Turn<S> {
-        if let Some(note) = self.pace.note(self.timers.now(), self.now) {
+        if self.config.pace
+            && let Some(note) = self.pace.note(self.timers.now(), self.now)
+        {
             self.store.set_meta(DEBTS, &note)?;
         }
         Ok(())

@@ -80,7 +80,7 @@ impl<S: Store> Replica<S> {
         };
         self.heard(id);
         let needs_credit = envelopes.iter().any(|envelope| envelope.message.needs_credit());
-        if let Err(reason) = self.meter(id, bytes.len(), needs_credit) {
+        if let Err(reason) = self.meter(id, bytes.len(), envelopes.len() as u64, needs_credit) {
             self.close(id, reason, effects);
             return Ok(());
         }

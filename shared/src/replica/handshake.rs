@@ -257,6 +257,11 @@ impl<S: Store> Replica<S> {
             self.close(id, CloseReason::Full, effects);
             return Ok(());
         }
+        // With each new link it would get a new window.
+        if direct && self.pace.owes(self.timers.now(), &peer) {
+            self.close(id, CloseReason::TooFast, effects);
+            return Ok(());
+        }
         self.leave_door(id);
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.phase = Phase::Ready { peer };

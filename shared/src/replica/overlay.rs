@@ -29,12 +29,13 @@ use crate::{
     effect::{DialId, Effect, LinkId, LinkPath, Role},
     id::NodeId,
     limits::{
-        ANNOUNCED_AT_ONCE, ANNOUNCED_FOR, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN, DIRECT_LINKS, DIRECT_LINKS_TO_ALL,
-        DIRECT_LINKS_WANTED, GIVEN_PEERS, HANDSHAKE, KNOWN_PEERS, PEERS_EVERY, SUSPECT_TIMEOUT, UPGRADE_EVERY,
+        ANNOUNCED_AT_ONCE, ANNOUNCED_FOR, ANNOUNCEMENT_EVERY, ANNOUNCEMENTS, CLOCK_WINDOW, DIAL_SECOND, DIALS_IN_VAIN,
+        DIRECT_LINKS, DIRECT_LINKS_TO_ALL, DIRECT_LINKS_WANTED, GIVEN_PEERS, HANDSHAKE, KNOWN_PEERS, PEERS_EVERY,
+        SUSPECT_TIMEOUT, UPGRADE_EVERY,
     },
     seal,
     store::Store,
-    sync::Link,
+    sync::{Budget, Link},
     time::{Backoff, Timestamp},
     wire::{Message, decode_announcement, encode_announcement},
 };
@@ -79,6 +80,7 @@ struct Peer {
     /// When it said so, by the clock that only goes forward; nothing if that was before this node's start, or long ago.
     heard: Option<Timestamp>,
     retry: Retry,
+    budget: Budget,
 }
 
 /// An address that was given by hand.
@@ -171,9 +173,10 @@ impl<S: Store> Replica<S> {
             if said.node == self.me {
                 self.overlay.said_at = said.at;
             } else if said.verify(&self.config.ledger).is_ok() {
-                self.overlay
-                    .peers
-                    .insert(said.node, Peer { said, by: None, seen, heard: None, retry: Retry::default() });
+                self.overlay.peers.insert(
+                    said.node,
+                    Peer { said, by: None, seen, heard: None, retry: Retry::default(), budget: Budget::default() },
+                );
             }
         }
         self.overlay.noted = self.overlay.peers.len();
@@ -277,6 +280,11 @@ impl<S: Store> Replica<S> {
         if late || known.is_some_and(|known| known >= said.at) || said.verify(&self.config.ledger).is_err() {
             return;
         }
+        let steady = self.timers.now();
+        let known = self.overlay.peers.get_mut(&said.node);
+        if known.is_some_and(|known| !known.budget.takes(steady, ANNOUNCEMENTS, ANNOUNCEMENT_EVERY)) {
+            return;
+        }
         if said.is_goodbye() {
             return self.on_goodbye(id, &said);
         }
@@ -319,7 +327,9 @@ impl<S: Store> Replica<S> {
                     return false;
                 }
                 let retry = Retry { due, ..Retry::default() };
-                self.overlay.peers.insert(node, Peer { said, by: None, seen: None, heard, retry });
+                self.overlay
+                    .peers
+                    .insert(node, Peer { said, by: None, seen: None, heard, retry, budget: Budget::default() });
             }
         }
         self.overlay.changed = true;

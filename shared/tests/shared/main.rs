@@ -4,6 +4,7 @@ mod common;
 mod directed;
 mod door;
 mod erase;
+mod flood;
 mod hostile;
 mod invites;
 mod laws;
