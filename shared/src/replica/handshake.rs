@@ -223,7 +223,7 @@ impl<S: Store> Replica<S> {
             let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
             link.phase = Phase::Joining { peer };
             // One has to begin: who is not in yet, and has its own first block to show and nothing else.
-            if link.path != LinkPath::Relay && !self.belongs(&self.me) {
+            if link.path != LinkPath::Relay && self.ledger.members().of(&self.me).next().is_none() {
                 self.say_membership(id)?;
             }
             return Ok(Ok(()));

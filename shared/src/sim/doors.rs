@@ -165,7 +165,7 @@ impl World {
             let welcome = was_in || node.is_some_and(|node| self.is_welcome(number, *link, &node));
             let (connection, side) = side(*link);
             let peer = self.connections[connection].ends[1 - side].machine;
-            let said = if welcome { None } else { self.said_too_much(bytes, peer) };
+            let said = if welcome { None } else { self.said_too_much(bytes, number, peer) };
             self.check("outsiders_get_nothing", said.is_none(), |_| {
                 format!(
                     "machine {number} says {} to {node:?} on {link:?}, who does not belong",
@@ -199,14 +199,20 @@ impl World {
     }
 
     /// The first thing in a frame that is not for everybody.
-    fn said_too_much(&self, bytes: &[u8], peer: usize) -> Option<&'static str> {
+    fn said_too_much(&self, bytes: &[u8], number: usize, peer: usize) -> Option<&'static str> {
         // It may have another key by now.
         let own = |node: NodeId| self.had_key(peer, &node);
         let own_removal = |proof: &[u8]| match Proof::decode(proof) {
             Some(Proof::Removal(removal)) => own(removal.lane().0),
             _ => false,
         };
+        // Who is not in yet begins, where it is linked directly: with its own first block.
+        let first = |blocks: &[Vec<u8>]| {
+            let own = |bytes: &Vec<u8>| Block::decode(bytes).is_ok_and(|it| self.had_key(number, &it.header().author));
+            blocks.len() <= 1 && blocks.iter().all(own)
+        };
         let too_much = |message: &Message| match message {
+            Message::Membership { blocks } => (!first(blocks)).then_some("how it came in"),
             Message::Hello { .. } | Message::Auth { .. } | Message::Bye => None,
             Message::Evidence { proof } => (!own_removal(proof)).then_some("evidence"),
             Message::EntryAnnounce { .. } | Message::EntryResponse { .. } => Some("blocks"),
