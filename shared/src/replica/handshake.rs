@@ -401,7 +401,9 @@ impl<S: Store> Replica<S> {
     }
 
     fn introduce(&mut self, id: LinkId, peer: NodeId) {
-        let ready = |(other, link): (&LinkId, &Link)| link.peer().filter(|_| *other != id).map(|node| (*other, node));
+        let ready = |(other, link): (&LinkId, &Link)| {
+            link.peer().filter(|_| *other != id && !link.goes).map(|node| (*other, node))
+        };
         let others: Vec<(LinkId, NodeId)> = self.links.iter().filter_map(ready).collect();
         let announcements = self.introductions(&peer);
         let gone = self.gone_among(&announcements);

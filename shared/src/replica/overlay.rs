@@ -212,6 +212,9 @@ impl<S: Store> Replica<S> {
 
     /// Announces where this node is, if that has changed, or that it is still there.
     pub(super) fn announce(&mut self) {
+        if self.overlay.own.as_ref().is_some_and(Announcement::is_goodbye) {
+            return;
+        }
         if !self.overlay.unsaid {
             self.say_again();
         } else if let Some(said) = self.announcement() {

@@ -113,6 +113,29 @@ fn who_says_goodbye_is_gone_at_once_and_comes_back() {
 }
 
 #[test]
+fn who_said_goodbye_is_not_named_to_a_new_neighbour_and_does_not_answer_for_itself() {
+    let mut net = meeting(3, false);
+    for (a, b) in [(1, 0), (2, 0), (2, 1)] {
+        net.link_directly(a, b);
+    }
+    pass(&mut net, 2_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2, 3]));
+    net.turn(2, vec![Input::Leave]);
+    // Somebody's link to it breaks before its goodbye is there, and says so; its other link is there still.
+    let end = *net.ends.keys().find(|end| end.node == 2 && net.ends[end].node == 1).unwrap();
+    let gone = Message::NodeGone { nodes: vec![(node_id(3), Timestamp::from_micros(net.now).unwrap())] };
+    let envelope = Envelope { message_id: [1; 16], sender: node_id(2), recipient: None, message: gone };
+    net.turn(2, vec![Input::Frame { link: end.link, bytes: envelope.encode() }]);
+    while net.step(0) {}
+    net.turn(0, vec![Input::Wake]);
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2]));
+    net.link_directly(1, 0);
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2]));
+}
+
+#[test]
 fn who_dies_without_a_word_is_missed_and_not_before_it_could_have_said_that_it_lives() {
     let mut net = three();
     let ends: Vec<_> = net.ends.keys().filter(|end| end.node == 2).copied().collect();

@@ -93,9 +93,9 @@ impl<S: Store> Replica<S> {
 
     /// A node with direct links says again over them that it is there.
     pub(super) fn say_again(&mut self) {
-        let (Some(own), now) = (&self.overlay.own, self.timers.now()) else { return };
-        if self.overlay.said_again.plus(ANNOUNCE_EVERY) > now || own.is_goodbye() || self.directly_linked().count() == 0
-        {
+        let now = self.timers.now();
+        let soon = self.overlay.said_again.plus(ANNOUNCE_EVERY) > now;
+        if self.overlay.own.is_none() || soon || self.directly_linked().count() == 0 {
             return;
         }
         if let Some(said) = self.announcement() {
