@@ -90,16 +90,21 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
 }
 
 #[test]
-fn a_neighbour_who_only_talks_is_sent_away() {
-    let (mut net, end) = neighbours();
-    for _ in 0..2 * limits::PEER_FRAMES {
-        if !net.ends.contains_key(&end) {
-            break;
+fn a_neighbour_who_only_talks_is_sent_away_however_it_packs_what_it_says() {
+    for packed in [1, 64] {
+        let (mut net, end) = neighbours();
+        let message = Message::Have { lanes: vec![(node_id(2), 1)] };
+        let envelope = Envelope { message_id: [1; 16], sender: node_id(2), recipient: None, message };
+        let bytes = envelope.encode().repeat(packed);
+        for _ in 0..2 * limits::PEER_FRAMES as usize / packed {
+            if net.ends.contains_key(&end) {
+                net.turn(0, vec![Input::Frame { link: end.link, bytes: bytes.clone() }]);
+            }
         }
-        net.turn(0, vec![says(end, Message::Have { lanes: vec![(node_id(2), 1)] })]);
+        let closed = &net.nodes[0].closed;
+        assert!(closed.iter().any(|reason| reason.contains("more frames")), "{packed}: {closed:?}");
+        assert!(net.replica(0).links().iter().any(|link| link.node == Some(node_id(3))), "nobody else is");
     }
-    assert!(net.nodes[0].closed.iter().any(|reason| reason.contains("more frames")), "{:?}", net.nodes[0].closed);
-    assert!(net.replica(0).links().iter().any(|link| link.node == Some(node_id(3))), "nobody else is");
 }
 
 #[test]
