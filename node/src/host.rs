@@ -36,6 +36,7 @@ use crate::{
     store::{Beginning, SqliteReader, StoreError},
 };
 
+mod describe;
 mod status;
 mod turn;
 

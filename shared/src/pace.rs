@@ -21,6 +21,8 @@ const FRAME: u64 = SECOND / PEER_FRAMES_PER_SECOND;
 const FRAMES: u64 = PEER_FRAMES * FRAME;
 const BYTES: u64 = PEER_BYTES / PEER_BYTES_PER_SECOND * SECOND;
 const BLOCKS: u64 = AUTHOR_BLOCKS * AUTHOR_BLOCK_EVERY;
+/// What a full bucket of a member at a node is worth.
+const MEMBER_DEBT: u64 = MEMBER_BLOCKS * MEMBER_BLOCK_EVERY;
 /// Bytes of an author's debt in a note.
 const DEBT_BYTES: usize = 40;
 
@@ -68,10 +70,7 @@ impl Pace {
     /// A block was added. When credit for it may be given back.
     pub(crate) fn on_block(&mut self, now: Timestamp, author: NodeId) -> Timestamp {
         self.unnoted += 1;
-        if self.authors.len() >= AUTHORS {
-            self.authors.retain(|_, paid| *paid > now);
-        }
-        draw(self.authors.entry(author).or_default(), now, AUTHOR_BLOCK_EVERY, BLOCKS)
+        draw(self.author(now, author), now, AUTHOR_BLOCK_EVERY, BLOCKS)
     }
 
     /// A block came by this link, or is of this node.
@@ -91,15 +90,19 @@ impl Pace {
         if !self.writing.iter().flatten().any(beside) {
             return now;
         }
-        if self.authors.len() >= AUTHORS {
-            self.authors.retain(|_, paid| *paid > now);
-        }
-        draw(self.authors.entry(author).or_default(), now, MEMBER_BLOCK_EVERY, MEMBER_BLOCKS * MEMBER_BLOCK_EVERY)
+        draw(self.author(now, author), now, MEMBER_BLOCK_EVERY, MEMBER_DEBT)
     }
 
     /// Whether more blocks of an author were taken than it may bring by now.
     pub(crate) fn owes(&self, now: Timestamp, author: &NodeId) -> bool {
-        self.authors.get(author).is_some_and(|paid| paid.since(now) > MEMBER_BLOCKS * MEMBER_BLOCK_EVERY)
+        self.authors.get(author).is_some_and(|paid| paid.since(now) > MEMBER_DEBT)
+    }
+
+    fn author(&mut self, now: Timestamp, author: NodeId) -> &mut Paid {
+        if self.authors.len() >= AUTHORS {
+            self.authors.retain(|_, paid| *paid > now);
+        }
+        self.authors.entry(author).or_default()
     }
 
     /// Buckets outlive links, or who dials again would have a full one. Where there are more peers than authors can be, those
