@@ -118,23 +118,18 @@ impl Outbox {
     }
 }
 
-/// How often somebody may do something: so many times at once, and again as time passes.
+/// How often somebody may do something: when all that was done will have been paid for, as in [`crate::pace`].
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Budget {
-    used: u32,
-    since: Timestamp,
-}
+pub(crate) struct Budget(Timestamp);
 
 impl Budget {
     /// Once more, if it may: `at_once` times, and once more for every `every` µs.
     pub(crate) fn takes(&mut self, now: Timestamp, at_once: u32, every: u64) -> bool {
-        let again = now.since(self.since) / every;
-        self.used = self.used.saturating_sub(u32::try_from(again).unwrap_or(u32::MAX));
-        if again > 0 || self.used == 0 {
-            self.since = now;
+        let paid = self.0.max(now).plus(every);
+        let takes = paid <= now.plus(u64::from(at_once) * every);
+        if takes {
+            self.0 = paid;
         }
-        let takes = self.used < at_once;
-        self.used += u32::from(takes);
         takes
     }
 }
