@@ -1,4 +1,4 @@
-//! Planted bugs: whether the simulator would notice them. One build holds them all, each behind [`mutant!`], and at run time
+//! Planted bugs: whether the simulator would notice them. One build holds them all, each behind `mutant!`, and at run time
 //! at most one is switched on.
 //!
 //! Without the feature `mutants` the macro is the constant `false` and this file is nothing but that macro.
