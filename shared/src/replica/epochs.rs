@@ -75,9 +75,13 @@ impl<S: Store> Replica<S> {
             let keys = keys.and_then(|keys| Keyring::decode(&keys));
             self.epochs.keys = keys.map_err(|_| OpenError::Damaged("its epoch keys, or they are of another node"))?;
         }
-        if let Some(bytes) = self.store.meta(META_EPOCH).map_err(OpenError::Store)? {
-            let (newest, locked, tips) = decode_epochs(&bytes).ok_or(OpenError::Damaged("its newest epoch"))?;
-            (self.epochs.newest, self.epochs.locked, self.epochs.tips) = (Some(newest), locked, tips);
+        match self.store.meta(META_EPOCH).map_err(OpenError::Store)? {
+            Some(bytes) => {
+                let (newest, locked, tips) = decode_epochs(&bytes).ok_or(OpenError::Damaged("its newest epoch"))?;
+                (self.epochs.newest, self.epochs.locked, self.epochs.tips) = (Some(newest), locked, tips);
+            }
+            // Nothing was said of epochs yet: what is here came with the invite, and no other key brings it along.
+            None => self.epochs.tips = self.epochs.keys.ids().copied().collect(),
         }
         if let Some(key) = self.config.epoch.take()
             && self.epochs.keys.current().is_none()

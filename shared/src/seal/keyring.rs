@@ -45,6 +45,11 @@ impl Keyring {
         self.keys.get(id)
     }
 
+    /// The ids of all keys, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = &EpochId> {
+        self.keys.keys()
+    }
+
     /// All keys.
     #[cfg(feature = "sim")]
     pub(crate) fn all(&self) -> impl Iterator<Item = &EpochKey> {

@@ -1111,6 +1111,31 @@ fn epochs_that_began_side_by_side_are_read_by_all() {
 }
 
 #[test]
+fn a_key_that_came_with_an_invite_is_handed_on_also_after_a_restart() {
+    let mut net = group();
+    net.append(0, "old");
+    let invite = invite(&mut net, 0, 101, Role::Admin, 1);
+    net.settle();
+    net.nodes[1].join = Some(join(2, 101, invite, net.now).bytes().to_vec());
+    net.nodes[1].epoch = net.replica(0).keys().current().cloned();
+    net.restart(1, MemoryStore::default());
+    // It starts again before it met anybody, and then it is the one who begins the next epoch.
+    let store = net.replica(1).store().clone();
+    net.nodes[1].epoch = None;
+    net.restart(1, store);
+    net.link(1, HUB);
+    net.settle();
+    bring_in(&mut net, 1, 2, Role::Member);
+    wish(&mut net, 1, Wish::Remove { member: node_id(3) }).unwrap();
+    net.append(1, "new");
+    net.settle();
+    assert_eq!(read(&net, HUB, 2), ["\"old\"", "?"], "removed");
+    net.nodes[2].number = 60;
+    bring_in(&mut net, 1, 2, Role::Member);
+    assert_eq!(read(&net, HUB, 2), ["\"new\"", "\"old\""]);
+}
+
+#[test]
 fn a_key_that_is_given_late_does_not_become_the_newest_again() {
     let mut net = group();
     bring_in(&mut net, 0, 1, Role::Admin);
