@@ -161,10 +161,15 @@ impl Pool {
         self.children.get(parent).into_iter().flatten().copied().collect()
     }
 
+    /// The blocks of this author and height.
+    pub(crate) fn at(&self, author: NodeId, height: u64) -> impl Iterator<Item = Arc<VerifiedBlock>> {
+        let hashes = self.heights.get(&(author, height)).into_iter().flatten();
+        hashes.filter_map(|hash| self.blocks.get(hash)).map(|parked| parked.block.clone())
+    }
+
     /// A block of this author and height with another hash.
     pub(crate) fn sibling(&self, author: NodeId, height: u64, hash: &BlockHash) -> Option<Arc<VerifiedBlock>> {
-        let other = self.heights.get(&(author, height))?.iter().find(|other| *other != hash)?;
-        self.blocks.get(other).map(|parked| parked.block.clone())
+        self.at(author, height).find(|other| other.hash() != *hash)
     }
 
     /// The lane is frozen from a height on: what is here of its zone waits for a voucher now.

@@ -367,7 +367,7 @@ impl<S: Store> Replica<S> {
                 }
             }
         }
-        Ok(())
+        self.turn_away_newcomers(effects)
     }
 
     /// Writes blocks that say nothing until every tip is in their past.

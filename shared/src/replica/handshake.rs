@@ -2,7 +2,7 @@
 
 use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 
-use super::{Replica, Timer, Turn, exchange::Reply};
+use super::{Replica, ReplicaError, Timer, Turn, exchange::Reply};
 use crate::{
     block::Block,
     effect::{CloseReason, DialId, Effect, LinkId, LinkPath, Role},
@@ -13,7 +13,7 @@ use crate::{
         CLOCK_WINDOW, DIRECT_PING_EVERY, DIRECT_PING_TIMEOUT, HANDSHAKE, LINKS, PING_EVERY, PING_TIMEOUT, RESYNC_EVERY,
         SUSPECT_TIMEOUT,
     },
-    members::{Member, Removal},
+    members::{Control, Join, Member, Removal, is_closed},
     store::Store,
     sync::{Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
@@ -310,6 +310,40 @@ impl<S: Store> Replica<S> {
         for id in self.links_of(node) {
             self.close(id, CloseReason::NotAMember, effects);
         }
+    }
+
+    /// A lane is frozen. Of those who were let in by what they showed, and whose first blocks wait here for others, some may not
+    /// come in any more.
+    pub(super) fn turn_away_newcomers(&mut self, effects: &mut Vec<Effect>) -> Turn<S> {
+        let showed = |link: &&Link| link.role == Role::Accepted || !self.is_given(link.dial);
+        let peers: BTreeSet<NodeId> = self.links.values().filter(showed).filter_map(Link::peer).collect();
+        for peer in &peers {
+            if self.ledger.members().of(peer).next().is_none() && !self.may_come_in(peer)? {
+                self.turn_away(peer, effects);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a first block waits here by which a node comes in, as far as is known now.
+    fn may_come_in(&self, node: &NodeId) -> Result<bool, ReplicaError<S::Error>> {
+        if self.ledger.in_zone(node, 1) {
+            return Ok(false);
+        }
+        let freezes = self.ledger.freezes();
+        for first in self.pool.at(*node, 1) {
+            let Ok(Some(Control::Join(Join { invite, .. }))) = Control::of(&first) else { return Ok(true) };
+            let waiting = self.pool.get(&invite).map(|parked| parked.block.header().clone());
+            let header = match waiting {
+                Some(header) => Some(header),
+                None => stored(&self.store, &invite)?.map(|block| block.header().clone()),
+            };
+            let (by, height) = header.map_or((*node, 0), |header| (header.author, header.height));
+            if !is_closed(&invite, (&by, height), &freezes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn links_of(&self, node: &NodeId) -> Vec<LinkId> {

@@ -111,6 +111,11 @@ impl<S: Store> Replica<S> {
 
     fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+        // Who left is shut out as soon as that is known. Its own block says so, after all that it wrote before.
+        if self.ledger.is_removed(&self.me) {
+            link.proofs.remove(&self.me);
+            link.removals.remove(&removed(&self.me));
+        }
         // The block of a removal brings its proof, if it counts: what is needed beside blocks comes after them.
         let waits = |lane: &&NodeId| link.outbox.is_empty() || !self.ledger.is_removed(lane);
         if let Some(lane) = link.proofs.iter().find(waits).copied() {

@@ -245,7 +245,9 @@ impl World {
     /// It took in so many inputs and bytes.
     pub(super) fn check_turn(&mut self, number: usize, taken: (u64, u64), refusable: bool, effects: &[Effect]) {
         let (work, removed) = self.machines[number].disk.take_work();
-        if refusable {
+        // What it breaks may prove a fork, and that may make room for somebody who waits to come in.
+        let proves = effects.iter().any(|effect| matches!(effect, Effect::ForkDetected(_)));
+        if refusable && !proves {
             self.check("refused_leaves_no_trace", work.foreign == 0, |_| {
                 format!("machine {number} stored {} blocks of an input that breaks a rule", work.foreign)
             });
