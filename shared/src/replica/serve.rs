@@ -12,7 +12,7 @@ use crate::{
         ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, SILENCE,
         STALL_TIMEOUT,
     },
-    members::removed,
+    members::{Removal, removed},
     replica::ReplicaError,
     store::{Page, Store, Summary},
     sync::Link,
@@ -109,13 +109,23 @@ impl<S: Store> Replica<S> {
         Ok(self.next_message(id)?.map(|message| self.envelope(message)))
     }
 
+    /// Whether the last block of this node's lane says that it left. Then that needs no proof beside it, by which this node would
+    /// be shut out before it has handed in what it wrote.
+    fn says_itself_that_it_left(&self) -> Result<bool, ReplicaError<S::Error>> {
+        let removal = stored_removal(&self.store, &self.me)?.and_then(|proof| Removal::parse(&proof).ok());
+        let Some(removal) = removal.filter(|removal| removal.author() == self.me) else { return Ok(false) };
+        Ok(self.store.summary(&removal.hash())?.is_some())
+    }
+
     fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
         let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
-        // Who left is shut out as soon as that is known. Its own block says so, after all that it wrote before.
-        if self.ledger.is_removed(&self.me) {
+        let own = link.proofs.contains(&self.me) || link.removals.contains_key(&removed(&self.me));
+        if own && self.says_itself_that_it_left()? {
+            let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
             link.proofs.remove(&self.me);
             link.removals.remove(&removed(&self.me));
         }
+        let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
         // The block of a removal brings its proof, if it counts: what is needed beside blocks comes after them.
         let waits = |lane: &&NodeId| link.outbox.is_empty() || !self.ledger.is_removed(lane);
         if let Some(lane) = link.proofs.iter().find(waits).copied() {
