@@ -126,6 +126,8 @@ struct World {
     scheduled: u64,
     keys: u64,
     healed: bool,
+    /// Where all meet once everything is well and there is no relay.
+    host: usize,
     liars: Liars,
     /// The ledger is a members' ledger.
     group: Option<Group>,
@@ -177,6 +179,7 @@ impl World {
             scheduled: 0,
             keys: 0,
             healed: false,
+            host: 0,
             liars: Liars::default(),
             group,
             truth: Truth::default(),

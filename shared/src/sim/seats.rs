@@ -28,10 +28,11 @@ pub(super) enum Seat {
 }
 
 impl World {
-    /// The machine on which all meet once everything is well: a relay, or the founder's machine, which all dial then.
+    /// The machine on which all meet once everything is well: a relay, or one that belongs, which all dial then; the founder's if
+    /// it does.
     pub(super) fn hub(&self) -> usize {
         let relay = self.plan.honest + self.plan.liars;
-        if self.plan.relays > 0 { relay } else { 0 }
+        if self.plan.relays > 0 { relay } else { self.host }
     }
 
     /// Where a machine stands, by what the hub knows.
@@ -90,6 +91,10 @@ impl World {
         if self.group.is_none() {
             return;
         }
+        let left = self.who_is_left();
+        if !left.contains(&self.host) {
+            self.host = left.first().copied().unwrap_or(self.host);
+        }
         let hub = self.hub();
         for number in 0..self.machines.len() {
             let machine = &mut self.machines[number];
@@ -112,25 +117,28 @@ impl World {
         genesis.is_empty()
     }
 
-    /// Whether any honest machine belongs by all that the honest have on their disks, and nobody knows that it was removed.
-    fn is_anybody_left(&self) -> bool {
-        let papers = |number: usize| self.machines[number].papers.as_ref();
-        let joins = (0..self.plan.honest).filter_map(|number| papers(number)?.join.clone());
+    /// The honest machines that belong by all that the honest have on their disks, and of which nobody knows that they were
+    /// removed.
+    fn who_is_left(&self) -> Vec<usize> {
+        let papers = |number: &usize| self.machines[*number].papers.as_ref();
+        let invited: Vec<usize> = (0..self.plan.honest).filter(|number| papers(number).is_some()).collect();
+        let joins = invited.iter().filter_map(|number| papers(number)?.join.clone());
         let stored = |number: usize| all(&*self.machines[number].disk.durable()).into_iter().map(|record| record.bytes);
         let blocks = self.honest().flat_map(stored).chain(joins).collect();
         let (config, clock) = (Config::new(self.ledger, Key::simulated(0), [0; 32]), self.truth.latest.plus(MINUTE));
         let mut effects = Vec::new();
         let Ok(mut replica) = Replica::restore(config, MemoryStore::default(), &[], clock, &mut effects) else {
-            return true;
+            return invited;
         };
         if replica.handle(clock, Input::Import { token: 0, blocks }, &mut effects).is_err() {
-            return true;
+            return invited;
         }
         let replicas = || self.honest().filter_map(|number| self.machines[number].replica.as_ref());
-        (0..self.plan.honest).filter(|number| papers(*number).is_some()).any(|number| {
-            let node = self.machines[number].key.node();
+        let belongs = |number: &usize| {
+            let node = self.machines[*number].key.node();
             replica.has_come_in(&node) && !replica.is_removed(&node) && !replicas().any(|other| other.is_removed(&node))
-        })
+        };
+        invited.into_iter().filter(belongs).collect()
     }
 
     /// The end of a seed with a members' ledger: all that belong get in step and have the newest key, whoever is invited
@@ -142,7 +150,7 @@ impl World {
         let began = self.now;
         let in_step = self.run_until(began + CONVERGE, Self::is_converged);
         self.report.converged = self.now - began;
-        if !in_step && !self.is_anybody_left() {
+        if !in_step && self.who_is_left().is_empty() {
             // Relays do not dial each other.
             return self.report.deed("nobody_left");
         }
