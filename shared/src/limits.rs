@@ -106,11 +106,13 @@ pub const PEER_FRAMES_PER_SECOND: u64 = 100;
 /// Blocks of one author that it takes at once: what a first sync brings.
 pub const AUTHOR_BLOCKS: u64 = 16_384;
 /// Blocks of its own lane that a node takes at once from a member over a direct link, while others write too.
-pub const MEMBER_BLOCKS: u64 = 256;
+pub const MEMBER_BLOCKS: u64 = 64;
 /// µs for each further one after that.
 pub const MEMBER_BLOCK_EVERY: u64 = 2_000;
 /// µs since others wrote last in which that is so.
 pub const MEMBERS_WRITE: u64 = SECOND;
+/// Blocks, or other messages, of a frame that a node reads before others have their turn.
+pub const SLICE: usize = 16;
 /// Announcements of one node that others take at once.
 pub const ANNOUNCEMENTS: u32 = 64;
 /// µs for each further one after that.

@@ -212,6 +212,8 @@ enum Timer {
     Credit(LinkId),
     /// Heads may be compared again.
     Resync(LinkId),
+    /// What is left of a frame is to be read on.
+    Read(LinkId),
     /// Many blocks that wait for a voucher may be gone through again.
     Zone,
     /// The next block of this node's own lane must have come.

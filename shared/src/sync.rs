@@ -18,7 +18,7 @@ use crate::{
     order::OrderKey,
     store::Summary,
     time::Timestamp,
-    wire::{Lack, decode_announcement, encode_announcement},
+    wire::{Envelope, Lack, decode_announcement, encode_announcement},
 };
 
 /// Bytes of what must outlive hibernation, without the peer's announcement.
@@ -223,6 +223,8 @@ pub(crate) struct Link {
     pub(crate) asked: u64,
     /// What is on its way without credit given back.
     pub(crate) in_flight: Window,
+    /// What of the last frame has yet to be read.
+    pub(crate) unread: VecDeque<Envelope>,
     /// What came in this turn, to be credited at its end.
     pub(crate) taken: Window,
     /// What is credited later, and when, by the clock that only goes forward.
@@ -300,6 +302,7 @@ impl Link {
             directed: VecDeque::new(),
             asked: 0,
             in_flight: Window::default(),
+            unread: VecDeque::new(),
             taken: Window::default(),
             owed: VecDeque::new(),
             due: Timestamp::default(),

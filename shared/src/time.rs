@@ -122,9 +122,14 @@ impl<K: Ord + Copy> Timers<K> {
         self.deadlines.contains_key(&timer)
     }
 
+    /// A time of the clock by which deadlines run, by the wall clock; what is over, is now.
+    pub fn at(&self, time: Timestamp) -> Timestamp {
+        self.wall.plus(time.since(self.steady))
+    }
+
     /// The earliest deadline, by the wall clock.
     pub fn next(&self) -> Option<Timestamp> {
-        self.queue.first().map(|(at, _)| self.wall.plus(at.since(self.steady)))
+        self.queue.first().map(|(at, _)| self.at(*at))
     }
 
     /// Takes out one timer that is due, the earliest first.

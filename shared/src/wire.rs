@@ -255,6 +255,29 @@ impl Message {
         use Message::{Directed, EntryAnnounce, EntryResponse, Evidence};
         matches!(self, EntryAnnounce { .. } | EntryResponse { .. } | Evidence { .. } | Directed(_))
     }
+
+    /// How many blocks it brings as such.
+    pub(crate) fn blocks(&self) -> usize {
+        match self {
+            Self::EntryAnnounce { blocks, .. } | Self::EntryResponse { blocks } => blocks.len(),
+            _ => 0,
+        }
+    }
+
+    /// Leaves so many blocks in it, and returns the same with the rest, if there are more.
+    pub(crate) fn split_off(&mut self, most: usize) -> Option<Self> {
+        match self {
+            Self::EntryAnnounce { blocks, remaining } if blocks.len() > most => {
+                let rest = Self::EntryAnnounce { blocks: blocks.split_off(most), remaining: *remaining };
+                *remaining = remaining.saturating_add(rest.blocks() as u64);
+                Some(rest)
+            }
+            Self::EntryResponse { blocks } if blocks.len() > most => {
+                Some(Self::EntryResponse { blocks: blocks.split_off(most) })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A message with its addresses.

@@ -274,7 +274,7 @@ impl Turns {
         while !self.stopping {
             let first = match next.take() {
                 Some(queued) => Some(queued),
-                None if !self.waiting.is_empty() => None,
+                None if self.next_link().is_some() => None,
                 // A timer is made inside of the runtime that drives it.
                 None => match clock.block_on(async { timeout(self.sleep(), commands.recv()).await }) {
                     Ok(Some(queued)) => Some(queued),
@@ -293,7 +293,9 @@ impl Turns {
     }
 
     fn sleep(&self) -> Duration {
-        self.replica.next_wake().map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.since(now())).min(LONGEST_SLEEP))
+        let rests = self.waiting.keys().filter_map(|link| self.replica.takes_next(*link));
+        let next = self.replica.next_wake().into_iter().chain(rests).min();
+        next.map_or(LONGEST_SLEEP, |due| Duration::from_micros(due.since(now())).min(LONGEST_SLEEP))
     }
 
     /// One turn. Returns a command that has no room in it.
@@ -324,29 +326,38 @@ impl Turns {
             (entries, bytes) = (entries + more_entries, bytes + more_bytes);
             self.command(queued.command)?;
         }
-        while !self.stopping
-            && let Some(queued) = self.next_of_links()
-        {
-            self.command(queued.command)?;
+        while !self.stopping {
+            let due = self.replica.next_wake().is_some_and(|due| due <= now());
+            if due {
+                self.input(Input::Wake)?;
+            }
+            match self.next_of_links() {
+                Some(queued) => self.command(queued.command)?,
+                None if !due => break,
+                None => {}
+            }
             if began.elapsed() > TURN_TIME {
                 break;
             }
         }
-        let now = now();
-        if self.replica.next_wake().is_some_and(|due| due <= now) {
-            self.input(Input::Wake)?;
-        }
-        self.replica.commit(now, &mut self.effects)?;
+        self.replica.commit(now(), &mut self.effects)?;
         self.turns += 1;
         self.take_over()?;
         self.act()?;
         Ok(left)
     }
 
-    /// The next command of a link: they take turns, so that nobody waits behind all that another one sends.
+    /// The link whose turn it is: they take turns, so that nobody waits behind all that another one sends, and leave out who
+    /// brings more than its pace allows.
+    fn next_link(&self) -> Option<LinkId> {
+        let (now, after) = (now(), (Bound::Excluded(self.served), Bound::Unbounded));
+        let mut in_turn = self.waiting.range(after).chain(self.waiting.range(..=self.served)).map(|(link, _)| *link);
+        in_turn.find(|link| self.replica.takes_next(*link).is_some_and(|due| due <= now))
+    }
+
+    /// The next command of a link.
     fn next_of_links(&mut self) -> Option<Queued> {
-        let after = (Bound::Excluded(self.served), Bound::Unbounded);
-        let link = *self.waiting.range(after).next().or_else(|| self.waiting.first_key_value())?.0;
+        let link = self.next_link()?;
         self.served = link;
         let queue = self.waiting.get_mut(&link)?;
         let next = queue.pop_front();

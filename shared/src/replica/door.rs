@@ -104,6 +104,14 @@ impl<S: Store> Replica<S> {
         }
     }
 
+    /// When the next frame of a link is to be handed in, by the wall clock: at once, or when what the peer brought beyond its pace is
+    /// paid for. `None`: when the last one is read to its end. Earlier it is read all the same, and the others wait.
+    pub fn takes_next(&self, id: LinkId) -> Option<Timestamp> {
+        let Some(link) = self.links.get(&id) else { return Some(self.timers.at(Timestamp::default())) };
+        let due = if self.config.pace { Timestamp::default() } else { link.due };
+        link.unread.is_empty().then(|| self.timers.at(due))
+    }
+
     /// Gives back credit for what was taken, now or when it is due.
     pub(super) fn give_credit(&mut self, id: LinkId, taken: Window) {
         let Some(link) = self.links.get_mut(&id) else { return };

@@ -12,7 +12,8 @@ use crate::{
     id::{BlockHash, NodeId},
     ledger::RuleError,
     limits::{
-        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SUSPECT_TIMEOUT, WANTED_PER_FRAME, WANTED_PER_LINK,
+        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SLICE, SUSPECT_TIMEOUT, WANTED_PER_FRAME,
+        WANTED_PER_LINK,
     },
     proofs::Proof,
     replica::ReplicaError,
@@ -34,6 +35,7 @@ impl<S: Store> Replica<S> {
                 Timer::Silence(id) => self.ping_within(id, SUSPECT_TIMEOUT, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::Credit(id) => self.on_credit_due(id),
+                Timer::Read(id) => self.read_on(id, SLICE, effects)?,
                 Timer::OwnLane | Timer::OwnLaneMost => self.on_own_deadline(),
                 Timer::Rekey => self.on_rekey_due(),
                 Timer::Withheld => self.on_withheld_due()?,
@@ -63,6 +65,8 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
+        // A driver that hands in the next frame has nobody else to think of.
+        self.read_on(id, usize::MAX, effects)?;
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         link.stirred = true;
         link.bytes.0 += bytes.len() as u64;
@@ -84,11 +88,30 @@ impl<S: Store> Replica<S> {
             self.close(id, reason, effects);
             return Ok(());
         }
-        for envelope in envelopes {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.unread.extend(envelopes);
+        }
+        self.read_on(id, if self.config.writes { SLICE } else { usize::MAX }, effects)
+    }
+
+    /// Reads on in a frame: a node so much at once, so that others have their turn; a hub all of it.
+    pub(super) fn read_on(&mut self, id: LinkId, most: usize, effects: &mut Vec<Effect>) -> Turn<S> {
+        let mut left = most;
+        while left > 0
+            && let Some(link) = self.links.get_mut(&id)
+            && let Some(mut envelope) = link.unread.pop_front()
+        {
+            if let Some(rest) = envelope.message.split_off(left) {
+                let Envelope { message_id, sender, recipient, .. } = envelope;
+                link.unread.push_front(Envelope { message_id, sender, recipient, message: rest });
+            }
+            left = left.saturating_sub(envelope.message.blocks().max(1));
             if let Err(reason) = self.on_envelope(id, envelope, effects)? {
                 self.close(id, reason, effects);
-                return Ok(());
             }
+        }
+        if let Some(link) = self.links.get(&id).filter(|link| !link.unread.is_empty()) {
+            self.timers.set(Timer::Read(id), link.due.since(self.timers.now()).max(1));
         }
         Ok(())
     }

@@ -82,8 +82,16 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn forget(&mut self, id: LinkId, effects: &mut Vec<Effect>) {
         let Some(link) = self.links.remove(&id) else { return };
-        let timers: [fn(LinkId) -> Timer; 7] =
-            [Timer::Handshake, Timer::Ping, Timer::Pong, Timer::Silence, Timer::Stall, Timer::Credit, Timer::Resync];
+        let timers: [fn(LinkId) -> Timer; 8] = [
+            Timer::Handshake,
+            Timer::Ping,
+            Timer::Pong,
+            Timer::Silence,
+            Timer::Stall,
+            Timer::Credit,
+            Timer::Resync,
+            Timer::Read,
+        ];
         for timer in timers {
             self.timers.stop(timer(id));
         }

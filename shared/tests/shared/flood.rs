@@ -1,14 +1,14 @@
 //! Members who send as much as they can over direct links: they are held back, and nobody else is.
 
 use shared::{
-    Announcement, BlockHash, Input, VerifiedBlock,
+    Announcement, BlockHash, Effect, Input, VerifiedBlock,
     announce::encode_addresses,
     limits,
     wire::{Envelope, Message, decode_frame},
 };
 
 use crate::{
-    common::{self, End, Net, Packet, address, key, ledger, node_id},
+    common::{self, End, Net, Packet, address, at, key, ledger, node_id},
     overlay::{meeting, pass},
 };
 
@@ -63,8 +63,11 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
     while net.step(0) {}
     let (sent, back) = flood(&mut net, &lane[..most]);
     assert_eq!(sent, back, "so much at once");
+    assert_eq!(net.replica(0).takes_next(end.link), Some(at(net.now)));
     let (sent, back) = flood(&mut net, &lane[most..=most]);
     assert_eq!((sent, back), (1, 0));
+    let waits = net.replica(0).takes_next(end.link).unwrap();
+    assert!(waits > at(net.now), "nor is more of it to be handed in");
     // What it says beside that is heard, and in its time it may go on.
     net.now += limits::MEMBER_CREDIT_EVERY;
     net.turn(0, vec![Input::Wake]);
@@ -87,6 +90,40 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
         let linked = net.replica(0).links().iter().any(|link| link.node == Some(node_id(2)));
         assert_eq!(linked, paid, "{:?}", net.nodes[0].closed);
     }
+}
+
+#[test]
+fn a_full_frame_leaves_others_their_turn() {
+    let (mut net, end) = neighbours();
+    let mut lane: Vec<VerifiedBlock> = Vec::new();
+    for height in 1..=3 * limits::SLICE as u64 {
+        let parents: Vec<BlockHash> = lane.last().map(|block| block.hash()).into_iter().collect();
+        lane.push(common::block(2, height, net.now + height, &parents, &[b"x"]));
+    }
+    let (last, first) = lane.split_last().unwrap();
+    let frame = |blocks: &[VerifiedBlock]| {
+        let blocks = blocks.iter().map(|block| block.bytes().to_vec()).collect();
+        says(end, Message::EntryAnnounce { blocks, remaining: 0 })
+    };
+    let mut take = |micros: u64, input: Input| {
+        let (mut effects, now) = (Vec::new(), at(net.now + micros));
+        let replica = net.nodes[0].replica.as_mut().unwrap();
+        replica.handle(now, input, &mut effects).unwrap();
+        replica.commit(now, &mut effects).unwrap();
+        let credits = |bytes: &[u8]| {
+            let envelopes = decode_frame(bytes).unwrap();
+            envelopes.iter().any(|envelope| matches!(envelope.message, Message::Credit { .. }))
+        };
+        let is_credit =
+            |e: &Effect| matches!(e, Effect::Send { link, bytes } if *link == end.link && credits(bytes.as_slice()));
+        (replica.height(&node_id(2)), effects.iter().any(is_credit), replica.takes_next(end.link))
+    };
+    let slice = limits::SLICE as u64;
+    assert_eq!(take(100, frame(first)), (slice, false, None));
+    assert_eq!(take(101, Input::Wake), (2 * slice, false, None));
+    // Who hands in the next one all the same loses nothing.
+    let (height, paid, next) = take(101, frame(core::slice::from_ref(last)));
+    assert!(height == 3 * slice && paid && next.is_some());
 }
 
 #[test]

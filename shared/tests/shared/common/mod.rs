@@ -252,7 +252,17 @@ impl Net {
             replica.handle(now, input, &mut effects).unwrap();
         }
         replica.commit(now, &mut effects).unwrap();
+        let links: Vec<LinkId> =
+            self.nodes[node].replica.iter().flat_map(|replica| replica.links()).map(|l| l.link).collect();
         self.perform(node, effects);
+        // Nobody else waits: a frame is read to its end.
+        for link in links {
+            while self.nodes[node].replica.as_ref().is_some_and(|replica| replica.takes_next(link).is_none()) {
+                let due = self.nodes[node].replica.as_ref().and_then(Replica::next_wake);
+                self.now = due.map_or(self.now, Timestamp::micros).max(self.now + 1);
+                self.turn(node, vec![Input::Wake]);
+            }
+        }
     }
 
     fn perform(&mut self, node: usize, effects: Vec<Effect>) {
