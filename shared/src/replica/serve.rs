@@ -51,8 +51,7 @@ impl<S: Store> Replica<S> {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return };
         // What is not read yet is not paid for.
-        let read = link.unread.is_empty();
-        let taken = read.then(|| core::mem::take(&mut link.taken)).unwrap_or_default();
+        let taken = if link.unread.is_empty() { core::mem::take(&mut link.taken) } else { Default::default() };
         let early = link.lazy && link.told.is_some_and(|at| at.plus(HAVE_EVERY) > now);
         let have = if early { Default::default() } else { core::mem::take(&mut link.have) };
         if !have.is_empty() {
