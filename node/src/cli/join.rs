@@ -206,6 +206,12 @@ impl Join {
             writeln!(out, "  relay   {}", relay.url)?;
         }
         let named = if is_default(settings, ledger) { String::new() } else { format!(" --ledger {}", short(ledger)) };
+        if let Some(name) = self.nickname.as_ref().filter(|_| !is_in(status)) {
+            writeln!(
+                out,
+                "  name    nobody has heard it yet. Once you are in: cairn --data {data}{named} nickname {name:?}"
+            )?;
+        }
         writeln!(out, "  serve   cairn --data {data}")?;
         writeln!(
             out,
