@@ -94,6 +94,9 @@ pub struct Config {
     /// Whether credit is given back no faster than a peer and an author may write ([`crate::limits::AUTHOR_BLOCKS`] and those
     /// near it). For a relay, whose rows are few and everybody's; nothing is dropped, what is too fast comes later.
     pub pace: bool,
+    /// Whether a frame is read a part at a time ([`crate::limits::SLICE`]), so that others have their turn between. The driver
+    /// looks at [`Replica::takes_next`] then, and wakes the replica in time.
+    pub slices: bool,
     /// Whether the node says where it can be reached ([`Input::Reachable`]), and links to others directly
     /// ([`Effect::Dial`]). A relay does not.
     pub meets: bool,
@@ -119,6 +122,7 @@ impl Config {
             join: None,
             epoch: None,
             pace: false,
+            slices: false,
             meets: false,
             far: false,
             peers: Vec::new(),

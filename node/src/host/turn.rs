@@ -212,6 +212,7 @@ impl Turns {
             far,
             peers: peers.unwrap_or_default(),
             writes: true,
+            slices: true,
             dials: start.dials,
             successor: Some(successor),
             join: store.as_reader().join().map_err(Failure::Store)?,

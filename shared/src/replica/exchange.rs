@@ -91,10 +91,10 @@ impl<S: Store> Replica<S> {
         if let Some(link) = self.links.get_mut(&id) {
             link.unread.extend(envelopes);
         }
-        self.read_on(id, if self.config.writes { SLICE } else { usize::MAX }, effects)
+        self.read_on(id, if self.config.slices { SLICE } else { usize::MAX }, effects)
     }
 
-    /// Reads on in a frame: a node so much at once, so that others have their turn; a hub all of it.
+    /// Reads on in a frame: so much at once, where others are to have their turn.
     pub(super) fn read_on(&mut self, id: LinkId, most: usize, effects: &mut Vec<Effect>) -> Turn<S> {
         let mut left = most;
         while left > 0

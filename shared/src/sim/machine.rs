@@ -176,7 +176,9 @@ impl World {
         let Papers { join, epoch } = machine.papers.clone().unwrap_or_default();
         let meets = self.plan.meets && machine.kind == Kind::Honest && !machine.stranger;
         let far = true;
-        let config = Config { writes, dials, successor, join, epoch, meets, far, ..Config::new(ledger, key, seed) };
+        let slices = writes;
+        let config =
+            Config { writes, dials, successor, join, epoch, meets, far, slices, ..Config::new(ledger, key, seed) };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);

@@ -1,7 +1,7 @@
 //! Members who send as much as they can over direct links: they are held back, and nobody else is.
 
 use shared::{
-    Announcement, BlockHash, Effect, Input, VerifiedBlock,
+    Announcement, BlockHash, Effect, Input, MemoryStore, VerifiedBlock,
     announce::encode_addresses,
     limits,
     wire::{Envelope, Message, decode_frame},
@@ -30,8 +30,11 @@ fn says(end: End, message: Message) -> Input {
 }
 
 /// Three nodes that are linked directly; the link of the first one to the second.
-fn neighbours() -> (Net, End) {
+fn neighbours(slices: bool) -> (Net, End) {
     let mut net = meeting(3, false);
+    net.nodes[0].slices = slices;
+    net.restart(0, MemoryStore::default());
+    net.reachable(0);
     for (a, b) in [(1, 0), (2, 0), (2, 1)] {
         net.link_directly(a, b);
     }
@@ -42,7 +45,7 @@ fn neighbours() -> (Net, End) {
 
 #[test]
 fn a_member_who_floods_waits_for_credit_while_others_write() {
-    let (mut net, end) = neighbours();
+    let (mut net, end) = neighbours(false);
     let most = limits::MEMBER_BLOCKS as usize;
     let mut lane: Vec<VerifiedBlock> = Vec::new();
     for height in 1..=3 * most as u64 {
@@ -94,7 +97,7 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
 
 #[test]
 fn a_full_frame_leaves_others_their_turn() {
-    let (mut net, end) = neighbours();
+    let (mut net, end) = neighbours(true);
     let mut lane: Vec<VerifiedBlock> = Vec::new();
     for height in 1..=3 * limits::SLICE as u64 {
         let parents: Vec<BlockHash> = lane.last().map(|block| block.hash()).into_iter().collect();
@@ -129,7 +132,7 @@ fn a_full_frame_leaves_others_their_turn() {
 #[test]
 fn a_neighbour_who_only_talks_is_sent_away_however_it_packs_what_it_says() {
     for packed in [1, 64] {
-        let (mut net, end) = neighbours();
+        let (mut net, end) = neighbours(false);
         let message = Message::Have { lanes: vec![(node_id(2), 1)] };
         let envelope = Envelope { message_id: [1; 16], sender: node_id(2), recipient: None, message };
         let bytes = envelope.encode().repeat(packed);
@@ -146,7 +149,7 @@ fn a_neighbour_who_only_talks_is_sent_away_however_it_packs_what_it_says() {
 
 #[test]
 fn of_announcements_without_end_a_few_are_handed_on() {
-    let (mut net, end) = neighbours();
+    let (mut net, end) = neighbours(false);
     let other = *net.ends.keys().find(|end| end.node == 0 && net.ends[end].node == 2).unwrap();
     let handed_on = |net: &Net| {
         let frames = net.queues.get(&net.ends[&other]).into_iter().flatten();

@@ -88,6 +88,8 @@ pub(crate) struct Node {
     pub(crate) meets: bool,
     /// Whether it goes out of its local network.
     pub(crate) far: bool,
+    /// Whether it reads frames in parts.
+    pub(crate) slices: bool,
     pub(crate) peers: Vec<Address>,
     /// Who it was told is on line.
     pub(crate) online: BTreeSet<NodeId>,
@@ -127,6 +129,7 @@ impl Node {
             replaced: None,
             meets: false,
             far: false,
+            slices: false,
             peers: Vec::new(),
             online: BTreeSet::new(),
             dialled: Vec::new(),
@@ -222,6 +225,7 @@ impl Net {
             epoch: state.epoch.clone(),
             meets: state.meets,
             far: state.far,
+            slices: state.slices,
             peers: state.peers.clone(),
             ..config(state.number, state.writes, seed)
         };
@@ -252,17 +256,7 @@ impl Net {
             replica.handle(now, input, &mut effects).unwrap();
         }
         replica.commit(now, &mut effects).unwrap();
-        let links: Vec<LinkId> =
-            self.nodes[node].replica.iter().flat_map(|replica| replica.links()).map(|l| l.link).collect();
         self.perform(node, effects);
-        // Nobody else waits: a frame is read to its end.
-        for link in links {
-            while self.nodes[node].replica.as_ref().is_some_and(|replica| replica.takes_next(link).is_none()) {
-                let due = self.nodes[node].replica.as_ref().and_then(Replica::next_wake);
-                self.now = due.map_or(self.now, Timestamp::micros).max(self.now + 1);
-                self.turn(node, vec![Input::Wake]);
-            }
-        }
     }
 
     fn perform(&mut self, node: usize, effects: Vec<Effect>) {
