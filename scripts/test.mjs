@@ -49,7 +49,7 @@ const steps = [
   ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
   ["native tests", "cargo", "test", ...NATIVE],
   ["a node that is killed again and again", "crash", "20"],
-  ["simulator", "sim", "0", "500"],
+  ["simulator", "sim", "0", "300"],
   ["simulator with members", "sim", "members", "0", "25"],
   ["a mesh of direct links", "sim", "--mesh", "200"],
   ["planted bugs", "mutants", ...PLANTED],
@@ -59,7 +59,7 @@ const steps = [
   ["fuzz, 5 s a target", "fuzz", "run", "--seconds", "5"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
-  ["seeds in two builds", "node", "scripts/traces.mjs", "40", "debug", "wasm"],
+  ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
   ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
   ["system tests", "vitest", "run", "--project", "system"],
 ];
