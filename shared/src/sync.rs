@@ -223,8 +223,9 @@ pub(crate) struct Link {
     pub(crate) asked: u64,
     /// What is on its way without credit given back.
     pub(crate) in_flight: Window,
-    /// What of the last frame has yet to be read.
+    /// What of the last frame has yet to be read, and what that costs.
     pub(crate) unread: VecDeque<Envelope>,
+    pub(crate) reading: Window,
     /// What came in this turn, to be credited at its end.
     pub(crate) taken: Window,
     /// What is credited later, and when, by the clock that only goes forward.
@@ -303,6 +304,7 @@ impl Link {
             asked: 0,
             in_flight: Window::default(),
             unread: VecDeque::new(),
+            reading: Window::default(),
             taken: Window::default(),
             owed: VecDeque::new(),
             due: Timestamp::default(),
@@ -341,7 +343,7 @@ impl Link {
     pub(crate) fn unpaid(&self) -> Window {
         let add =
             |sum: Window, part: &Window| Window { frames: sum.frames + part.frames, bytes: sum.bytes + part.bytes };
-        self.owed.iter().map(|(_, part)| part).fold(self.taken, add)
+        self.owed.iter().map(|(_, part)| part).chain([&self.reading]).fold(self.taken, add)
     }
 
     /// Whether something that takes credit waits for this link.

@@ -63,7 +63,7 @@ impl<S: Store> Replica<S> {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if needs_credit {
-            link.taken.add(len);
+            link.reading.add(len);
             // Whom this node dials may have slept, and forgotten what it had sent.
             if link.role == Role::Accepted && link.unpaid().is_beyond_credit() {
                 return Err(CloseReason::Protocol("more blocks came than there was credit for"));

@@ -18,7 +18,7 @@ use crate::{
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
-    sync::Phase,
+    sync::{Phase, Window},
     wire::{Envelope, Head, Message, decode_frame},
 };
 
@@ -110,7 +110,13 @@ impl<S: Store> Replica<S> {
                 self.close(id, reason, effects);
             }
         }
-        if let Some(link) = self.links.get(&id).filter(|link| !link.unread.is_empty()) {
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        if link.unread.is_empty() {
+            // What is read to its end is paid for.
+            let Window { frames, bytes } = core::mem::take(&mut link.reading);
+            link.taken.frames += frames;
+            link.taken.bytes += bytes;
+        } else {
             self.timers.set(Timer::Read(id), link.due.since(self.timers.now()).max(1));
         }
         Ok(())

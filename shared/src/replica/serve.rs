@@ -50,8 +50,7 @@ impl<S: Store> Replica<S> {
     fn acknowledge(&mut self, id: LinkId) {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return };
-        // What is not read yet is not paid for.
-        let taken = if link.unread.is_empty() { core::mem::take(&mut link.taken) } else { Default::default() };
+        let taken = core::mem::take(&mut link.taken);
         let early = link.lazy && link.told.is_some_and(|at| at.plus(HAVE_EVERY) > now);
         let have = if early { Default::default() } else { core::mem::take(&mut link.have) };
         if !have.is_empty() {
