@@ -107,9 +107,14 @@ impl<S: Store> Replica<S> {
     /// When the next frame of a link is to be handed in, by the wall clock: at once, or when what the peer brought beyond its pace is
     /// paid for. `None`: when the last one is read to its end. Earlier it is read all the same, and the others wait.
     pub fn takes_next(&self, id: LinkId) -> Option<Timestamp> {
-        let Some(link) = self.links.get(&id) else { return Some(self.timers.at(Timestamp::default())) };
-        let due = if self.config.pace { Timestamp::default() } else { link.due };
-        link.unread.is_empty().then(|| self.timers.at(due))
+        let read = self.links.get(&id).is_none_or(|link| link.unread.is_empty());
+        read.then(|| self.timers.at(self.timers.now().plus(self.rests_for(id))))
+    }
+
+    /// µs until what a peer brought beyond its pace is paid for, in which nothing more of it is read. A hub holds back its credit alone.
+    pub(super) fn rests_for(&self, id: LinkId) -> u64 {
+        let due = self.links.get(&id).filter(|_| !self.config.pace).map(|link| link.due);
+        due.map_or(0, |due| due.since(self.timers.now()))
     }
 
     /// Gives back credit for what was taken, now or when it is due.

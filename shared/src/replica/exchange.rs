@@ -31,7 +31,11 @@ impl<S: Store> Replica<S> {
             match timer {
                 Timer::Handshake(id) => self.close(id, CloseReason::HandshakeTimeout, effects),
                 Timer::Ping(id) => self.ping(id, effects),
-                Timer::Pong(id) => self.close(id, CloseReason::PingTimeout, effects),
+                Timer::Pong(id) => match self.rests_for(id) {
+                    0 => self.close(id, CloseReason::PingTimeout, effects),
+                    // The answer may be in what is not read yet.
+                    rest => self.timers.set(Timer::Pong(id), rest + SUSPECT_TIMEOUT),
+                },
                 Timer::Silence(id) => self.ping_within(id, SUSPECT_TIMEOUT, effects),
                 Timer::Stall(id) => self.close(id, CloseReason::Stalled, effects),
                 Timer::Credit(id) => self.on_credit_due(id),
@@ -117,7 +121,7 @@ impl<S: Store> Replica<S> {
             link.taken.frames += frames;
             link.taken.bytes += bytes;
         } else {
-            self.timers.set(Timer::Read(id), link.due.since(self.timers.now()).max(1));
+            self.timers.set(Timer::Read(id), self.rests_for(id).max(1));
         }
         Ok(())
     }

@@ -118,7 +118,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn next_message(&mut self, id: LinkId) -> Result<Option<Message>, ReplicaError<S::Error>> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
+        let Some(link) = self.links.get(&id) else { return Ok(None) };
         let own = link.proofs.contains(&self.me) || link.removals.contains_key(&removed(&self.me));
         if own && self.says_itself_that_it_left()? {
             let Some(link) = self.links.get_mut(&id) else { return Ok(None) };

@@ -96,6 +96,32 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
 }
 
 #[test]
+fn who_brings_much_is_not_taken_for_dead_because_nothing_of_it_is_read() {
+    let (mut net, end) = neighbours(false);
+    net.append(2, "others write");
+    while net.step(0) {}
+    let paid = limits::SILENCE + limits::SUSPECT_TIMEOUT + 100_000;
+    let mut lane: Vec<VerifiedBlock> = Vec::new();
+    for height in 1..=limits::MEMBER_BLOCKS + paid / limits::MEMBER_BLOCK_EVERY {
+        let parents: Vec<BlockHash> = lane.last().map(|block| block.hash()).into_iter().collect();
+        lane.push(common::block(2, height, net.now + height, &parents, &[b"x"]));
+    }
+    for part in lane.chunks(64) {
+        let blocks = part.iter().map(|block| block.bytes().to_vec()).collect();
+        net.turn(0, vec![says(end, Message::EntryAnnounce { blocks, remaining: 0 })]);
+    }
+    // Something is sent to it, and its answer lies where nobody reads it yet.
+    net.append(0, "said");
+    let after = |net: &mut Net, micros: u64| {
+        net.now += micros;
+        net.turn(0, vec![Input::Wake]);
+        net.replica(0).links().iter().any(|link| link.node == Some(node_id(2)))
+    };
+    assert!(after(&mut net, limits::SILENCE) && after(&mut net, limits::SUSPECT_TIMEOUT), "it may have answered");
+    assert!(!after(&mut net, paid + limits::SUSPECT_TIMEOUT), "all is read, and it has not");
+}
+
+#[test]
 fn a_full_frame_leaves_others_their_turn() {
     let (mut net, end) = neighbours(true);
     let mut lane: Vec<VerifiedBlock> = Vec::new();
