@@ -136,6 +136,33 @@ fn who_said_goodbye_is_not_named_to_a_new_neighbour_and_does_not_answer_for_itse
 }
 
 #[test]
+fn a_goodbye_holds_whatever_others_said_of_a_link_before_they_heard_it() {
+    let mut net = three();
+    net.turn(2, vec![Input::Leave]);
+    pass(&mut net, 1_000_000);
+    tell(&mut net, 1, Message::NodeAnnounce { nodes: vec![node_id(3)], announcements: Vec::new() });
+    tell(&mut net, 1, Message::NodeGone { nodes: vec![(node_id(3), Timestamp::default())] });
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2]));
+}
+
+#[test]
+fn who_said_goodbye_and_says_nothing_when_it_comes_back_is_on_line_while_it_is_linked() {
+    let mut net = three();
+    net.turn(2, vec![Input::Leave]);
+    pass(&mut net, 1_000_000);
+    net.nodes[2].peers.clear();
+    net.unreachable.insert(1);
+    net.restart(2, MemoryStore::default());
+    let (end, _) = net.link(2, 1);
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2, 3]));
+    net.cut(end);
+    pass(&mut net, 1_000_000);
+    assert_eq!(numbers(&net, 0), BTreeSet::from([2]));
+}
+
+#[test]
 fn who_dies_without_a_word_is_missed_and_not_before_it_could_have_said_that_it_lives() {
     let mut net = three();
     let ends: Vec<_> = net.ends.keys().filter(|end| end.node == 2).copied().collect();

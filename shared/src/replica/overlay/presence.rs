@@ -54,6 +54,8 @@ pub(super) struct Gone {
     at: Timestamp,
     /// From when on it counts as gone, by the clock that only goes forward.
     from: Timestamp,
+    /// It said so itself, which holds until it says otherwise: what others tell of it may be older.
+    by_itself: bool,
     /// When it was there last, by the wall clock; nothing: this node never saw it.
     pub(super) seen: Option<Timestamp>,
 }
@@ -128,7 +130,7 @@ impl<S: Store> Replica<S> {
             link.announced.remove(&said.node);
         }
         let now = self.timers.now();
-        self.note_gone(said.node, Gone { at: said.at, from: now, seen: Some(self.now) });
+        self.note_gone(said.node, Gone { at: said.at, from: now, by_itself: true, seen: Some(self.now) });
         let writes = self.config.writes;
         self.hand_on(said, Some(id), |link| !writes || link.path != LinkPath::Relay);
     }
@@ -145,9 +147,11 @@ impl<S: Store> Replica<S> {
         self.stir_presence();
     }
 
-    /// Somebody is there: it is linked, announced itself, or a peer is linked to it.
+    /// Somebody is there: it is linked, or a peer is linked to it. Such a link may be one that it leaves behind.
     pub(in crate::replica) fn is_there(&mut self, node: &NodeId) {
-        self.overlay.gone.remove(node);
+        if self.overlay.gone.get(node).is_some_and(|gone| !gone.by_itself) {
+            self.overlay.gone.remove(node);
+        }
         self.stir_presence();
     }
 
@@ -162,7 +166,8 @@ impl<S: Store> Replica<S> {
     /// Somebody said at that time that it is there.
     pub(super) fn is_there_since(&mut self, node: &NodeId, at: Timestamp) {
         if self.overlay.gone.get(node).is_none_or(|gone| gone.at < at) {
-            self.is_there(node);
+            self.overlay.gone.remove(node);
+            self.stir_presence();
         }
     }
 
@@ -192,7 +197,7 @@ impl<S: Store> Replica<S> {
         let at = if broke { said } else { Timestamp::default() };
         if broke && !self.overlay.gone.contains_key(&node) {
             let from = self.timers.now().plus(GONE_AFTER);
-            self.note_gone(node, Gone { at: said, from, seen: Some(self.now) });
+            self.note_gone(node, Gone { at: said, from, by_itself: false, seen: Some(self.now) });
         }
         let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.peer().is_some()).map(|(id, _)| *id).collect();
         for id in ids {
@@ -204,6 +209,7 @@ impl<S: Store> Replica<S> {
     /// A peer tells of those to whom it is not linked any more, and who may be gone altogether.
     pub(in crate::replica) fn on_gone(&mut self, id: LinkId, nodes: Vec<(NodeId, Timestamp)>) {
         let now = self.timers.now();
+        self.stir_presence();
         for (node, at) in nodes {
             let Some(link) = self.links.get_mut(&id) else { return };
             let was_said = link.announced.remove(&node);
@@ -236,12 +242,11 @@ impl<S: Store> Replica<S> {
             let seen = was_there.then_some(self.now);
             if suspected {
                 let at = known.unwrap_or(at);
-                self.note_gone(node, Gone { at, from, seen });
+                self.note_gone(node, Gone { at, from, by_itself: false, seen });
                 self.hand_on_gone(id, node, at);
             } else if !told_otherwise && known.is_none() {
-                self.note_gone(node, Gone { at, from, seen });
+                self.note_gone(node, Gone { at, from, by_itself: false, seen });
             }
-            self.stir_presence();
         }
     }
 
