@@ -9,12 +9,16 @@ import { Invite, type InviteOptions } from "./invite.js";
 import { Requests } from "./requests.js";
 import { Subscription, type SubscribeOptions } from "./subscription.js";
 import type {
+  BlockPage,
+  BlocksRequest,
   ClientEvents,
   DataEntry,
   Entry,
   EntryErased,
   EntryStatus,
   Fork,
+  History,
+  HistoryRequest,
   InviteRequest,
   LedgerInfo,
   Member,
@@ -23,6 +27,7 @@ import type {
   OrderChange,
   PresenceChange,
   Progress,
+  SearchRequest,
   ServerEvents,
 } from "./types.js";
 
@@ -59,6 +64,12 @@ export interface EntriesOptions {
   readonly limit?: number | undefined;
   /** Entries asked for at once; 1,000 if not given. */
   readonly page?: number | undefined;
+}
+
+/** What to be called in a ledger. */
+export interface NicknameOptions {
+  /** What others see the node as; nothing if not given. */
+  readonly nickname?: string | undefined;
 }
 
 /** What a client tells its listeners. */
@@ -253,6 +264,59 @@ export class Client<T = unknown> {
     return field<readonly LedgerInfo[]>(await this.#requests.ask("get_ledgers", [], "resend"), "ledgers");
   }
 
+  /**
+   * Makes a ledger for a group on the node, its founder. `connect` takes its id.
+   *
+   * @example
+   * ```ts
+   * const { id } = await node.createLedger("the allotments", { nickname: "Ida" });
+   * const group = connect<Note>("http://localhost:3000", { ledger: id });
+   * ```
+   */
+  async createLedger(name: string, options: NicknameOptions = {}): Promise<LedgerInfo> {
+    const answer = await this.#requests.ask("create_ledger", [{ name, ...named(options) }], "reject");
+    return field<LedgerInfo>(answer, "ledger");
+  }
+
+  /**
+   * Has the node come into a group by the link of an invite. Resolves once the node serves the ledger; it is in when
+   * `status().role` is there, which takes until it reaches somebody of the group.
+   */
+  async joinLedger(link: string, options: NicknameOptions = {}): Promise<LedgerInfo> {
+    const answer = await this.#requests.ask("join_ledger", [{ token: link, ...named(options) }], "reject");
+    return field<LedgerInfo>(answer, "ledger");
+  }
+
+  /** The node's key of this ledger, sealed with a passphrase: what `cairn key restore` takes. */
+  async backupKey(passphrase: string): Promise<string> {
+    return field<string>(await this.#requests.ask("backup_key", [{ passphrase }], "resend"), "backup");
+  }
+
+  /** Entries that have all words of a query, or words that begin with them, the newest first. */
+  async search(query: string, options: Omit<SearchRequest, "query"> = {}): Promise<readonly Entry<T>[]> {
+    return field<readonly Entry<T>[]>(await this.#requests.ask("search", [{ query, ...options }], "resend"), "entries");
+  }
+
+  /** The nodes of which this one knows that they hold an entry, itself first. */
+  async holders(id: string): Promise<readonly string[]> {
+    return field<readonly string[]>(await this.#requests.ask("get_holders", [{ id }], "resend"), "nodes");
+  }
+
+  /** What was written when and by whom: in parts of a span of time, and block for block where there are few. */
+  async history(options: HistoryRequest = {}): Promise<History> {
+    return field<History>(await this.#requests.ask("get_history", [options], "resend"), "history");
+  }
+
+  /** Blocks as they were signed. */
+  async blocks(which: BlocksRequest): Promise<BlockPage> {
+    return field<BlockPage>(await this.#requests.ask("get_blocks", [which], "resend"), "page");
+  }
+
+  /** The keys that open what is sealed in a members' ledger, in hexadecimal digits: for checks outside the node. Whoever has them reads everything. */
+  async keyring(): Promise<string> {
+    return field<string>(await this.#requests.ask("get_keyring", [], "resend"), "keyring");
+  }
+
   /** Everybody who came into the ledger, those who are out again too; nobody in an open one. */
   async members(): Promise<readonly Member[]> {
     return field<readonly Member[]>(await this.#requests.ask("get_members", [], "resend"), "members");
@@ -404,6 +468,10 @@ export class Client<T = unknown> {
     this.#socket.disconnect();
     this.#socket.connect();
   }
+}
+
+function named({ nickname }: NicknameOptions): { nickname?: string } {
+  return nickname === undefined || nickname === "" ? {} : { nickname };
 }
 
 /** Where a node has a ledger that is not, or need not be, its default one. */

@@ -1,15 +1,18 @@
 /** The TypeScript client of a Cairn node. */
 
-export { connect, type Client, type ConnectOptions, type EntriesOptions, type EventMap } from "./client.js";
+export { connect, type Client, type ConnectOptions, type EntriesOptions, type EventMap, type NicknameOptions } from "./client.js";
 export { CairnError, type ClientErrorCode, type ErrorCode, type MembersErrorCode } from "./errors.js";
 export { Invite, type InviteOptions } from "./invite.js";
 export type { SubscribeOptions, Subscription } from "./subscription.js";
 export type {
   Ack,
   Answer,
+  BlockPage,
+  BlocksRequest,
   ClientEvents,
   ControlData,
   ControlEntry,
+  CreateRequest,
   DataEntry,
   EmptyEntry,
   Entry,
@@ -20,7 +23,11 @@ export type {
   ErrorAnswer,
   EvidenceEntry,
   Fork,
+  History,
+  HistoryBlock,
+  HistoryRequest,
   InviteRequest,
+  JoinRequest,
   NodeChange,
   PresenceChange,
   Json,
@@ -32,9 +39,11 @@ export type {
   OtherEntry,
   PageRequest,
   Progress,
+  PeerStatus,
   RelayStatus,
   Role,
   SealedEntry,
+  SearchRequest,
   ServerEvents,
   SubscribeRequest,
 } from "./types.js";

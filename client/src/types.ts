@@ -354,6 +354,96 @@ export interface InviteRequest {
   readonly expires_in?: number | null;
 }
 
+/** Which ledger to make. */
+export interface CreateRequest {
+  /** What it is called; 1 to 64 bytes. */
+  readonly name: string;
+  /** What others see this node as. */
+  readonly nickname?: string;
+}
+
+/** Which ledger to come into. */
+export interface JoinRequest {
+  /** The link of an invite, or what follows `#join=` in it. */
+  readonly token: string;
+  /** What others see this node as. */
+  readonly nickname?: string;
+}
+
+/** What to look for. */
+export interface SearchRequest {
+  /** Words; an entry has them all, or begins of them. */
+  readonly query: string;
+  /** Entries at most, up to 100; 50 if not given. */
+  readonly limit?: number;
+  /** The last entry of the page before: only older ones are looked for. */
+  readonly before?: string;
+}
+
+/** Which blocks to read: those behind a cursor in the order in which the node got them, or those of some places. */
+export type BlocksRequest =
+  | {
+      /** The cursor of the page before; `null`: from the beginning. */
+      readonly after: string | null;
+    }
+  | {
+      /** Author and height of each, 256 at most. Where a lane is forked, all blocks of a height come. */
+      readonly places: readonly (readonly [author: string, height: number])[];
+    };
+
+/** Blocks as they are stored and were signed. */
+export interface BlockPage {
+  /** Each block's bytes in base64. */
+  readonly blocks: readonly string[];
+  /** The place behind them. */
+  readonly cursor: string;
+  /** Whether these were all. */
+  readonly done: boolean;
+}
+
+/** Which part of the past to draw. Times in µs since 1970. */
+export interface HistoryRequest {
+  /** From when on; the beginning if not given. */
+  readonly from?: number;
+  /** Until when, this µs included; the end if not given. */
+  readonly to?: number;
+  /** Into how many equal parts the span is divided, 1 to 2,000; 400 if not given. */
+  readonly buckets?: number;
+  /** Up to how many blocks are each told of, at most 2,000; 500 if not given. */
+  readonly detail?: number;
+}
+
+/** A block, without what is in it. */
+export interface HistoryBlock {
+  readonly hash: string;
+  readonly author: string;
+  readonly height: number;
+  /** µs since 1970. */
+  readonly timestamp: number;
+  /** The hashes of the blocks that it rests on. */
+  readonly parents: readonly string[];
+  readonly entries: number;
+  /** The kinds of its entries, each once. */
+  readonly kinds: readonly string[];
+}
+
+/** What was written when, and by whom. */
+export interface History {
+  /** The span, µs since 1970. */
+  readonly from: number;
+  readonly to: number;
+  /** That of the whole ledger; `null` while it is empty. */
+  readonly first: number | null;
+  readonly last: number | null;
+  /** Whoever wrote in the span, and how much in which part of it; parts without blocks are left out. */
+  readonly lanes: readonly {
+    readonly author: string;
+    readonly buckets: readonly (readonly [bucket: number, blocks: number, entries: number])[];
+  }[];
+  /** The blocks of the span in ledger order; `null` where they are more than was asked for. */
+  readonly blocks: readonly HistoryBlock[] | null;
+}
+
 /** What a node sends. */
 export interface ServerEvents<T = Json> {
   auth: (value: Json) => void;
@@ -394,5 +484,13 @@ export interface ClientEvents<T = Json> {
   rename_ledger: (to: { readonly name: string }, ack: Ack<{ readonly block: string }>) => void;
   rekey: (ack: Ack<{ readonly block: string }>) => void;
   erase_entry: (entry: { readonly id: string }, ack: Ack<{ readonly block: string }>) => void;
+  create_ledger: (which: CreateRequest, ack: Ack<{ readonly ledger: LedgerInfo }>) => void;
+  join_ledger: (which: JoinRequest, ack: Ack<{ readonly ledger: LedgerInfo }>) => void;
+  backup_key: (seal: { readonly passphrase: string }, ack: Ack<{ readonly backup: string }>) => void;
+  search: (what: SearchRequest, ack: Ack<{ readonly entries: readonly Entry<T>[] }>) => void;
+  get_holders: (which: { readonly id: string }, ack: Ack<{ readonly nodes: readonly string[] }>) => void;
+  get_history: (which: HistoryRequest, ack: Ack<{ readonly history: History }>) => void;
+  get_blocks: (which: BlocksRequest, ack: Ack<{ readonly page: BlockPage }>) => void;
+  get_keyring: (ack: Ack<{ readonly keyring: string }>) => void;
   subscribe: (from: SubscribeRequest, ack: Ack<object>) => void;
 }
