@@ -210,6 +210,11 @@ export class Client<T = unknown> {
     }
   }
 
+  /** The newest entries, or those before an entry: at most so many, in ledger order. None: there is nothing before it. */
+  async newest(limit: number, before: string | null = null): Promise<readonly Entry<T>[]> {
+    return field<readonly Entry<T>[]>(await this.#requests.ask("get_ledger", [{ before, limit }], "resend"), "entries");
+  }
+
   /**
    * Follows the ledger: every entry behind a cursor, then every new one, each once, whatever becomes of the connection. The
    * order is that in which the node got them, because in ledger order a late entry may land behind the reader.

@@ -329,12 +329,19 @@ export type Answer<A> = ({ readonly ok: true } & A) | ErrorAnswer;
 export type Ack<A> = (answer: Answer<A>) => void;
 
 /** A page of the ledger. */
-export interface PageRequest {
-  /** The entry before the page; `null`: the beginning. */
-  readonly after: string | null;
+export type PageRequest = {
   /** Entries at most; a node may give fewer. */
   readonly limit: number;
-}
+} & (
+  | {
+      /** The entry before the page; `null`: the beginning. */
+      readonly after: string | null;
+    }
+  | {
+      /** The entry behind the page; `null`: the end. */
+      readonly before: string | null;
+    }
+);
 
 /** From where to follow the ledger. */
 export interface SubscribeRequest {
@@ -380,7 +387,7 @@ export interface SearchRequest {
   readonly before?: string;
 }
 
-/** Which blocks to read: those behind a cursor in the order in which the node got them, or those of some places. */
+/** Which blocks to read: those behind a cursor in the order in which the node got them, those of some places, or of some hashes. */
 export type BlocksRequest =
   | {
       /** The cursor of the page before; `null`: from the beginning. */
@@ -389,6 +396,10 @@ export type BlocksRequest =
   | {
       /** Author and height of each, 256 at most. Where a lane is forked, all blocks of a height come. */
       readonly places: readonly (readonly [author: string, height: number])[];
+    }
+  | {
+      /** Hashes of blocks, 256 at most. What is not there is left out. */
+      readonly hashes: readonly string[];
     };
 
 /** Blocks as they are stored and were signed. */
