@@ -8,7 +8,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["client/src/**/*.test.ts", "client/test/**/*.test.ts", "test/*.test.ts"],
+          include: ["client/src/**/*.test.ts", "client/test/**/*.test.ts", "web/src/**/*.test.ts", "test/*.test.ts"],
         },
       },
       {

@@ -1,0 +1,255 @@
+/** What of the past is in view: one state, one function that takes an event and gives the next state. */
+
+import type { History, HistoryBlock, HistoryRequest } from "@cairn/client";
+
+import { GROUPS, type Group } from "./kinds.js";
+import { around, clipped, covers, lengthOf, panned, withMargins, zoomed, type Span } from "./scale.js";
+
+/** The viewer's state. */
+export interface View {
+  /** The whole ledger, coarsely; `null` until the node has told it. */
+  readonly whole: History | null;
+  /** A part of it more finely, around what was in view when it was asked for. */
+  readonly part: History | null;
+  /** The whole ledger's span, with margins; `null` while the ledger is empty. */
+  readonly bounds: Span | null;
+  /** What is in view. */
+  readonly span: Span | null;
+  /** px that the time has. */
+  readonly width: number;
+  /** Whoever wrote, in the order in which they began. A lane keeps its place for as long as the page is open. */
+  readonly lanes: readonly string[];
+  /** Whose lanes are left out. */
+  readonly hidden: ReadonlySet<string>;
+  /** Which groups of kinds are shown in full. */
+  readonly groups: ReadonlySet<Group>;
+  /** The ledger is shown as it was then; `null`: as it is. */
+  readonly asOf: number | null;
+  /** The hash of the block that the keyboard is at. */
+  readonly focus: string | null;
+  /** The block whose panel is open. */
+  readonly open: HistoryBlock | null;
+  /** Why the last request failed. */
+  readonly failure: string | null;
+}
+
+/** Which way the keyboard goes from block to block. */
+export type Direction = "earlier" | "later" | "up" | "down";
+
+/** What happens to the viewer. */
+export type ViewEvent =
+  | { readonly type: "whole"; readonly history: History }
+  | { readonly type: "part"; readonly history: History }
+  | { readonly type: "failed"; readonly message: string }
+  | { readonly type: "resized"; readonly width: number }
+  | { readonly type: "zoomed"; readonly factor: number; /** Around which moment; the middle if not given. */ readonly at?: number }
+  | { readonly type: "panned"; /** By which share of what is in view. */ readonly share: number }
+  | { readonly type: "shown"; readonly span: Span }
+  | { readonly type: "centred"; readonly time: number; readonly length: number }
+  | { readonly type: "fitted" }
+  | { readonly type: "ended"; readonly end: "first" | "last" }
+  | { readonly type: "scrubbed"; readonly to: number | null }
+  | { readonly type: "laneToggled"; readonly lane: string }
+  | { readonly type: "laneAlone"; readonly lane: string }
+  | { readonly type: "lanesShown" }
+  | { readonly type: "groupToggled"; readonly group: Group }
+  | { readonly type: "stepped"; readonly direction: Direction }
+  | { readonly type: "focused"; readonly hash: string | null }
+  | { readonly type: "opened"; readonly block: HistoryBlock }
+  | { readonly type: "closed" };
+
+/** Before anything is known. */
+export const EMPTY: View = {
+  whole: null,
+  part: null,
+  bounds: null,
+  span: null,
+  width: 0,
+  lanes: [],
+  hidden: new Set(),
+  groups: new Set(GROUPS),
+  asOf: null,
+  focus: null,
+  open: null,
+  failure: null,
+};
+
+/** px of a bucket, on average. */
+const BUCKET_WIDTH = 4;
+/** Buckets that a node gives at most. */
+const MOST_BUCKETS = 2_000;
+/** Blocks that are asked for one by one, and more where the kinds matter: only blocks say theirs. */
+const DETAIL = 1_000;
+const MOST_DETAIL = 2_000;
+/** How many spans a part is long: what is in view, and one half of that at each side. */
+const PART = 2;
+
+/** The state after an event. */
+export function reduce(view: View, event: ViewEvent): View {
+  switch (event.type) {
+    case "whole":
+      return withWhole(view, event.history);
+    case "part":
+      return { ...view, part: event.history, lanes: withLanes(view.lanes, event.history), failure: null };
+    case "failed":
+      return { ...view, failure: event.message };
+    case "resized":
+      return { ...view, width: event.width };
+    case "scrubbed":
+      return { ...view, asOf: scrubbed(view, event.to) };
+    case "laneToggled":
+      return { ...view, hidden: toggled(view.hidden, event.lane) };
+    case "laneAlone":
+      return { ...view, hidden: new Set(view.lanes.filter((lane) => lane !== event.lane)) };
+    case "lanesShown":
+      return { ...view, hidden: new Set() };
+    case "groupToggled":
+      return { ...view, groups: toggled(view.groups, event.group) };
+    case "stepped":
+      return stepped(view, event.direction);
+    case "focused":
+      return { ...view, focus: event.hash };
+    case "opened":
+      return { ...view, open: event.block, focus: event.block.hash };
+    case "closed":
+      return { ...view, open: null };
+    default:
+      return moved(view, event);
+  }
+}
+
+/** What to ask the node for; `null`: what is there will do. */
+export function wanted(view: View): HistoryRequest | null {
+  const { whole, part, bounds, span, width } = view;
+  if (whole === null) return { buckets: bucketsFor(width || 1_000), detail: DETAIL };
+  if (bounds === null || span === null || width === 0) return null;
+  // A ledger that came whole, block for block, has nothing finer.
+  if (whole.blocks !== null) return null;
+  const detail = view.groups.size === GROUPS.length ? DETAIL : MOST_DETAIL;
+  const ledger = { from: whole.from, to: whole.to };
+  const inView = clipped(span, ledger);
+  if (inView.to < inView.from || (part !== null && suffices(part, inView, lengthOf(span), detail))) return null;
+  const around = lengthOf(span) * ((PART - 1) / 2);
+  const asked = clipped({ from: span.from - around, to: span.to + around }, ledger);
+  return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail };
+}
+
+/** The blocks that are known one by one, in ledger order, of the lanes that are shown. */
+export function blocksOf(view: View): readonly HistoryBlock[] {
+  const blocks = view.whole?.blocks ?? view.part?.blocks ?? [];
+  return view.hidden.size === 0 ? blocks : blocks.filter(({ author }) => !view.hidden.has(author));
+}
+
+/** Those of them that are in view, and not after the moment that is looked at. */
+export function blocksInView(view: View): readonly HistoryBlock[] {
+  const { span, asOf } = view;
+  if (span === null) return [];
+  const to = Math.min(span.to, asOf ?? span.to);
+  return blocksOf(view).filter(({ timestamp }) => timestamp >= span.from && timestamp <= to);
+}
+
+/** The lanes that are shown. */
+export function lanesOf(view: View): readonly string[] {
+  return view.hidden.size === 0 ? view.lanes : view.lanes.filter((lane) => !view.hidden.has(lane));
+}
+
+function withWhole(view: View, history: History): View {
+  const { first, last } = history;
+  const lanes = withLanes(view.lanes, history);
+  if (first === null || last === null) return { ...view, whole: history, lanes, failure: null };
+  const bounds = withMargins({ from: first, to: last });
+  return { ...view, whole: history, lanes, bounds, span: following(view, bounds), failure: null };
+}
+
+/** Whoever looks at the end goes on looking at it when the ledger grows; everybody else stays. */
+function following({ bounds, span }: View, grown: Span): Span {
+  if (bounds === null || span === null || covers(span, bounds)) return grown;
+  const atEnd = span.to >= bounds.to && grown.to > bounds.to;
+  return panned(span, atEnd ? (grown.to - span.to) / lengthOf(span) : 0, grown);
+}
+
+function withLanes(lanes: readonly string[], history: History): readonly string[] {
+  const known = new Set(lanes);
+  const fresh = history.lanes.filter(({ author }) => !known.has(author));
+  if (fresh.length === 0) return lanes;
+  const began = (buckets: History["lanes"][number]["buckets"]): number => buckets[0]?.[0] ?? Infinity;
+  const sorted = [...fresh].sort((a, b) => began(a.buckets) - began(b.buckets) || (a.author < b.author ? -1 : 1));
+  return [...lanes, ...sorted.map(({ author }) => author)];
+}
+
+function moved(
+  view: View,
+  event: Extract<ViewEvent, { type: "zoomed" | "panned" | "shown" | "centred" | "fitted" | "ended" }>,
+): View {
+  const { bounds, span } = view;
+  if (bounds === null || span === null) return view;
+  switch (event.type) {
+    case "zoomed":
+      return { ...view, span: zoomed(span, event.factor, event.at ?? view.asOf ?? middle(span), bounds) };
+    case "panned":
+      return { ...view, span: panned(span, event.share, bounds) };
+    case "shown":
+      return { ...view, span: around(middle(event.span), lengthOf(event.span), bounds) };
+    case "centred":
+      return { ...view, span: around(event.time, event.length, bounds) };
+    case "fitted":
+      return { ...view, span: bounds };
+    case "ended":
+      return { ...view, span: around(event.end === "first" ? bounds.from : bounds.to, lengthOf(span), bounds) };
+  }
+}
+
+function middle({ from, to }: Span): number {
+  return (from + to) / 2;
+}
+
+/** At and behind the last block the ledger is as it is. */
+function scrubbed({ whole }: View, to: number | null): number | null {
+  if (to === null || whole?.first == null || whole.last === null || to >= whole.last) return null;
+  return Math.max(to, whole.first);
+}
+
+/** Goes to the next block: in time over all lanes, or in the lane above or below that which is nearest in time. */
+function stepped(view: View, direction: Direction): View {
+  const blocks = blocksInView(view);
+  const at = blocks.findIndex(({ hash }) => hash === view.focus);
+  const current = blocks[at];
+  if (current === undefined) return { ...view, focus: blocks.at(direction === "earlier" ? -1 : 0)?.hash ?? null };
+  if (direction === "earlier" || direction === "later") {
+    const next = blocks[at + (direction === "later" ? 1 : -1)];
+    return next === undefined ? view : { ...view, focus: next.hash };
+  }
+  const lanes = lanesOf(view);
+  const inView = new Set(blocks.map(({ author }) => author));
+  const way = direction === "down" ? 1 : -1;
+  for (let lane = lanes.indexOf(current.author) + way; lane >= 0 && lane < lanes.length; lane += way) {
+    const author = lanes[lane]!;
+    if (inView.has(author)) return { ...view, focus: nearest(blocks, author, current.timestamp) };
+  }
+  return view;
+}
+
+function nearest(blocks: readonly HistoryBlock[], author: string, time: number): string {
+  const own = blocks.filter((block) => block.author === author);
+  const far = (block: HistoryBlock): number => Math.abs(block.timestamp - time);
+  return own.reduce((best, block) => (far(block) < far(best) ? block : best)).hash;
+}
+
+function toggled<Value>(set: ReadonlySet<Value>, value: Value): ReadonlySet<Value> {
+  const next = new Set(set);
+  if (!next.delete(value)) next.add(value);
+  return next;
+}
+
+function bucketsFor(width: number): number {
+  return Math.min(MOST_BUCKETS, Math.max(1, Math.round(width / BUCKET_WIDTH)));
+}
+
+/** Whether a part has all that is in view, as finely as it can be told. */
+function suffices(part: History, inView: Span, length: number, detail: number): boolean {
+  if (!covers(part, inView)) return false;
+  if (part.blocks !== null) return true;
+  const blocks = part.lanes.reduce((sum, lane) => sum + lane.buckets.reduce((all, [, count]) => all + count, 0), 0);
+  // Half as long again as it would be asked for is fine enough; and what holds few enough blocks now can come one by one.
+  return lengthOf(part) <= length * PART * 1.5 && blocks > detail;
+}

@@ -1,0 +1,5 @@
+/** How Svelte compiles the page: runes everywhere. */
+
+export default {
+  compilerOptions: { runes: true },
+};

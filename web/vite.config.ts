@@ -1,0 +1,25 @@
+/** How the page is built, and served while it is worked on. */
+
+import { fileURLToPath } from "node:url";
+
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig } from "vite";
+
+const node = process.env["CAIRN_NODE"] ?? "http://127.0.0.1:3000";
+
+export default defineConfig({
+  root: fileURLToPath(new URL(".", import.meta.url)),
+  plugins: [svelte()],
+  resolve: {
+    // The source, so that the page and its client are always of one state.
+    alias: { "@cairn/client": fileURLToPath(new URL("../client/src/index.ts", import.meta.url)) },
+  },
+  build: {
+    target: "es2022",
+    // The node's policy allows no `data:` in styles or scripts, so nothing is put inline.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  worker: { format: "es" },
+  server: { proxy: { "/socket.io": { target: node, ws: true, headers: { origin: node, host: new URL(node).host } } } },
+});
