@@ -19,18 +19,24 @@ export interface Bar {
   readonly to: number;
 }
 
+/** An answer to draw bars of. */
+export interface Source {
+  readonly history: History;
+  /** Into how many parts its span is divided: empty ones are left out of the answer. */
+  readonly buckets: number;
+  /** Where something else is drawn instead. */
+  readonly without: Span | null;
+}
+
 /** The span of one bucket. */
 export function bucketSpan(history: History, buckets: number, index: number): Span {
   const length = lengthOf(history) / buckets;
   return { from: history.from + index * length, to: history.from + (index + 1) * length };
 }
 
-/**
- * The bars that are in view: of `whole` where `part` does not reach, and of `part` where it is not told block for block. How
- * many buckets each has is what was asked for, as answers leave empty ones out.
- */
+/** The bars that are in view, of some lanes. */
 export function bars(
-  sources: readonly { readonly history: History; readonly buckets: number; /** Where others tell more. */ readonly without: Span | null }[],
+  sources: readonly Source[],
   span: Span,
   width: number,
   lanes: ReadonlySet<string>,

@@ -2,15 +2,23 @@
 
 import type { History, HistoryBlock, HistoryRequest } from "@cairn/client";
 
+import { countsOf } from "./bars.js";
 import { GROUPS, type Group } from "./kinds.js";
 import { around, clipped, covers, lengthOf, panned, withMargins, zoomed, type Span } from "./scale.js";
+
+/** What the node told. */
+export interface Told {
+  readonly history: History;
+  /** Into how many parts it was asked to divide the span: empty ones are left out of its answer. */
+  readonly buckets: number;
+}
 
 /** The viewer's state. */
 export interface View {
   /** The whole ledger, coarsely; `null` until the node has told it. */
-  readonly whole: History | null;
+  readonly whole: Told | null;
   /** A part of it more finely, around what was in view when it was asked for. */
-  readonly part: History | null;
+  readonly part: Told | null;
   /** The whole ledger's span, with margins; `null` while the ledger is empty. */
   readonly bounds: Span | null;
   /** What is in view. */
@@ -38,8 +46,8 @@ export type Direction = "earlier" | "later" | "up" | "down";
 
 /** What happens to the viewer. */
 export type ViewEvent =
-  | { readonly type: "whole"; readonly history: History }
-  | { readonly type: "part"; readonly history: History }
+  | { readonly type: "whole"; readonly told: Told }
+  | { readonly type: "part"; readonly told: Told }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "resized"; readonly width: number }
   | { readonly type: "zoomed"; readonly factor: number; /** Around which moment; the middle if not given. */ readonly at?: number }
@@ -88,9 +96,9 @@ const PART = 2;
 export function reduce(view: View, event: ViewEvent): View {
   switch (event.type) {
     case "whole":
-      return withWhole(view, event.history);
+      return withWhole(view, event.told);
     case "part":
-      return { ...view, part: event.history, lanes: withLanes(view.lanes, event.history), failure: null };
+      return { ...view, part: event.told, lanes: withLanes(view.lanes, event.told.history), failure: null };
     case "failed":
       return { ...view, failure: event.message };
     case "resized":
@@ -124,11 +132,12 @@ export function wanted(view: View): HistoryRequest | null {
   if (whole === null) return { buckets: bucketsFor(width || 1_000), detail: DETAIL };
   if (bounds === null || span === null || width === 0) return null;
   // A ledger that came whole, block for block, has nothing finer.
-  if (whole.blocks !== null) return null;
+  if (whole.history.blocks !== null) return null;
   const detail = view.groups.size === GROUPS.length ? DETAIL : MOST_DETAIL;
-  const ledger = { from: whole.from, to: whole.to };
+  const ledger = { from: whole.history.from, to: whole.history.to };
   const inView = clipped(span, ledger);
-  if (inView.to < inView.from || (part !== null && suffices(part, inView, lengthOf(span), detail))) return null;
+  if (inView.to < inView.from) return null;
+  if (part !== null && suffices(part.history, inView, lengthOf(span), detail)) return null;
   const around = lengthOf(span) * ((PART - 1) / 2);
   const asked = clipped({ from: span.from - around, to: span.to + around }, ledger);
   return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail };
@@ -136,7 +145,7 @@ export function wanted(view: View): HistoryRequest | null {
 
 /** The blocks that are known one by one, in ledger order, of the lanes that are shown. */
 export function blocksOf(view: View): readonly HistoryBlock[] {
-  const blocks = view.whole?.blocks ?? view.part?.blocks ?? [];
+  const blocks = view.whole?.history.blocks ?? view.part?.history.blocks ?? [];
   return view.hidden.size === 0 ? blocks : blocks.filter(({ author }) => !view.hidden.has(author));
 }
 
@@ -153,12 +162,12 @@ export function lanesOf(view: View): readonly string[] {
   return view.hidden.size === 0 ? view.lanes : view.lanes.filter((lane) => !view.hidden.has(lane));
 }
 
-function withWhole(view: View, history: History): View {
-  const { first, last } = history;
-  const lanes = withLanes(view.lanes, history);
-  if (first === null || last === null) return { ...view, whole: history, lanes, failure: null };
+function withWhole(view: View, told: Told): View {
+  const { first, last } = told.history;
+  const lanes = withLanes(view.lanes, told.history);
+  if (first === null || last === null) return { ...view, whole: told, lanes, failure: null };
   const bounds = withMargins({ from: first, to: last });
-  return { ...view, whole: history, lanes, bounds, span: following(view, bounds), failure: null };
+  return { ...view, whole: told, lanes, bounds, span: following(view, bounds), failure: null };
 }
 
 /** Whoever looks at the end goes on looking at it when the ledger grows; everybody else stays. */
@@ -205,8 +214,9 @@ function middle({ from, to }: Span): number {
 
 /** At and behind the last block the ledger is as it is. */
 function scrubbed({ whole }: View, to: number | null): number | null {
-  if (to === null || whole?.first == null || whole.last === null || to >= whole.last) return null;
-  return Math.max(to, whole.first);
+  const { first = null, last = null } = whole?.history ?? {};
+  if (to === null || first === null || last === null || to >= last) return null;
+  return Math.max(to, first);
 }
 
 /** Goes to the next block: in time over all lanes, or in the lane above or below that which is nearest in time. */
@@ -249,7 +259,7 @@ function bucketsFor(width: number): number {
 function suffices(part: History, inView: Span, length: number, detail: number): boolean {
   if (!covers(part, inView)) return false;
   if (part.blocks !== null) return true;
-  const blocks = part.lanes.reduce((sum, lane) => sum + lane.buckets.reduce((all, [, count]) => all + count, 0), 0);
+  const { blocks } = countsOf(part);
   // Half as long again as it would be asked for is fine enough; and what holds few enough blocks now can come one by one.
   return lengthOf(part) <= length * PART * 1.5 && blocks > detail;
 }
