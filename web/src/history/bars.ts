@@ -30,7 +30,8 @@ export interface Source {
 
 /** The span of one bucket. */
 export function bucketSpan(history: History, buckets: number, index: number): Span {
-  const length = lengthOf(history) / buckets;
+  // The last µs belongs to the span.
+  const length = (lengthOf(history) + 1) / buckets;
   return { from: history.from + index * length, to: history.from + (index + 1) * length };
 }
 

@@ -58,7 +58,7 @@ export function answer(blocks: readonly HistoryBlock[], request: HistoryRequest 
   const inSpan = blocks.filter(({ timestamp }) => timestamp >= from && timestamp <= to);
   const lanes = new Map<string, Map<number, [number, number]>>();
   for (const { author, timestamp, entries } of inSpan) {
-    const bucket = Math.min(buckets - 1, Math.floor(((timestamp - from) / Math.max(1, to - from)) * buckets));
+    const bucket = Math.floor(((timestamp - from) / (to - from + 1)) * buckets);
     const lane = lanes.get(author) ?? new Map<number, [number, number]>();
     lanes.set(author, lane);
     const [count, sum] = lane.get(bucket) ?? [0, 0];

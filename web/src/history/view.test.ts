@@ -1,9 +1,9 @@
-import type { History } from "@cairn/client";
+import type { History, HistoryBlock, HistoryRequest } from "@cairn/client";
 import { describe, expect, test } from "vitest";
 
 import { answer, block, hexOf, ledger } from "./fixture.js";
 import { covers, lengthOf } from "./scale.js";
-import { blocksInView, blocksOf, EMPTY, lanesOf, reduce, wanted, type View, type ViewEvent } from "./view.js";
+import { blocksInView, blocksOf, EMPTY, lanesOf, reduce, wanted, type Told, type View, type ViewEvent } from "./view.js";
 
 const LARGE = ledger({ people: 5, blocks: 20_000 });
 const SMALL = ledger({ people: 4, blocks: 40 });
@@ -13,17 +13,17 @@ function run(view: View, ...events: readonly ViewEvent[]): View {
 }
 
 /** Asks a ledger for what the view wants until it wants nothing more; says how often that was. */
-function settle(view: View, blocks: readonly ReturnType<typeof block>[]): [view: View, requests: number] {
+function settle(view: View, blocks: readonly HistoryBlock[]): [view: View, requests: number] {
   for (let requests = 0; ; requests += 1) {
     const request = wanted(view);
     if (request === null) return [view, requests];
     expect(requests, "requests until nothing more is wanted").toBeLessThan(3);
-    const told = { history: answer(blocks, request), buckets: request.buckets! };
+    const told = toldOf(blocks, request);
     view = reduce(view, { type: view.whole === null ? "whole" : "part", told });
   }
 }
 
-function opened(blocks: readonly ReturnType<typeof block>[]): View {
+function opened(blocks: readonly HistoryBlock[]): View {
   return settle(run(EMPTY, { type: "resized", width: 1_000 }), blocks)[0];
 }
 
@@ -58,9 +58,15 @@ describe("what is asked for", () => {
       expect(request.buckets).toBeLessThanOrEqual(2_000);
       expect(request.detail).toBeLessThanOrEqual(2_000);
       expect(request.from).toBeLessThanOrEqual(request.to!);
-      view = reduce(view, { type: "part", told: { history: answer(LARGE, request), buckets: request.buckets! } });
+      view = reduce(view, { type: "part", told: toldOf(LARGE, request) });
       expect(wanted(view), "the answer was enough").toBeNull();
     }
+  });
+
+  test("a node that does not tell the blocks of a span is not asked for them again and again", () => {
+    const near = run(opened(LARGE), { type: "zoomed", factor: 0.01 });
+    const { history, ...asked } = toldOf(LARGE, wanted(near)!);
+    expect(wanted(reduce(near, { type: "part", told: { ...asked, history: { ...history, blocks: null } } }))).toBeNull();
   });
 
   test("an empty ledger asks once", () => {
@@ -74,14 +80,14 @@ describe("what is asked for", () => {
 describe("growth", () => {
   test("whoever sees it all goes on seeing it all", () => {
     const grown = answer([...SMALL, ...later(10)], { detail: 1_000 });
-    const view = reduce(opened(SMALL), { type: "whole", told: { history: grown, buckets: 250 } });
+    const view = reduce(opened(SMALL), { type: "whole", told: { history: grown, buckets: 250, detail: 1_000 } });
     expect(view.span).toEqual(view.bounds);
     expect(view.bounds!.to).toBeGreaterThan(grown.last!);
   });
 
   test("whoever looks at the end follows it, whoever looks at the past is not moved", () => {
     const grown: History = answer([...SMALL, ...later(10)], { detail: 1_000 });
-    const told = { history: grown, buckets: 250 };
+    const told = { history: grown, buckets: 250, detail: 1_000 };
     const atEnd = run(opened(SMALL), { type: "zoomed", factor: 0.1 }, { type: "ended", end: "last" });
     const followed = reduce(atEnd, { type: "whole", told });
     expect(followed.span!.to).toBe(followed.bounds!.to);
@@ -94,7 +100,7 @@ describe("growth", () => {
     const before = opened(SMALL);
     const newcomer = block({ hash: hexOf("b", 900), author: hexOf("f", 1), timestamp: SMALL[0]!.timestamp - 5 });
     const history = answer([newcomer, ...SMALL], { detail: 1_000 });
-    const after = reduce(before, { type: "whole", told: { history, buckets: 250 } });
+    const after = reduce(before, { type: "whole", told: { history, buckets: 250, detail: 1_000 } });
     expect(after.lanes).toEqual([...before.lanes, newcomer.author]);
   });
 });
@@ -153,7 +159,11 @@ test("a moment that is jumped to is in view", () => {
   expect(covers(view.span!, { from: LARGE[7]!.timestamp, to: LARGE[7]!.timestamp })).toBe(true);
 });
 
-function later(count: number): readonly ReturnType<typeof block>[] {
+function toldOf(blocks: readonly HistoryBlock[], request: HistoryRequest): Told {
+  return { history: answer(blocks, request), buckets: request.buckets!, detail: request.detail! };
+}
+
+function later(count: number): readonly HistoryBlock[] {
   return ledger({ seed: 2, people: 4, blocks: count, from: SMALL.at(-1)!.timestamp }).map((each, index) => ({
     ...each,
     hash: hexOf("f", index),

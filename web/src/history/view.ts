@@ -2,7 +2,6 @@
 
 import type { History, HistoryBlock, HistoryRequest } from "@cairn/client";
 
-import { countsOf } from "./bars.js";
 import { GROUPS, type Group } from "./kinds.js";
 import { around, clipped, covers, lengthOf, panned, withMargins, zoomed, type Span } from "./scale.js";
 
@@ -11,6 +10,8 @@ export interface Told {
   readonly history: History;
   /** Into how many parts it was asked to divide the span: empty ones are left out of its answer. */
   readonly buckets: number;
+  /** Up to how many blocks it was asked to tell one by one; it may not, where they are large. */
+  readonly detail: number;
 }
 
 /** The viewer's state. */
@@ -137,7 +138,7 @@ export function wanted(view: View): HistoryRequest | null {
   const ledger = { from: whole.history.from, to: whole.history.to };
   const inView = clipped(span, ledger);
   if (inView.to < inView.from) return null;
-  if (part !== null && suffices(part.history, inView, lengthOf(span), detail)) return null;
+  if (part !== null && suffices(part, inView, lengthOf(span), detail)) return null;
   const around = lengthOf(span) * ((PART - 1) / 2);
   const asked = clipped({ from: span.from - around, to: span.to + around }, ledger);
   return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail };
@@ -256,10 +257,9 @@ function bucketsFor(width: number): number {
 }
 
 /** Whether a part has all that is in view, as finely as it can be told. */
-function suffices(part: History, inView: Span, length: number, detail: number): boolean {
-  if (!covers(part, inView)) return false;
-  if (part.blocks !== null) return true;
-  const { blocks } = countsOf(part);
-  // Half as long again as it would be asked for is fine enough; and what holds few enough blocks now can come one by one.
-  return lengthOf(part) <= length * PART * 1.5 && blocks > detail;
+function suffices({ history, detail }: Told, inView: Span, length: number, asked: number): boolean {
+  if (!covers(history, inView)) return false;
+  if (history.blocks !== null) return true;
+  // Half as long again as it would be asked for is fine enough: otherwise every turn of a wheel would be a request.
+  return lengthOf(history) <= length * PART * 1.5 && detail >= asked;
 }
