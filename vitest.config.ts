@@ -1,11 +1,15 @@
 /** All TypeScript tests: `unit` needs only Node.js, `edges` and `system` the built node and the built relay. */
 
+import { fileURLToPath } from "node:url";
+
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
     projects: [
       {
+        // What the page is built from, so that its tests need no build of the client.
+        resolve: { alias: { "@cairn/client": fileURLToPath(new URL("client/src/index.ts", import.meta.url)) } },
         test: {
           name: "unit",
           include: ["client/src/**/*.test.ts", "client/test/**/*.test.ts", "web/src/**/*.test.ts", "test/*.test.ts"],

@@ -1,6 +1,8 @@
 /** The ledger that is shown, without its entries: how its node is, who belongs, what they call themselves. */
 
-import type { Fork, Member, NodeStatus } from "@cairn/client";
+import type { Entry, Fork, Json, Member, NodeStatus } from "@cairn/client";
+
+import type { Event } from "./event.js";
 
 export interface Group {
   /** `null` until the node has told. */
@@ -16,15 +18,13 @@ export interface Group {
 export type GroupEvent =
   | { readonly type: "status"; readonly status: NodeStatus }
   | { readonly type: "members"; readonly members: readonly Member[] }
-  /** Nicknames that entries say, in ledger order: in an open ledger nothing else tells of them. */
-  | { readonly type: "names"; readonly names: readonly (readonly [node: string, name: string])[] }
   | { readonly type: "fork"; readonly fork: Fork };
 
 export function emptyGroup(): Group {
   return { status: null, members: [], names: new Map(), forks: [] };
 }
 
-export function reduceGroup(group: Group, event: GroupEvent): Group {
+export function reduceGroup(group: Group, event: Event): Group {
   switch (event.type) {
     case "status":
       return { ...group, status: event.status };
@@ -33,8 +33,13 @@ export function reduceGroup(group: Group, event: GroupEvent): Group {
       for (const { node, name } of event.members) if (name !== null) names.set(node, name);
       return { ...group, members: event.members, names };
     }
-    case "names":
-      return { ...group, names: new Map([...group.names, ...event.names]) };
+    case "fresh":
+    case "newer":
+    case "arrived":
+    case "reread":
+      return called(group, event.entries, "over what is known");
+    case "older":
+      return called(group, event.entries, "where nothing is known");
     case "fork":
       return { ...group, forks: [...group.forks.filter(({ author }) => author !== event.fork.author), event.fork] };
     default:
@@ -46,4 +51,12 @@ export function reduceGroup(group: Group, event: GroupEvent): Group {
 export function devices({ status, members }: Group): number {
   const belonging = members.filter(({ removed }) => !removed).length;
   return Math.max(belonging, status?.members ?? 0, status?.open === true ? status.known_nodes.length : 0, 1);
+}
+
+/** Nicknames that entries say: in an open ledger nothing else tells of them. */
+function called(group: Group, entries: readonly Entry<Json>[], place: "over what is known" | "where nothing is known"): Group {
+  const said = new Map<string, string>();
+  for (const entry of entries) if (entry.kind === "nickname" && entry.data !== null) said.set(entry.creator_node_id, entry.data);
+  if (said.size === 0) return group;
+  return { ...group, names: place === "over what is known" ? new Map([...group.names, ...said]) : new Map([...said, ...group.names]) };
 }

@@ -1,6 +1,9 @@
 /** Notes on their way into the ledger. */
 
-import type { Payload } from "../talk/payload.js";
+import type { Entry, Json } from "@cairn/client";
+
+import { parseContent, type Payload } from "../talk/payload.js";
+import type { Event } from "./event.js";
 
 /** What is known of a note that was written here. */
 export type Delivery =
@@ -29,7 +32,7 @@ export type OutboxEvent =
   /** They are in the ledger, or the person gave them up. */
   | { readonly type: "settled"; readonly keys: readonly string[] };
 
-export function reduceOutbox(outbox: readonly Outgoing[], event: OutboxEvent): readonly Outgoing[] {
+export function reduceOutbox(outbox: readonly Outgoing[], event: Event): readonly Outgoing[] {
   switch (event.type) {
     case "queued": {
       const known = new Set(outbox.map(({ key }) => key));
@@ -38,10 +41,15 @@ export function reduceOutbox(outbox: readonly Outgoing[], event: OutboxEvent): r
     }
     case "delivery":
       return outbox.map((note) => (note.key === event.key ? { ...note, delivery: event.delivery } : note));
-    case "settled": {
-      const left = outbox.filter(({ key }) => !event.keys.includes(key));
-      return left.length === outbox.length ? outbox : left;
-    }
+    case "settled":
+      return without(outbox, new Set(event.keys));
+    // Whatever became of the answer: what is in the ledger is on its way no more.
+    case "fresh":
+    case "older":
+    case "newer":
+    case "arrived":
+    case "reread":
+      return outbox.length === 0 ? outbox : without(outbox, keysOf(event.entries));
     default:
       return outbox;
   }
@@ -51,4 +59,20 @@ export function reduceOutbox(outbox: readonly Outgoing[], event: OutboxEvent): r
 export function nextToSend(outbox: readonly Outgoing[]): Outgoing | undefined {
   if (outbox.some(({ delivery }) => delivery.state === "sending")) return undefined;
   return outbox.find(({ delivery }) => delivery.state === "waiting");
+}
+
+/** The keys by which the writers of entries know them again. */
+export function keysOf(entries: readonly Entry<Json>[]): ReadonlySet<string> {
+  const keys = new Set<string>();
+  for (const entry of entries) {
+    if (entry.kind !== "data" || entry.data === null) continue;
+    const content = parseContent(entry.data);
+    if (content.type !== "other" && content.key !== undefined) keys.add(content.key);
+  }
+  return keys;
+}
+
+function without(outbox: readonly Outgoing[], keys: ReadonlySet<string>): readonly Outgoing[] {
+  const left = outbox.filter(({ key }) => !keys.has(key));
+  return left.length === outbox.length ? outbox : left;
 }

@@ -3,6 +3,7 @@
 import type { LedgerInfo, Progress } from "@cairn/client";
 
 import type { View } from "../app.js";
+import type { Event } from "./event.js";
 
 /** How the connection is. */
 export type Connection =
@@ -52,7 +53,7 @@ export function emptySession(): Session {
   };
 }
 
-export function reduceSession(session: Session, event: SessionEvent): Session {
+export function reduceSession(session: Session, event: Event): Session {
   switch (event.type) {
     case "connected":
       return { ...session, connection: { state: "connected" } };

@@ -1,0 +1,28 @@
+/** What the browser keeps for the page between visits: small strings. A browser that keeps nothing is no reason to fail. */
+
+/** What is kept, and for which ledger. */
+export const KEY = {
+  token: "cairn.token",
+  theme: "cairn.theme",
+  notify: "cairn.notify",
+  draft: (ledger: string): string => `cairn.draft.${ledger}`,
+  read: (ledger: string): string => `cairn.read.${ledger}`,
+} as const;
+
+export function recall(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps a string, or forgets it: `null`. */
+export function keep(key: string, value: string | null): void {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch {
+    // Full or forbidden: what is on the screen stays, it is gone after a reload.
+  }
+}
