@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 
 import { answer, block, hexOf, ledger } from "./fixture.js";
 import { covers, lengthOf } from "./scale.js";
-import { blocksInView, blocksOf, EMPTY, lanesOf, reduce, wanted, type Told, type View, type ViewEvent } from "./view.js";
+import { blocksInView, blocksOf, EMPTY, laneCounts, lanesOf, reduce, wanted, type Told, type View, type ViewEvent } from "./view.js";
 
 const LARGE = ledger({ people: 5, blocks: 20_000 });
 const SMALL = ledger({ people: 4, blocks: 40 });
@@ -151,6 +151,22 @@ describe("filters", () => {
   test("kinds are known of single blocks alone, so more of them are asked for", () => {
     const view = run(opened(LARGE), { type: "zoomed", factor: 0.07 });
     expect(wanted(run(view, { type: "groupToggled", group: "notes" }))!.detail!).toBeGreaterThan(wanted(view)!.detail!);
+  });
+});
+
+describe("counts of what is in view", () => {
+  test("of the whole ledger they are all there is, whoever is left out aside", () => {
+    const view = opened(LARGE);
+    expect(laneCounts(view).reduce((sum, { blocks }) => sum + blocks, 0)).toBe(LARGE.length);
+    const gone = view.lanes[0]!;
+    expect(laneCounts(reduce(view, { type: "laneToggled", lane: gone })).map(({ lane }) => lane)).not.toContain(gone);
+  });
+
+  test("they end at the moment that is looked at, to a bucket", () => {
+    const half = LARGE[10_000]!.timestamp;
+    const counted = laneCounts(reduce(opened(LARGE), { type: "scrubbed", to: half }));
+    expect(Math.abs(counted.reduce((sum, { blocks }) => sum + blocks, 0) - 10_001)).toBeLessThan(200);
+    for (const { from } of counted) expect(from).toBeLessThan(half);
   });
 });
 

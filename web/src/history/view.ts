@@ -2,6 +2,7 @@
 
 import type { History, HistoryBlock, HistoryRequest } from "@cairn/client";
 
+import { bucketSpan } from "./bars.js";
 import { GROUPS, type Group } from "./kinds.js";
 import { around, clipped, covers, lengthOf, panned, withMargins, zoomed, type Span } from "./scale.js";
 
@@ -103,7 +104,7 @@ export function reduce(view: View, event: ViewEvent): View {
     case "failed":
       return { ...view, failure: event.message };
     case "resized":
-      return { ...view, width: event.width };
+      return event.width === view.width ? view : { ...view, width: event.width };
     case "scrubbed":
       return { ...view, asOf: scrubbed(view, event.to) };
     case "laneToggled":
@@ -262,4 +263,33 @@ function suffices({ history, detail }: Told, inView: Span, length: number, asked
   if (history.blocks !== null) return true;
   // Half as long again as it would be asked for is fine enough: otherwise every turn of a wheel would be a request.
   return lengthOf(history) <= length * PART * 1.5 && detail >= asked;
+}
+
+/** How much somebody wrote in what is in view, and when about, from the finest answer there is. */
+export interface LaneCount {
+  readonly lane: string;
+  readonly blocks: number;
+  readonly entries: number;
+  /** The beginning of the first bucket with something in it, and the end of the last. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The counts of every lane that is shown and has something in view, up to the moment that is looked at. */
+export function laneCounts(view: View): readonly LaneCount[] {
+  const { whole, part, span, asOf } = view;
+  if (whole === null || span === null) return [];
+  const told = part !== null && covers(part.history, clipped(span, whole.history)) ? part : whole;
+  const until = Math.min(span.to, asOf ?? span.to);
+  const counts = new Map<string, LaneCount>();
+  for (const { author, buckets } of told.history.lanes) {
+    for (const [index, blocks, entries] of buckets) {
+      const { from, to } = bucketSpan(told.history, told.buckets, index);
+      const middleOfIt = (from + to) / 2;
+      if (middleOfIt < span.from || middleOfIt > until) continue;
+      const sum = counts.get(author) ?? { lane: author, blocks: 0, entries: 0, from, to };
+      counts.set(author, { ...sum, blocks: sum.blocks + blocks, entries: sum.entries + entries, to });
+    }
+  }
+  return lanesOf(view).flatMap((lane) => counts.get(lane) ?? []);
 }
