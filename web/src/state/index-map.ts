@@ -30,19 +30,17 @@ export class IndexMap<V> {
 
   /** Sets many at once; where the value is `undefined`, the key goes. Each bucket that is touched is copied once. */
   with(changes: Iterable<readonly [key: string, value: V | undefined]>): IndexMap<V> {
-    const buckets = [...this.#buckets];
     const copied = new Map<number, Map<string, V>>();
     for (const [key, value] of changes) {
       const place = digest(key) % BUCKETS;
       let bucket = copied.get(place);
-      if (bucket === undefined) {
-        bucket = new Map(buckets[place]);
-        copied.set(place, bucket);
-        buckets[place] = bucket;
-      }
+      if (bucket === undefined) copied.set(place, (bucket = new Map(this.#buckets[place])));
       if (value === undefined) bucket.delete(key);
       else bucket.set(key, value);
     }
-    return copied.size === 0 ? this : new IndexMap(buckets);
+    if (copied.size === 0) return this;
+    const buckets = this.#buckets.slice();
+    for (const [place, bucket] of copied) buckets[place] = bucket;
+    return new IndexMap(buckets);
   }
 }

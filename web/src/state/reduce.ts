@@ -10,7 +10,7 @@ import { emptyTimeline, reduceTimeline } from "./timeline.js";
 /** Pure. Parts that an event does not concern stay the same values, so whoever shows them has nothing to do. */
 export function reduce(state: State, event: Event): State {
   if (event.type === "opened") {
-    return { session: state.session, group: emptyGroup(), timeline: emptyTimeline(), outbox: [] };
+    return { session: reduceSession(state.session, event), group: emptyGroup(), timeline: emptyTimeline(), outbox: [] };
   }
   const session = reduceSession(state.session, event);
   const group = reduceGroup(state.group, event);

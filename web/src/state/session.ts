@@ -55,6 +55,8 @@ export function emptySession(): Session {
 
 export function reduceSession(session: Session, event: Event): Session {
   switch (event.type) {
+    case "opened":
+      return { ...session, connection: { state: "connecting" }, progress: null };
     case "connected":
       return { ...session, connection: { state: "connected" } };
     case "disconnected":
