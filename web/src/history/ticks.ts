@@ -143,9 +143,9 @@ function label(step: Step, time: number, locale?: string): string {
   if ((unit === "hour" || unit === "minute") && isMajor(step, time)) {
     return format(time, { day: "numeric", month: "short" }, locale);
   }
-  const clock: Intl.DateTimeFormatOptions = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
+  const clock: Intl.DateTimeFormatOptions = { timeStyle: "short" };
   if (unit === "hour" || unit === "minute") return format(time, clock, locale);
-  const seconds = format(time, { ...clock, second: "2-digit" }, locale);
+  const seconds = format(time, { timeStyle: "medium" }, locale);
   if (unit === "second" || time % SECOND === 0) return seconds;
   const digits = count >= 100_000 ? 1 : count >= 10_000 ? 2 : count >= 1_000 ? 3 : 4;
   return `.${String(time % SECOND).padStart(6, "0").slice(0, digits)} s`;
