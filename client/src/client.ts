@@ -8,6 +8,10 @@ import { Feed } from "./feed.js";
 import { Invite, type InviteOptions } from "./invite.js";
 import { Requests } from "./requests.js";
 import { Subscription, type SubscribeOptions } from "./subscription.js";
+import type { Checker } from "./verify/checker.js";
+import { Gate } from "./verify/gate.js";
+import type { EntryOrder, Verification } from "./verify/types.js";
+import type { VerifyOptions } from "./verify/verification.js";
 import type {
   BlockPage,
   BlocksRequest,
@@ -25,6 +29,7 @@ import type {
   NodeChange,
   NodeStatus,
   OrderChange,
+  PageRequest,
   PresenceChange,
   Progress,
   SearchRequest,
@@ -35,6 +40,8 @@ import type {
 const IN_FLIGHT = { inFlight: 1024, inFlightBytes: 3 * 1024 * 1024 };
 /** Bytes of requests that wait for the connection or for their turn. */
 const QUEUED_BYTES = 64 * 1024 * 1024;
+/** Times that a page of the ledger is read before something on it counts as out of place. */
+const PAGE_TRIES = 3;
 /** ms of the first wait before connecting again, on average: any time up to twice as long. */
 const RECONNECT_FIRST = 200;
 /** ms of the longest wait before connecting again, on average. */
@@ -52,6 +59,11 @@ export interface ConnectOptions {
   readonly timeout?: number | undefined;
   /** Requests that may wait for the connection or for their turn; 10,000 if not given. */
   readonly queue?: number | undefined;
+  /**
+   * Lets through only entries that were signed just so, each with its whole past, none left out and none out of place. The whole ledger
+   * is read and checked for that, before the first entry comes.
+   */
+  readonly verify?: boolean | undefined;
   /** The path of Socket.IO at the node; `/socket.io/` if not given. */
   readonly path?: string | undefined;
 }
@@ -123,6 +135,8 @@ export class Client<T = unknown> {
   readonly #events = new Emitter<EventMap<T>>();
   readonly #feed = new Feed<T>();
   readonly #requests: Requests;
+  readonly #gate: Gate<T> | undefined;
+  #checker: Promise<Checker<T>> | undefined;
   readonly #online = (): void => this.#hurry();
   #redial: ReturnType<typeof setTimeout> | undefined;
   /** Refusals since the last connection. */
@@ -143,6 +157,7 @@ export class Client<T = unknown> {
       transports: ["websocket", "polling"],
       tryAllTransports: true,
     });
+    if (options.verify === true) this.#gate = this.#guard();
     this.#listen();
     // Browsers know when the network is back; there is no reason to wait then.
     globalThis.addEventListener?.("online", this.#online);
@@ -199,8 +214,8 @@ export class Client<T = unknown> {
     let after = options.after ?? null;
     let left = options.limit ?? Infinity;
     while (left > 0) {
-      const answer = await this.#requests.ask("get_ledger", [{ after, limit: Math.min(left, page) }], "resend");
-      const entries = field<readonly Entry<T>[]>(answer, "entries");
+      const request: PageRequest = { after, limit: Math.min(left, page) };
+      const entries = await this.#page(request, (entries, checker) => checker.confirm(entries, "ledger", after));
       yield* entries;
       // A node bounds its pages in bytes too, so only an empty one is the end.
       const last = entries.at(-1);
@@ -212,7 +227,11 @@ export class Client<T = unknown> {
 
   /** The newest entries, or those before an entry: at most so many, in ledger order. None: there is nothing before it. */
   async newest(limit: number, before: string | null = null): Promise<readonly Entry<T>[]> {
-    return field<readonly Entry<T>[]>(await this.#requests.ask("get_ledger", [{ before, limit }], "resend"), "entries");
+    const ends = before === null ? [] : await this.#ask<Entry<T>>("get_entry", { id: before }, "entry").then((end) => [end]);
+    return this.#page({ before, limit }, async (entries, checker) => {
+      const proven = await checker.confirm([...entries, ...ends], "ledger", undefined);
+      return proven.slice(0, entries.length);
+    });
   }
 
   /**
@@ -251,7 +270,9 @@ export class Client<T = unknown> {
 
   /** One entry. Rejects with `unknown_entry` if the node does not have it. */
   async entry(id: string): Promise<Entry<T>> {
-    return field<Entry<T>>(await this.#requests.ask("get_entry", [{ id }], "resend"), "entry");
+    const entry = await this.#ask<Entry<T>>("get_entry", { id }, "entry");
+    const [proven] = await this.#proven([entry]);
+    return proven!;
   }
 
   /** The ids of all nodes that this one knows, its own included. */
@@ -299,7 +320,7 @@ export class Client<T = unknown> {
 
   /** Entries that have all words of a query, or words that begin with them, the newest first. */
   async search(query: string, options: Omit<SearchRequest, "query"> = {}): Promise<readonly Entry<T>[]> {
-    return field<readonly Entry<T>[]>(await this.#requests.ask("search", [{ query, ...options }], "resend"), "entries");
+    return this.#proven(await this.#ask<readonly Entry<T>[]>("search", { query, ...options }, "entries"));
   }
 
   /** The nodes of which this one knows that they hold an entry, itself first. */
@@ -320,6 +341,21 @@ export class Client<T = unknown> {
   /** The keys that open what is sealed in a members' ledger, in hexadecimal digits: for checks outside the node. Whoever has them reads everything. */
   async keyring(): Promise<string> {
     return field<string>(await this.#requests.ask("get_keyring", [], "resend"), "keyring");
+  }
+
+  /**
+   * Reads every block that the node has and checks each hash, each signature, what each rests on, and whether its author belonged. What it
+   * does not decide again is which blocks of a forked lane count.
+   *
+   * @example
+   * ```ts
+   * const { finding, entries } = await ledger.verify({ onProgress: ({ done, total }) => console.log(done / total) });
+   * console.log(finding === null ? `all ${entries} entries are as they were signed` : finding.what);
+   * ```
+   */
+  async verify(options: VerifyOptions = {}): Promise<Verification> {
+    const { verify } = await import("./verify/verification.js");
+    return verify(this, options);
   }
 
   /** Everybody who came into the ledger, those who are out again too; nobody in an open one. */
@@ -394,6 +430,8 @@ export class Client<T = unknown> {
     this.#socket.disconnect();
     this.#requests.close();
     this.#feed.close();
+    this.#gate?.reset();
+    void this.#checker?.then((checker) => checker.close()).catch(() => {});
   }
 
   #listen(): void {
@@ -401,11 +439,9 @@ export class Client<T = unknown> {
     socket.on("connect", () => this.#connected());
     socket.on("disconnect", (reason) => this.#disconnected(reason));
     socket.on("connect_error", (error) => this.#refused(error));
-    socket.on("entries", (batch) => this.#feed.onBatch(batch));
-    socket.on("ledger_entry_added", (entry) => {
-      this.#feed.onLive(entry);
-      this.#events.emit("entry", entry);
-    });
+    const gate = this.#gate;
+    socket.on("entries", (batch) => (gate === undefined ? this.#feed.onBatch(batch) : gate.takeBatch(batch)));
+    socket.on("ledger_entry_added", (entry) => (gate === undefined ? this.#onLive(entry) : gate.takeLive(entry)));
     socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
     socket.on("entry_erased", (erased) => this.#events.emit("entryErased", erased));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
@@ -421,6 +457,63 @@ export class Client<T = unknown> {
       if (error.code === "store" || error.code === "damaged") this.#feed.close(error);
       this.#events.emit("error", error);
     });
+  }
+
+  #onLive(entry: Entry<T>): void {
+    this.#feed.onLive(entry);
+    this.#events.emit("entry", entry);
+  }
+
+  #guard(): Gate<T> {
+    return new Gate<T>(() => this.#checking(), {
+      onBatch: (batch) => this.#feed.onBatch(batch),
+      onLive: (entry) => this.#onLive(entry),
+      onFailure: (error) => {
+        this.#feed.close(error);
+        this.#events.emit("error", error);
+      },
+      onOverflow: () => {
+        this.#socket.disconnect();
+        if (!this.#closed) this.#socket.connect();
+      },
+    });
+  }
+
+  /** The check of this ledger, from its beginning on. */
+  #checking(): Promise<Checker<T>> {
+    this.#checker ??= (async () => {
+      const [{ Checker }, { ledger }] = await Promise.all([import("./verify/checker.js"), this.status()]);
+      return Checker.open<T>(this, ledger);
+    })();
+    // What failed is tried again with the next entry.
+    this.#checker.catch(() => (this.#checker = undefined));
+    return this.#checker;
+  }
+
+  async #proven(entries: readonly Entry<T>[], order: EntryOrder | null = null): Promise<readonly Entry<T>[]> {
+    if (this.#gate === undefined) return entries;
+    return (await this.#checking()).confirm(entries, order, undefined);
+  }
+
+  /** A page of the ledger, proved where that was asked for. */
+  async #page(
+    request: PageRequest,
+    prove: (entries: readonly Entry<T>[], checker: Checker<T>) => Promise<readonly Entry<T>[]>,
+  ): Promise<readonly Entry<T>[]> {
+    for (let tries = 1; ; tries++) {
+      const entries = await this.#ask<readonly Entry<T>[]>("get_ledger", request, "entries");
+      if (this.#gate === undefined) return entries;
+      try {
+        return await prove(entries, await this.#checking());
+      } catch (error) {
+        // A block may have landed between the entries of this page since it was read.
+        if (tries === PAGE_TRIES || !(error instanceof CairnError && error.code === "unproven")) throw error;
+      }
+    }
+  }
+
+  async #ask<A>(event: keyof ClientEvents & string, request: unknown, name: string): Promise<A> {
+    return field<A>(await this.#requests.ask(event, [request], "resend"), name);
   }
 
   #connected(): void {
@@ -440,6 +533,7 @@ export class Client<T = unknown> {
   }
 
   #follow(cursor: string | undefined, failed: (error: CairnError) => void): void {
+    this.#gate?.follow(cursor);
     this.#socket.emit("subscribe", { ...(cursor !== undefined && { cursor }), keep_live: true }, (answer) => {
       if (!answer.ok) failed(new CairnError(answer.error.code, answer.error.message));
     });
@@ -447,6 +541,7 @@ export class Client<T = unknown> {
 
   #disconnected(reason: string): void {
     this.#requests.disconnected();
+    this.#gate?.reset();
     this.#feed.disconnected();
     this.#events.emit("disconnected", { reason });
     this.#redialLater();

@@ -10,6 +10,8 @@ export type ClientErrorCode =
   | "listener_failed"
   /** The message is larger than a node takes. */
   | "message_too_large"
+  /** What was to be checked cannot be: the rules in wasm did not load, say. */
+  | "not_checked"
   /** The data has no JSON form. */
   | "not_json"
   /** The append was sent, and the answer was lost: it may be in the ledger or not. */
@@ -25,7 +27,9 @@ export type ClientErrorCode =
   /** The node does not serve the ledger; the client goes on trying. */
   | "unknown_ledger"
   /** The answer is none that this client understands. */
-  | "unexpected_answer";
+  | "unexpected_answer"
+  /** What the node shows is not what was signed; `cause` is the `Finding`. */
+  | "unproven";
 
 /** Codes that a node gives where a members' ledger does not allow something. Nothing was written. */
 export type MembersErrorCode =

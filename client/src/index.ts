@@ -3,6 +3,8 @@
 export { connect, type Client, type ConnectOptions, type EntriesOptions, type EventMap, type NicknameOptions } from "./client.js";
 export { CairnError, type ClientErrorCode, type ErrorCode, type MembersErrorCode } from "./errors.js";
 export { Invite, type InviteOptions } from "./invite.js";
+export type { Finding, Proved, Verification } from "./verify/types.js";
+export type { VerifyOptions } from "./verify/verification.js";
 export type { SubscribeOptions, Subscription } from "./subscription.js";
 export type {
   Ack,

@@ -406,7 +406,7 @@ impl Block {
     }
 }
 
-/// A block whose signature was checked: only checking and signing make one.
+/// A block whose signature was checked: only checking and signing make one, and an audit that has it checked beside itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedBlock(Block);
 
@@ -418,6 +418,11 @@ impl VerifiedBlock {
         block.signature = key.sign(&signed_message(&block.hash()));
         let start = block.bytes.len() - 64;
         block.bytes[start..].copy_from_slice(&block.signature);
+        VerifiedBlock(block)
+    }
+
+    /// A block whose signature is checked elsewhere, for an [`audit`](crate::audit), which promises nothing of it before that.
+    pub(crate) fn claimed(block: Block) -> VerifiedBlock {
         VerifiedBlock(block)
     }
 
@@ -435,8 +440,11 @@ impl Deref for VerifiedBlock {
     }
 }
 
-fn signed_message(hash: &BlockHash) -> [u8; LABEL_SIGNATURE.len() + 32] {
-    let mut message = [0; LABEL_SIGNATURE.len() + 32];
+/// Bytes of what an author signs.
+pub(crate) const SIGNED_BYTES: usize = LABEL_SIGNATURE.len() + 32;
+
+pub(crate) fn signed_message(hash: &BlockHash) -> [u8; SIGNED_BYTES] {
+    let mut message = [0; SIGNED_BYTES];
     message[..LABEL_SIGNATURE.len()].copy_from_slice(LABEL_SIGNATURE);
     message[LABEL_SIGNATURE.len()..].copy_from_slice(hash.as_bytes());
     message

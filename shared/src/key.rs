@@ -146,6 +146,18 @@ pub fn verify(node: &NodeId, message: &[u8], signature: &[u8; 64]) -> Result<(),
     strong(node)?.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| KeyError::Signature)
 }
 
+/// Checks that a node's id is a key that can sign for it alone.
+///
+/// # Errors
+/// When it is weak, or no key.
+pub fn check(node: &NodeId) -> Result<(), KeyError> {
+    #[cfg(feature = "sim")]
+    if simulated::is(node) {
+        return Ok(());
+    }
+    strong(node).map(drop)
+}
+
 /// The node's public key, unless it is of small order.
 fn strong(node: &NodeId) -> Result<VerifyingKey, KeyError> {
     let key = VerifyingKey::from_bytes(node.as_bytes()).map_err(|_| KeyError::Weak)?;

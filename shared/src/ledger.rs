@@ -99,8 +99,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn open<S: Store>(id: LedgerId, store: &mut S) -> Result<Self, OpenError<S::Error>> {
-        let mut ledger = Self {
+    /// A ledger without a block.
+    pub(crate) fn new(id: LedgerId) -> Self {
+        Self {
             id,
             lanes: BTreeMap::new(),
             tips: BTreeMap::new(),
@@ -112,7 +113,11 @@ impl Ledger {
             totals: Totals::default(),
             unsaved: 0,
             rebuilt: false,
-        };
+        }
+    }
+
+    pub(crate) fn open<S: Store>(id: LedgerId, store: &mut S) -> Result<Self, OpenError<S::Error>> {
+        let mut ledger = Self::new(id);
         match store.meta(META_LEDGER).map_err(OpenError::Store)? {
             None => store.set_meta(META_LEDGER, id.as_bytes()).map_err(OpenError::Store)?,
             Some(bytes) if bytes == id.as_bytes() => {}
@@ -414,7 +419,23 @@ impl Ledger {
         newcomer: Option<Box<Member>>,
         records: &[(NodeId, u64)],
     ) -> Result<(u64, bool), S::Error> {
-        let header = block.header();
+        let added = self.put(store, block, newcomer)?;
+        for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
+            self.note_carrier(store, *record, block.header().timestamp)?;
+        }
+        if self.unsaved >= CHECKPOINT_BLOCKS {
+            self.save(store)?;
+        }
+        Ok(added)
+    }
+
+    /// Adds a block, and nothing to what the next start reads beside the blocks.
+    pub(crate) fn put<S: Store>(
+        &mut self,
+        store: &mut S,
+        block: &VerifiedBlock,
+        newcomer: Option<Box<Member>>,
+    ) -> Result<(u64, bool), S::Error> {
         let summary = Summary { seq: self.last_seq + 1, ..summarise(block) };
         let late = self.last.is_some_and(|last| summary.key() < last);
         let last = self.last.filter(|_| late && mutant!(ArrivalOrder));
@@ -422,12 +443,6 @@ impl Ledger {
         store.append(&summary, block.bytes())?;
         self.note(&summary, block);
         newcomer.into_iter().for_each(|member| self.members.insert(*member));
-        for record in records.iter().filter(|_| !mutant!(CarrierForgotten)) {
-            self.note_carrier(store, *record, header.timestamp)?;
-        }
-        if self.unsaved >= CHECKPOINT_BLOCKS {
-            self.save(store)?;
-        }
         Ok((summary.seq, late))
     }
 

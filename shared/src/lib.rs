@@ -10,6 +10,7 @@ extern crate alloc;
 pub mod mutants;
 
 pub mod announce;
+pub mod audit;
 pub mod block;
 pub mod directed;
 pub mod effect;

@@ -220,6 +220,17 @@ pub fn entry<S: ReadStore>(store: &S, id: &EntryId, keys: &Keyring) -> Result<En
     record_views(store, &record, keys)?.into_iter().nth(id.index as usize).ok_or(ViewError::Unknown(*id))
 }
 
+/// One entry as its block has it, whoever may have erased it since.
+pub(crate) fn signed_entry<S: ReadStore>(
+    store: &S,
+    id: &EntryId,
+    keys: &Keyring,
+) -> Result<EntryView, ViewError<S::Error>> {
+    let block = decode_record(&find(store, id)?)?;
+    let previous = latest_parent(store, &block)?;
+    Ok(EntryView::new(&block, id.index as usize, &previous, keys))
+}
+
 /// Entries in ledger order that follow `after` (`None`: from the beginning), at most `limit`, and at most about
 /// [`PAGE_BYTES`] of blocks (at least one entry if there is one).
 ///

@@ -1,5 +1,6 @@
 //! Whole replicas over stores in memory, and the golden vectors. One program: each further one would compile all of a replica again.
 
+mod audit;
 mod common;
 mod directed;
 mod door;

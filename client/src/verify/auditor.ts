@@ -1,0 +1,115 @@
+/** Checking in this thread: blocks go through the rules, their signatures beside it. */
+
+import { rules, type Audit, type Rules } from "./rules.js";
+import { Signatures } from "./signatures.js";
+import type { Auditor, Confirmed, EntryOrder, Finding, Proved } from "./types.js";
+
+/** The auditor of one ledger. */
+export async function localAuditor(ledger: string): Promise<Auditor> {
+  const loaded = await rules();
+  return new LocalAuditor(loaded, new loaded.Audit(ledger, ""));
+}
+
+class LocalAuditor implements Auditor {
+  readonly #rules: Rules;
+  readonly #audit: Audit;
+  readonly #signatures: Signatures;
+  /** The check of the signatures that came before: while it runs, the next blocks go through the rules. */
+  #checking: Promise<Finding | null> = Promise.resolve(null);
+  #finding: Finding | null = null;
+  #given = 0;
+
+  constructor(loaded: Rules, audit: Audit) {
+    this.#rules = loaded;
+    this.#audit = audit;
+    this.#signatures = new Signatures(loaded);
+  }
+
+  async add(blocks: readonly string[]): Promise<Finding | null> {
+    if (this.#finding !== null) return this.#finding;
+    const first = this.#given;
+    const claims: Uint8Array[] = [];
+    let broken: Finding | null = null;
+    const now = Date.now();
+    for (const block of blocks) {
+      try {
+        claims.push(this.#audit.add(block, now));
+      } catch (error) {
+        broken = this.#found(first + claims.length + 1, sentence(error), block);
+        break;
+      }
+    }
+    this.#given += claims.length;
+    const before = await this.#checking;
+    this.#checking = this.#check(first, claims, blocks).then((forged) => forged ?? broken);
+    // The earliest block that is wrong is the one to tell of.
+    if (before !== null) this.#finding = before;
+    else if (broken !== null) this.#finding = await this.#checking;
+    return this.#finding;
+  }
+
+  async settle(): Promise<Finding | null> {
+    this.#finding ??= await this.#checking;
+    return this.#finding;
+  }
+
+  setKeyring(keyring: string): Promise<void> {
+    this.#audit.setKeyring(keyring);
+    return Promise.resolve();
+  }
+
+  async confirm(ids: readonly string[], order: EntryOrder | null, after: string | null | undefined): Promise<Confirmed> {
+    const entries: string[] = [];
+    let before = after;
+    for (const id of ids) {
+      if (order !== null && before !== undefined) {
+        const expected = this.#next(order, before);
+        if (expected !== id) return { entries, expected };
+      }
+      try {
+        entries.push(this.#audit.entry(id));
+      } catch {
+        return { entries, expected: null };
+      }
+      before = id;
+    }
+    return { entries };
+  }
+
+  proved(): Promise<Proved> {
+    const [blocks = 0, entries = 0, authors = 0, forks = 0] = this.#audit.totals();
+    return Promise.resolve({ blocks, entries, authors, forks, digest: this.#audit.digest() });
+  }
+
+  close(): void {
+    this.#audit.free();
+  }
+
+  #next(order: EntryOrder, id: string | null): string | null {
+    try {
+      return this.#audit.next(order === "given", id ?? undefined) ?? null;
+    } catch {
+      return null;
+    }
+  }
+
+  async #check(first: number, claims: readonly Uint8Array[], blocks: readonly string[]): Promise<Finding | null> {
+    const index = (await this.#signatures.check(claims)).indexOf(false);
+    if (index < 0) return null;
+    return this.#found(first + index + 1, "its signature is not that of its author", blocks[index]!);
+  }
+
+  #found(number: number, what: string, block: string): Finding {
+    const nowhere = { what, block: number, author: null, height: null, hash: null, entry: null };
+    try {
+      const [author = null, height = null, hash = null] = this.#rules.place(block).split("-");
+      return { ...nowhere, author, height: Number(height), hash };
+    } catch {
+      return nowhere;
+    }
+  }
+}
+
+function sentence(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
