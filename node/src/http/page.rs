@@ -154,7 +154,7 @@ fn content_type(name: &str) -> &'static str {
 }
 
 /// The members of a list that may be spread over several headers.
-fn list<'a>(asked: &'a HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &'a str> {
+fn list(asked: &HeaderMap, name: header::HeaderName) -> impl Iterator<Item = &str> {
     asked.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(str::trim)
 }
 

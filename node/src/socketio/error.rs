@@ -64,9 +64,12 @@ pub enum ClientError {
     /// It is no invite.
     #[error(transparent)]
     Token(#[from] TokenError),
-    /// No ledger is made, or come into.
-    #[error(transparent)]
-    Make(MakeError),
+    /// The node was put out of the ledger that it is to come into.
+    #[error("{0}")]
+    Removed(String),
+    /// There is no place for another ledger.
+    #[error("{0}")]
+    TooManyLedgers(String),
     /// Nothing is sealed with that.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
@@ -106,8 +109,8 @@ impl ClientError {
             Self::Wish(error) => error.code(),
             Self::Invite(_) => "no_invite",
             Self::Token(_) => "wrong_token",
-            Self::Make(MakeError::Removed) => "removed",
-            Self::Make(_) => "too_many_ledgers",
+            Self::Removed(_) => "removed",
+            Self::TooManyLedgers(_) => "too_many_ledgers",
             Self::Passphrase(_) | Self::OtherPassphrase => "wrong_passphrase",
             Self::UnknownEntry(_) => "unknown_entry",
             Self::UnknownCursor(_) => "unknown_cursor",
@@ -160,7 +163,10 @@ impl From<MakeError> for ClientError {
             MakeError::Stopped(stopped) => Self::Stopped(stopped),
             MakeError::Wish(error) => Self::Wish(error),
             MakeError::Token(error) => Self::Token(error),
-            error @ (MakeError::Removed | MakeError::Enough(_) | MakeError::Data(DataError::Full)) => Self::Make(error),
+            error @ MakeError::Removed => Self::Removed(error.to_string()),
+            error @ (MakeError::Enough(_) | MakeError::Data(DataError::Full)) => {
+                Self::TooManyLedgers(error.to_string())
+            }
             error => {
                 tracing::error!("a ledger that a client wants cannot be had: {error}");
                 Self::Store
