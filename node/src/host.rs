@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
 use crate::{
     data::Opened,
     keys::KeyError,
-    ledgers::LedgerInfo,
+    ledgers::{Joining, LedgerInfo},
     link::{RelayBoard, peer::Wanted},
     store::{Beginning, SqliteReader, StoreError},
 };
@@ -461,7 +461,7 @@ impl Host {
             received: take,
         };
         let repairs = start.repairs;
-        let turns = Turns::open(store, &beginning, key, start, shared)?;
+        let turns = Turns::open(store, beginning.clone(), key, start, shared)?;
         if turns.missing() > 0 && !repairs {
             return Err(HostError::Incomplete(turns.missing()));
         }
@@ -563,6 +563,17 @@ impl Host {
     pub async fn control(&self, wish: Wish) -> Result<Result<BlockHash, WishError>, Stopped> {
         let (reply, pending) = oneshot::channel();
         self.send(0, Command::Control { wish, reply }).await?;
+        Pending(pending).await
+    }
+
+    /// Tries another invite than the one by which this node did not come in so far. Resolves when it is noted, and when nothing is to
+    /// be done because the node is in by now. All links are closed for it and opened again.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn rejoin(&self, joining: Joining) -> Result<(), Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Rejoin { joining: Box::new(joining), reply }).await?;
         Pending(pending).await
     }
 

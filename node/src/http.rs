@@ -5,9 +5,9 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 use axum::{
     Extension, Json, Router,
     extract::{OriginalUri, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
     middleware::{self, Next},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use hyper::{
@@ -44,8 +44,10 @@ mod frames;
 pub(crate) mod line;
 pub mod names;
 mod origin;
+mod page;
 
 use line::{Connection, Line};
+use page::Page;
 
 /// TCP connections at once. A client that polls uses two, and some are left for people and machines.
 const CONNECTIONS: usize = 2 * limits::CLIENTS + 1_000;
@@ -63,12 +65,10 @@ const STATUS_TIME: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(5);
 /// The pause after an error of the operating system that concerns all connections, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Entries that the page shows.
-const PAGE_ENTRIES: usize = 20;
-/// Bytes of blocks behind the entries that the page shows.
-const PAGE_BYTES: usize = 256 * 1024;
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-     frame-ancestors 'none'";
+/// Entries that `/status.json` shows.
+const NEWEST_ENTRIES: usize = 20;
+/// Bytes of blocks behind them.
+const NEWEST_BYTES: usize = 256 * 1024;
 
 /// As [`serve_admitting`], but whoever comes is let in, whatever host they name: for fuzzing.
 ///
@@ -182,18 +182,17 @@ fn router(
 ) -> (Router, SocketIo) {
     let metrics = Arc::new(Metrics::default());
     let (layer, io) = socketio::layer(&admission, ledgers, &metrics, lines, seed);
-    let node = Node { admission: admission.clone(), host: ledgers.default_host(), metrics };
+    let page = Page::new();
+    let node = Node { admission: admission.clone(), host: ledgers.default_host(), metrics, page: page.clone() };
     let router = Router::new()
         .route("/status.json", get(status))
         .route("/metrics", get(prometheus))
         .route_layer(middleware::from_fn_with_state(node.clone(), admit))
         .route("/", get(index))
-        .route("/page.css", get(|| asset("text/css; charset=utf-8", include_str!("http/page/page.css"))))
-        .route("/page.js", get(|| asset("text/javascript; charset=utf-8", include_str!("http/page/page.js"))))
         .route("/healthz", get(healthz))
         .with_state(node)
         .merge(control)
-        .fallback(not_found)
+        .fallback(move |method, uri, headers| elsewhere(page.clone(), method, uri, headers))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(layer)
         .layer(middleware::from_fn_with_state(lines.clone(), note_upgrade))
@@ -212,6 +211,7 @@ struct Node {
     admission: Arc<Admission>,
     host: Host,
     metrics: Arc<Metrics>,
+    page: Page,
 }
 
 /// What went wrong with a request, as status and JSON.
@@ -291,28 +291,13 @@ async fn admit(
     }
 }
 
-/// People get a page, and everything else the line that says what this is.
-async fn index(headers: HeaderMap) -> Response {
+/// People get the page, and everything else the line that says what this is.
+async fn index(State(node): State<Node>, headers: HeaderMap) -> Response {
     let accepts_html = headers
         .get_all(header::ACCEPT)
         .iter()
         .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")));
-    if accepts_html { page(Html(include_str!("http/page/index.html"))) } else { "Cairn node".into_response() }
-}
-
-async fn asset(kind: &'static str, text: &'static str) -> Response {
-    page(([(header::CONTENT_TYPE, kind)], text))
-}
-
-fn page(body: impl IntoResponse) -> Response {
-    let headers: [(HeaderName, &str); 5] = [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::VARY, "Accept"),
-    ];
-    (headers, body).into_response()
+    if accepts_html { node.page.index(&headers).await } else { "Cairn node".into_response() }
 }
 
 /// Whether the node is well; what else it says is for those who may know.
@@ -346,11 +331,12 @@ async fn status(State(node): State<Node>) -> Result<Response, HttpError> {
         newest: Vec<EntryView>,
     }
     let status = node.status().await?;
-    let newest =
-        node.host.view(|store, keys| view::newest(store, PAGE_ENTRIES, PAGE_BYTES, keys)).await?.map_err(|error| {
+    let newest = node.host.view(|store, keys| view::newest(store, NEWEST_ENTRIES, NEWEST_BYTES, keys)).await?.map_err(
+        |error| {
             tracing::error!("{error}");
             HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.code(), "the store is damaged, see the node's log")
-        })?;
+        },
+    )?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(Answer { status, newest })).into_response())
 }
 
@@ -359,9 +345,16 @@ async fn prometheus(State(node): State<Node>) -> Result<Response, HttpError> {
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
-async fn not_found(uri: Uri) -> HttpError {
+/// A file of the page, or nothing.
+async fn elsewhere(page: Page, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if matches!(method, Method::GET | Method::HEAD)
+        && let Some(name) = uri.path().strip_prefix('/')
+        && let Some(file) = page.named(name, &headers).await
+    {
+        return file;
+    }
     let path: String = uri.path().chars().take(80).collect();
-    HttpError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}"))
+    HttpError::new(StatusCode::NOT_FOUND, "not_found", format!("there is nothing at {path}")).into_response()
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> HttpError {

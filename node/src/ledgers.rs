@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use shared::{Address, LedgerId};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
 };
 
@@ -24,6 +24,11 @@ use crate::{
         peer::{Meeter, Reached},
     },
 };
+
+mod making;
+
+use making::Maker;
+pub use making::{Joining, LEDGERS_OF_CLIENTS, MakeError, found};
 
 /// Orders that wait for who owns the hosts.
 const ORDERS: usize = 64;
@@ -78,6 +83,8 @@ struct Inner {
 pub struct Ledgers {
     inner: Arc<RwLock<Inner>>,
     orders: mpsc::Sender<Order>,
+    /// None: they never become more.
+    maker: Option<Arc<Maker>>,
 }
 
 impl fmt::Debug for Ledgers {
@@ -128,7 +135,7 @@ impl Ledgers {
     /// One that never become more, for tests and benches.
     pub fn only(host: Host) -> Self {
         let (orders, _) = mpsc::channel(1);
-        Self { inner: Arc::new(RwLock::new(Inner { hosts: vec![host], doors: Vec::new() })), orders }
+        Self { inner: Arc::new(RwLock::new(Inner { hosts: vec![host], doors: Vec::new() })), orders, maker: None }
     }
 
     /// All of them, the default one first.
@@ -210,16 +217,17 @@ impl Keeper {
         beside: fn(Host, watch::Receiver<bool>, &mut JoinSet<()>),
     ) -> Result<Self, LedgerError> {
         let (orders, taken) = mpsc::channel(ORDERS);
-        let ledgers = Ledgers { inner: Arc::default(), orders };
-        let mut keeper = Self {
-            ledgers,
-            taken,
-            reach,
-            threads: JoinSet::new(),
-            links: JoinSet::new(),
-            stop: watch::Sender::new(false),
-            beside,
+        let stop = watch::Sender::new(false);
+        let maker = Maker {
+            data: locked.dir().clone(),
+            relays: reach.relays.clone(),
+            network: reach.network.clone(),
+            stopped: stop.subscribe(),
+            turn: Mutex::new(()),
         };
+        let ledgers = Ledgers { inner: Arc::default(), orders, maker: Some(Arc::new(maker)) };
+        let (threads, links) = (JoinSet::new(), JoinSet::new());
+        let mut keeper = Self { ledgers, taken, reach, threads, links, stop, beside };
         keeper.start(locked, first, wanted)?;
         for dir in locked.dir().ledgers()?.iter().filter(|dir| *dir != first) {
             keeper.start(locked, dir, None)?;

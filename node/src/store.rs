@@ -44,6 +44,8 @@ pub(crate) const GENESIS: &str = "node.genesis";
 pub(crate) const RELAYS: &str = "node.relays";
 /// The first block of a node that has joined, for whoever has not heard of it.
 const JOIN: &str = "node.join";
+/// What this node is to be called as soon as it is in. None: empty.
+const WANTED_NAME: &str = "node.name";
 /// What a backup keeps of a store.
 pub(crate) const KEPT: [&str; 6] = [LEDGER_NAME, GENESIS, RELAYS, JOIN, META_EPOCHS[0], META_EPOCHS[1]];
 /// The nodes that were noted there before, one id behind the other.
@@ -277,6 +279,15 @@ impl SqliteReader {
         self.meta(JOIN)
     }
 
+    /// What this node is to be called as soon as it is in the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn wanted_name(&self) -> Result<Option<String>> {
+        let name = String::from_utf8(self.meta(WANTED_NAME)?.unwrap_or_default());
+        Ok(name.ok().filter(|name| !name.is_empty()))
+    }
+
     /// The node whose key writes in this store.
     ///
     /// # Errors
@@ -471,6 +482,15 @@ impl SqliteStore {
     /// When it cannot be written.
     pub fn set_join(&mut self, block: &[u8]) -> Result<()> {
         self.set_meta(JOIN, block)?;
+        self.commit()
+    }
+
+    /// Notes, durably, what this node is to be called as soon as it is in the ledger.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_wanted_name(&mut self, name: Option<&str>) -> Result<()> {
+        self.set_meta(WANTED_NAME, name.unwrap_or_default().as_bytes())?;
         self.commit()
     }
 

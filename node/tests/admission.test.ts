@@ -89,7 +89,6 @@ const UPGRADE = {
 
 const ROUTES: readonly (readonly [path: string, status: number, headers: Record<string, string>])[] = [
   ["/", 200, {}],
-  ["/page.js", 200, {}],
   ["/healthz", 200, {}],
   ["/status.json", 200, {}],
   ["/metrics", 200, {}],
@@ -169,7 +168,7 @@ test("over HTTP everything but the page and a plain health check wants the token
     return [response.status, await response.text()];
   };
   const right = `Bearer ${node.token}`;
-  for (const path of ["/", "/page.js", "/page.css"]) expect((await get(path))[0]).toBe(200);
+  expect((await get("/"))[0]).toBe(200);
   for (const path of ["/status.json", "/metrics"]) {
     for (const wrong of [undefined, "Bearer wrong", node.token, `Basic ${node.token}`]) {
       const [status, body] = await get(path, wrong);

@@ -13,7 +13,7 @@ use crate::{
     data::DataError,
     host::{HostError, InviteError, Stopped},
     keys::{KeyError, PassphraseError, SealedError, backup::BackupError},
-    ledgers::LedgerError,
+    ledgers::{LedgerError, MakeError},
     store::StoreError,
     token::TokenError,
 };
@@ -165,6 +165,7 @@ impl Failure {
             Self::Backup(BackupError::Io { .. }) => 74,
             Self::Backup(BackupError::Sealed { error: SealedError::Passphrase, .. }) => 78,
             Self::Backup(BackupError::Key(error)) => key_code(error),
+            Self::Backup(BackupError::Data(error)) => data_code(error),
             Self::Backup(_) => 65,
             Self::Token(TokenError::Missing { .. }) => 66,
             Self::Token(_) => 77,
@@ -214,6 +215,22 @@ fn host_code(error: &HostError) -> u8 {
         HostError::Failed(ReplicaError::Store(error)) if error.is_damage() => 65,
         HostError::Panicked => 70,
         _ => 74,
+    }
+}
+
+impl From<MakeError> for Failure {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Data(error) => error.into(),
+            MakeError::Host(error) => error.into(),
+            MakeError::Wish(error) => error.into(),
+            MakeError::Token(error) => error.into(),
+            MakeError::Ledger(error) => error.into(),
+            MakeError::Random(error) => error.into(),
+            MakeError::Runtime(error) => Self::Io { what: "the runtime cannot start", error },
+            MakeError::Stopped(stopped) => stopped.into(),
+            error @ (MakeError::Enough(_) | MakeError::Removed) => Self::Refused(error.to_string()),
+        }
     }
 }
 

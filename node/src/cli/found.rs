@@ -4,15 +4,14 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde_json::json;
-use shared::{LedgerId, effect::Wish, members::Genesis};
-use tokio::runtime;
+use shared::LedgerId;
 
 use super::Failure;
 use crate::{
     config::Settings,
     control::{ControlFile, client::ControlClient},
-    data::Opened,
-    host::Host,
+    data::DataError,
+    ledgers,
     store::Beginning,
 };
 
@@ -38,23 +37,18 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(&self, settings: &Settings) -> Result<(), Failure> {
         let settings = settings.with_relays(&self.relay)?;
-        let key = settings.data.new_key()?;
-        let node = key.node();
-        let beginning = if self.open {
-            Beginning::Open(crate::config::check_name(self.name.clone())?)
-        } else {
-            let mut salt = [0; 16];
-            getrandom::fill(&mut salt)?;
-            Beginning::Members(Genesis { founder: node, salt })
-        };
         let relays: Vec<String> = settings.relays.iter().map(ToString::to_string).collect();
-        settings.data.make(&beginning, key, |mut opened| {
-            opened.store.set_relays(&relays)?;
-            match &beginning {
-                Beginning::Open(_) => Ok(()),
-                Beginning::Members(genesis) => self.begin(opened, genesis.salt),
-            }
-        })?;
+        let (beginning, node) = if self.open {
+            let beginning = Beginning::Open(crate::config::check_name(self.name.clone())?);
+            let key = settings.data.new_key()?;
+            let node = key.node();
+            settings
+                .data
+                .make(&beginning, key, |mut opened| opened.store.set_relays(&relays).map_err(DataError::from))?;
+            (beginning, node)
+        } else {
+            ledgers::found(&settings.data, &self.name, self.nickname.as_deref(), &relays)?
+        };
         let ledger = beginning.id();
         // A node that serves the directory goes on with it at once.
         let serving = match ControlFile::load(&settings.data.control()) {
@@ -68,24 +62,6 @@ impl Init {
             self.explain(&mut out, &settings, &ledger, serving)
         };
         print.map_err(Failure::io("the ledger cannot be printed"))
-    }
-
-    /// Writes the first blocks.
-    fn begin(&self, opened: Opened, salt: [u8; 16]) -> Result<(), Failure> {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(Failure::io("the runtime cannot start"))?;
-        let (host, mut thread) = Host::start(opened)?;
-        let begun = runtime.block_on(async {
-            host.control(Wish::Found { salt }).await??;
-            host.control(Wish::LedgerName { name: self.name.clone() }).await??;
-            if let Some(name) = &self.nickname {
-                host.control(Wish::Nickname { name: name.clone() }).await??;
-            }
-            Ok(())
-        });
-        host.stop();
-        runtime.block_on(thread.ended())?;
-        begun
     }
 
     fn explain(&self, out: &mut impl Write, settings: &Settings, ledger: &LedgerId, serving: bool) -> io::Result<()> {

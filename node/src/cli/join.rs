@@ -2,16 +2,12 @@
 
 use std::{
     io::{self, BufRead, IsTerminal, Read, Write},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use clap::Args;
 use serde_json::json;
-use shared::{
-    Key, LedgerId, Timestamp, Token,
-    effect::Wish,
-    members::{Genesis, Join as JoinEntry},
-};
+use shared::LedgerId;
 use zeroize::Zeroizing;
 
 use super::{
@@ -22,10 +18,10 @@ use super::{
 };
 use crate::{
     config::Settings,
-    control::{ControlFile, WishFor, client::ControlClient},
-    data::{DataError, LedgerDir, LockedDir, Opened},
-    host::{Host, Start, Status},
-    store::Beginning,
+    control::{ControlFile, client::ControlClient},
+    data::{DataError, LedgerDir, LockedDir},
+    host::Status,
+    ledgers::{Joining, MakeError},
 };
 
 /// Bytes of a line with a link in it; the link itself has less than half of that.
@@ -56,17 +52,12 @@ impl Join {
             shared::names::check(name).map_err(|error| Failure::Usage(error.to_string()))?;
         }
         let settings = &settings.with_relays(&self.relay)?;
-        let token = Token::parse(&self.link()?)?;
-        let genesis = Genesis::decode(&token.genesis).ok_or(shared::TokenError::Malformed("its genesis"))?;
-        let beginning = Beginning::Members(genesis);
-        let ledger = beginning.id();
-        let mut relays = token.relays.clone();
-        relays.extend(settings.relays.iter().map(ToString::to_string).filter(|relay| !token.relays.contains(relay)));
-        let key = settings.data.new_key()?;
-        let status = match settings.data.make(&beginning, key, |opened| fill(opened, &token, &relays)) {
+        let joining = Joining::read(&self.link()?, self.nickname.clone())?.with_relays(&settings.relays);
+        let ledger = joining.ledger();
+        let status = match joining.make(&settings.data) {
             Ok(()) => self.come_in(settings, &ledger)?,
-            Err(Failure::Data(DataError::Exists(_))) => self.again(settings, &ledger, &token, &relays)?,
-            Err(error) => return Err(error),
+            Err(MakeError::Data(DataError::Exists(_))) => self.again(settings, &joining)?,
+            Err(error) => return Err(error.into()),
         };
         self.report(settings, &ledger, &status)
     }
@@ -101,12 +92,7 @@ impl Join {
         with_links_of(locked, dir, settings, |host| async move {
             let mut refused = Refusal::default();
             let decided = |status: &Status| is_in(status) || refused.lasts(status) || status.relays.is_empty();
-            let status = until(&host, decided).await?;
-            if let Some(name) = self.nickname.clone().filter(|_| is_in(&status)) {
-                host.control(Wish::Nickname { name }).await??;
-                return until(&host, |status| status.held.nodes > 0 || is_refused(status)).await;
-            }
-            Ok(status)
+            until(&host, decided).await
         })
     }
 
@@ -117,9 +103,6 @@ impl Join {
         loop {
             let status = client.status()?;
             if is_in(&status) || refused.lasts(&status) || began.elapsed() > PATIENCE {
-                if let Some(name) = self.nickname.clone().filter(|_| is_in(&status)) {
-                    client.wish(&WishFor::Nickname { name })?;
-                }
                 return Ok(status);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -127,13 +110,8 @@ impl Join {
     }
 
     /// The ledger is here. Where this node is not in it yet, the new invite takes the place of the one before.
-    fn again(
-        &self,
-        settings: &Settings,
-        ledger: &LedgerId,
-        token: &Token,
-        relays: &[String],
-    ) -> Result<Status, Failure> {
+    fn again(&self, settings: &Settings, joining: &Joining) -> Result<Status, Failure> {
+        let ledger = &joining.ledger();
         let dir = settings.data.further(ledger);
         let removed = || {
             let place = dir.path().display();
@@ -160,7 +138,9 @@ impl Join {
             return Err(removed());
         }
         if status.role.is_none() {
-            fill(locked.open_in(&dir, None)?, token, relays)?;
+            joining.fill(locked.open_in(&dir, None)?)?;
+        } else if self.nickname.is_some() {
+            locked.open_in(&dir, None)?.store.set_wanted_name(self.nickname.as_deref())?;
         }
         self.here(&locked, &dir, settings)
     }
@@ -207,10 +187,7 @@ impl Join {
         }
         let named = if is_default(settings, ledger) { String::new() } else { format!(" --ledger {}", short(ledger)) };
         if let Some(name) = self.nickname.as_ref().filter(|_| !is_in(status)) {
-            writeln!(
-                out,
-                "  name    nobody has heard it yet. Once you are in: cairn --data {data}{named} nickname {name:?}"
-            )?;
+            writeln!(out, "  name    {name:?}, as soon as you are in")?;
         }
         writeln!(out, "  serve   cairn --data {data}")?;
         writeln!(
@@ -218,26 +195,6 @@ impl Join {
             "  try     cairn --data {data}{named} append \"hello\"    and    cairn --data {data}{named} log --follow"
         )
     }
-}
-
-/// Notes how this node comes in. The first start keeps the key that came with the link.
-fn fill(mut opened: Opened, token: &Token, relays: &[String]) -> Result<(), Failure> {
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce)?;
-    let (key, _) = opened.key.keys();
-    let join = JoinEntry::sign(&Key::from_secret(&token.secret), &opened.ledger, token.invite, &key.node());
-    let block = join.block(opened.ledger, &key, token.end, now(), nonce);
-    opened.store.set_relays(relays)?;
-    opened.store.set_join(block.bytes())?;
-    let (host, mut thread) = Host::start_with(opened, Start { epoch: token.key.clone(), ..Start::default() })?;
-    host.stop();
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    Ok(runtime.map_err(Failure::io("the runtime cannot start"))?.block_on(thread.ended())?)
-}
-
-fn now() -> Timestamp {
-    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-    u64::try_from(micros).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether this node belongs, also to a linked node, and has what that one had when they met. Of two who come by one link

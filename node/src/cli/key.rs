@@ -7,17 +7,17 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use shared::{ReadStore, Store, replica::note_restored};
+use shared::{Store, replica::note_restored};
 
 use super::Failure;
 use crate::{
     config::Settings,
-    data::{DataError, LedgerDir, LockedDir},
+    data::{DataError, LockedDir},
     keys::{
         self, Cost, NodeKey, Opener, SealingKey, Source,
         backup::{Backup, BackupError, Kept},
     },
-    store::{Beginning, KEPT, RELAYS},
+    store::{Beginning, KEPT},
 };
 
 #[derive(Debug, Args)]
@@ -151,46 +151,20 @@ fn backup(settings: &Settings, file: &Path) -> Result<Vec<String>, Failure> {
         return Err(BackupError::Io { path: file.to_owned(), error }.into());
     }
     let dirs = settings.data.ledgers()?;
-    let mut sealed = false;
-    for dir in &dirs {
-        sealed |= keys::is_sealed(&dir.key())? == Some(true);
-    }
     if dirs.is_empty() {
         return Err(DataError::Nothing { path: settings.data.path().to_owned() }.into());
     }
-    let passphrase = if sealed { settings.passphrase.read()? } else { settings.passphrase.read_new()? };
-    let opener = Opener::new(vec![Source::Given(passphrase.clone())]);
-    let ledgers = dirs.iter().map(|dir| keep(settings, dir, &opener)).collect::<Result<Vec<Kept>, Failure>>()?;
-    let count = ledgers.len();
-    Backup { sealed, ledgers }.write(file, &passphrase)?;
+    let relays: Vec<String> = settings.relays.iter().map(ToString::to_string).collect();
+    let (backup, passphrase) = Backup::of(&settings.data, &dirs, &relays, &settings.passphrase)?;
+    backup.write(file, &passphrase)?;
     Ok(vec![
-        format!("{}: the keys of {count} ledgers, sealed with {}", file.display(), whose(sealed)),
+        format!("{}: the keys of {} ledgers, sealed with {}", file.display(), dirs.len(), whose(backup.sealed)),
         "the history is not in it: a restored node gets that from others".to_owned(),
     ])
 }
 
 fn whose(sealed: bool) -> &'static str {
     if sealed { "the passphrase of the keys" } else { "the passphrase" }
-}
-
-fn keep(settings: &Settings, dir: &LedgerDir, opener: &Opener) -> Result<Kept, Failure> {
-    let reader = settings.data.reader_of(dir)?;
-    let key = NodeKey::load(&dir.key(), opener)?;
-    let (key, store) = (key.ok_or_else(|| DataError::Nothing { path: dir.key() })?, reader.node()?);
-    if store != Some(key.node()) {
-        return Err(DataError::KeyWithoutStore { path: dir.key(), key: key.node(), store }.into());
-    }
-    let mut values = Vec::new();
-    for name in KEPT.into_iter().filter(|name| *name != RELAYS) {
-        values.extend(reader.meta(name)?.map(|value| (name.to_owned(), value)));
-    }
-    // Those of the settings too: a data directory that is lost has lost its cairn.toml.
-    let mut relays = reader.relays()?;
-    relays.extend(
-        settings.relays.iter().map(ToString::to_string).filter(|relay| !relays.contains(relay)).collect::<Vec<_>>(),
-    );
-    values.push((RELAYS.to_owned(), relays.join("\n").into_bytes()));
-    Ok(Kept { height: reader.height(&key.node())?, key, values })
 }
 
 fn restore(settings: &Settings, file: &Path) -> Result<Vec<String>, Failure> {

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     keys::NodeKeys,
+    ledgers::Joining,
     link::peer::Wanted,
     store::{Beginning, SqliteStore, StoreError},
 };
@@ -74,6 +75,10 @@ pub(super) enum Command {
         offer: Offer,
         relays: Vec<String>,
         reply: oneshot::Sender<Result<Token, InviteError>>,
+    },
+    Rejoin {
+        joining: Box<Joining>,
+        reply: oneshot::Sender<()>,
     },
     Members {
         reply: oneshot::Sender<Vec<MemberInfo>>,
@@ -156,8 +161,23 @@ pub(super) struct Shared {
 
 /// Who waits for the answer to a wish.
 enum Wishing {
+    /// This node itself, for the name that it was to have once it is in.
+    Name(String),
     Block(oneshot::Sender<Result<BlockHash, WishError>>),
-    Token { secret: Zeroizing<[u8; 32]>, relays: Vec<String>, reply: oneshot::Sender<Result<Token, InviteError>> },
+    Token {
+        secret: Zeroizing<[u8; 32]>,
+        relays: Vec<String>,
+        reply: oneshot::Sender<Result<Token, InviteError>>,
+    },
+}
+
+/// What a replica is told when it begins, for one that takes the place of another.
+struct Again {
+    dials: u32,
+    far: bool,
+    peers: Vec<Address>,
+    /// Who showed itself on the local network: that is told once.
+    found: VecDeque<Vec<Address>>,
 }
 
 /// The replica and all that its effects need.
@@ -185,6 +205,11 @@ pub(super) struct Turns {
     leaving: Vec<oneshot::Sender<()>>,
     members: Vec<oneshot::Sender<Vec<MemberInfo>>>,
     invites: Vec<oneshot::Sender<Vec<InviteInfo>>>,
+    /// What this node is to be called as soon as it is in.
+    wanted_name: Option<String>,
+    /// Another invite to try, and who waits for that.
+    rejoin: Option<(Box<Joining>, oneshot::Sender<()>)>,
+    again: Again,
     turns: u64,
     stopping: bool,
     damaged: Option<String>,
@@ -195,7 +220,7 @@ impl Turns {
     /// Restores the replica from its store.
     pub(super) fn open(
         store: SqliteStore,
-        beginning: &Beginning,
+        beginning: Beginning,
         keys: NodeKeys,
         start: Start,
         shared: Shared,
@@ -207,10 +232,11 @@ impl Turns {
         let (key, successor) = keys.keys();
         let (meets, far) = (start.meeting.is_some(), start.meeting.as_ref().is_some_and(|meeting| meeting.far));
         let (peers, dials) = start.meeting.map(|Meeting { peers, dials, .. }| (peers, dials)).unzip();
+        let again = Again { dials: start.dials, far, peers: peers.unwrap_or_default(), found: VecDeque::new() };
         let config = Config {
             meets,
             far,
-            peers: peers.unwrap_or_default(),
+            peers: again.peers.clone(),
             writes: true,
             slices: true,
             dials: start.dials,
@@ -228,14 +254,16 @@ impl Turns {
         }
         last_seq.store(replica.last_seq(), Ordering::Release);
         epoch_keys.set(replica.keys());
-        identity.set(replica.node(), replica.store().as_reader().former_nodes().map_err(Failure::Store)?);
+        let noted = replica.store().as_reader();
+        identity.set(replica.node(), noted.former_nodes().map_err(Failure::Store)?);
+        let wanted_name = noted.wanted_name().map_err(Failure::Store)?;
         Ok(Self {
             replica,
             span,
             events,
             last_seq,
             identity,
-            beginning: beginning.clone(),
+            beginning,
             keys,
             epoch_keys,
             links: BTreeMap::new(),
@@ -252,6 +280,9 @@ impl Turns {
             leaving: Vec::new(),
             members: Vec::new(),
             invites: Vec::new(),
+            wanted_name,
+            rejoin: None,
+            again,
             turns: 0,
             stopping: false,
             damaged: None,
@@ -284,6 +315,12 @@ impl Turns {
                 },
             };
             next = self.turn(first, &mut commands)?;
+            if let Some((joining, reply)) = self.rejoin.take() {
+                self = self.rejoined(&joining)?;
+                // Whoever asked may have gone.
+                _ = reply.send(());
+                self.tell(Event::MembersChanged);
+            }
         }
         self.links.clear();
         if let Some(what) = self.damaged {
@@ -291,6 +328,36 @@ impl Turns {
         }
         self.replica.checkpoint()?;
         Ok(self.replica.store().checkpoint().map_err(Failure::Store)?)
+    }
+
+    /// Begins anew, with another invite to come in by. What was not in the ledger is forgotten, and links are opened again.
+    fn rejoined(mut self, joining: &Joining) -> Result<Self, HostError> {
+        let mut nonce = [0; 16];
+        getrandom::fill(&mut nonce)?;
+        let (key, _) = self.keys.keys();
+        let start = joining.note(self.replica.store_mut(), &key, nonce).map_err(Failure::Store)?;
+        self.replica.checkpoint()?;
+        let path = self.replica.store().path().to_owned();
+        let Self { replica, beginning, keys, again, dials, turns, .. } = self;
+        // One connection at a time writes.
+        drop(replica);
+        let store = SqliteStore::open(&path, beginning.clone()).map_err(Failure::Store)?;
+        let Again { dials: awaited, far, peers, found } = again;
+        let meeting = dials.map(|dials| Meeting { peers, far, dials });
+        let shared = Shared {
+            events: self.events,
+            last_seq: self.last_seq,
+            identity: self.identity,
+            keys: self.epoch_keys,
+            received: self.received,
+        };
+        let start = Start { dials: awaited, meeting, ..start };
+        let mut anew = Self::open(store, beginning, keys, start, shared)?;
+        anew.turns = turns;
+        for addresses in found {
+            anew.command(Command::Found { addresses })?;
+        }
+        Ok(anew)
     }
 
     fn sleep(&self) -> Duration {
@@ -341,6 +408,7 @@ impl Turns {
                 break;
             }
         }
+        self.give_name()?;
         self.replica.commit(now(), &mut self.effects)?;
         self.turns += 1;
         self.take_over()?;
@@ -396,6 +464,16 @@ impl Turns {
                 let key = Key::from_secret(&secret).node();
                 self.wish(Wish::Invite { key, role, uses, expires }, Wishing::Token { secret, relays, reply })
             }
+            Command::Rejoin { joining, reply } => {
+                let standing = self.replica.standing();
+                if standing.role.is_none() && !standing.removed {
+                    self.rejoin = Some((joining, reply));
+                } else {
+                    // Whoever asked may have gone.
+                    _ = reply.send(());
+                }
+                Ok(())
+            }
             Command::Members { reply } => {
                 self.members.push(reply);
                 Ok(())
@@ -418,7 +496,13 @@ impl Turns {
             Command::DialFailed => self.input(Input::DialFailed),
             Command::Unreachable { dial } => self.input(Input::Unreachable { dial }),
             Command::Reachable { addresses } => self.input(Input::Reachable { addresses }),
-            Command::Found { addresses } => self.input(Input::Found { addresses }),
+            Command::Found { addresses } => {
+                if !self.again.found.contains(&addresses) {
+                    self.again.found.truncate(limits::FOUND_NODES - 1);
+                    self.again.found.push_front(addresses.clone());
+                }
+                self.input(Input::Found { addresses })
+            }
             Command::NetworkChanged => self.input(Input::NetworkChanged),
             Command::Status { reply } => {
                 self.statuses.push(reply);
@@ -446,11 +530,34 @@ impl Turns {
         self.input(Input::Control { token, wish })
     }
 
+    /// Gives this node the name that was wished for it, once it is in: also for somebody who is linked to it and has its join. Of two
+    /// who come by one link for one, both may believe for a moment that they are in.
+    fn give_name(&mut self) -> Result<(), Failure> {
+        if self.wanted_name.is_none() || self.replica.standing().role.is_none() {
+            return Ok(());
+        }
+        let own = self.replica.height(&self.replica.node());
+        let knows = |link: &shared::replica::LinkStatus| {
+            link.node.is_some() && link.progress.0 == link.progress.1 && link.holds >= own
+        };
+        match self.wanted_name.take_if(|_| own > 0 && self.replica.links().iter().any(knows)) {
+            Some(name) => self.wish(Wish::Nickname { name: name.clone() }, Wishing::Name(name)),
+            None => Ok(()),
+        }
+    }
+
     /// Answers a wish that is durable. The one who asked may have gone; what is written stays.
     fn granted(&mut self, token: u64, result: Result<BlockHash, WishError>) -> Result<(), Failure> {
         match self.wishes.remove(&token) {
             None => {}
             Some(Wishing::Block(reply)) => drop(reply.send(result)),
+            Some(Wishing::Name(name)) if result == Err(WishError::NotYet) => self.wanted_name = Some(name),
+            Some(Wishing::Name(_)) => {
+                if let Err(error) = result {
+                    warn!("this node does not get the name that it was to have: {error}");
+                }
+                self.replica.store_mut().set_wanted_name(None)?;
+            }
             Some(Wishing::Token { secret, relays, reply }) => {
                 let token = match result {
                     Ok(block) => match self.replica.token(&block, secret, relays)? {

@@ -17,13 +17,21 @@ use std::{
 };
 
 use minicbor::{Decoder, Encoder};
+use shared::ReadStore;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, NodeKey, Passphrase, PassphraseError, SealedError, SealingKey,
+    KeyError, NodeKey, Opener, Passphrase, PassphraseError, SealedError, SealingKey, Source,
     file::write_new,
+    is_sealed,
     sealed::{Cost, Sealed},
+};
+use crate::{
+    data::{DataDir, DataError, LedgerDir},
+    host::Stopped,
+    ledgers::LedgerError,
+    store::{KEPT, RELAYS, StoreError},
 };
 
 const LABEL: &str = "cairn key backup 1 ";
@@ -63,6 +71,28 @@ pub enum BackupError {
     /// A key fails.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The data directory fails.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// It ended by a bug.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The node is stopping.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl BackupError {
+    /// Whether the keys are sealed with another passphrase than was given.
+    pub fn is_other_passphrase(&self) -> bool {
+        matches!(self, Self::Key(KeyError::Sealed { error: SealedError::Passphrase, .. }))
+    }
+}
+
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> Self {
+        Self::Data(error.into())
+    }
 }
 
 /// What is kept of one ledger.
@@ -87,6 +117,24 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
+    fn of(data: &DataDir, dir: &LedgerDir, relays: &[String], opener: &Opener) -> Result<Self, BackupError> {
+        let reader = data.reader_of(dir)?;
+        let key = NodeKey::load(&dir.key(), opener)?;
+        let (key, store) = (key.ok_or_else(|| DataError::Nothing { path: dir.key() })?, reader.node()?);
+        if store != Some(key.node()) {
+            return Err(DataError::KeyWithoutStore { path: dir.key(), key: key.node(), store }.into());
+        }
+        let mut values = Vec::new();
+        for name in KEPT.into_iter().filter(|name| *name != RELAYS) {
+            values.extend(reader.meta(name)?.map(|value| (name.to_owned(), value)));
+        }
+        let mut known = reader.relays()?;
+        let more: Vec<&String> = relays.iter().filter(|relay| !known.contains(relay)).collect();
+        known.extend(more.into_iter().cloned());
+        values.push((RELAYS.to_owned(), known.join("\n").into_bytes()));
+        Ok(Self { height: reader.height(&key.node())?, key, values })
+    }
+
     /// A value.
     pub fn value(&self, key: &str) -> Option<&[u8]> {
         self.values.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_slice())
@@ -103,12 +151,43 @@ pub struct Backup {
 }
 
 impl Backup {
+    /// What is to be kept of some ledgers of a data directory, and the passphrase to seal it with: that of the keys, where they
+    /// have one. `relays`: those of the settings, because a data directory that is lost has lost its cairn.toml.
+    ///
+    /// # Errors
+    /// When something cannot be read, or the passphrase is missing, wrong, or too short for a new one.
+    pub fn of(
+        data: &DataDir,
+        dirs: &[LedgerDir],
+        relays: &[String],
+        passphrase: &Source,
+    ) -> Result<(Self, Passphrase), BackupError> {
+        let mut sealed = false;
+        for dir in dirs {
+            sealed |= is_sealed(&dir.key())? == Some(true);
+        }
+        let passphrase = if sealed { passphrase.read() } else { passphrase.read_new() };
+        let passphrase = passphrase.map_err(KeyError::from)?;
+        let opener = Opener::new(vec![Source::Given(passphrase.clone())]);
+        let ledgers = dirs.iter().map(|dir| Kept::of(data, dir, relays, &opener)).collect::<Result<_, _>>()?;
+        Ok((Self { sealed, ledgers }, passphrase))
+    }
+
+    /// The text of a backup, sealed with a passphrase.
+    ///
+    /// # Errors
+    /// When there are no random bytes.
+    pub fn seal(&self, passphrase: &Passphrase) -> Result<String, BackupError> {
+        let key = SealingKey::new(passphrase, Cost::NEW)?;
+        Ok(key.seal(LABEL, &self.encode()).map_err(KeyError::from)?)
+    }
+
     /// Writes a new file, sealed with a passphrase.
     ///
     /// # Errors
     /// When the file is there already or cannot be written.
     pub fn write(&self, path: &Path, passphrase: &Passphrase) -> Result<(), BackupError> {
-        let line = SealingKey::new(passphrase, Cost::NEW)?.seal(LABEL, &self.encode()).map_err(KeyError::from)?;
+        let line = self.seal(passphrase)?;
         write_new(path, line.as_bytes()).map_err(|error| BackupError::Io { path: path.to_owned(), error })
     }
 

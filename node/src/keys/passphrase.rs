@@ -86,7 +86,11 @@ impl From<&str> for Passphrase {
 }
 
 impl Passphrase {
-    fn check(text: Zeroizing<String>) -> Result<Self, PassphraseError> {
+    /// One that somebody gave.
+    ///
+    /// # Errors
+    /// When it has no bytes, or too many.
+    pub fn check(text: Zeroizing<String>) -> Result<Self, PassphraseError> {
         match text.len() {
             1..=BYTES => Ok(Self(Arc::new(text))),
             len => Err(PassphraseError::Length { len }),

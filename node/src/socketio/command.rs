@@ -4,10 +4,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::{EntryId, effect::Wish, limits::LEDGER_ENTRIES};
+use shared::{
+    EntryId,
+    effect::{Wish, WishError},
+    limits::LEDGER_ENTRIES,
+    names,
+};
+use zeroize::Zeroizing;
 
 use super::error::ClientError;
-use crate::control::InviteFor;
+use crate::{control::InviteFor, keys::Passphrase, ledgers::Joining};
 
 /// What a client wants.
 #[derive(Debug)]
@@ -30,6 +36,12 @@ pub(super) enum Command {
     Ledgers,
     /// A link for others to come in by.
     Invite(InviteFor),
+    /// Another ledger on this node, of a group that begins.
+    Create { name: String, nickname: Option<String> },
+    /// Another ledger on this node, by an invite.
+    Join(Box<Joining>),
+    /// The node's key of this ledger, sealed with this passphrase.
+    Backup(Passphrase),
     /// A change of who belongs, or of what something is called.
     Wish(Wish),
     /// Everything behind a cursor, and then what comes.
@@ -76,9 +88,11 @@ impl Command {
     /// Whether it shows what is in the ledger, and so has to wait for the appends that were sent before it.
     pub(super) fn reads(&self) -> bool {
         match self {
-            Self::Echo { .. } | Self::Append { .. } | Self::Ledgers => false,
+            Self::Echo { .. } | Self::Append { .. } | Self::Ledgers | Self::Create { .. } | Self::Join(_) => false,
             // What changes who may write comes after what was sent before it.
             Self::Invite(_) | Self::Wish(_) => true,
+            // How far the lane goes is in it.
+            Self::Backup(_) => true,
             Self::Ledger(_) | Self::Entry(_) | Self::KnownNodes | Self::Members | Self::Status => true,
             Self::Subscribe { .. } => true,
         }
@@ -150,6 +164,20 @@ impl<'a> Event<'a> {
             "erase_entry" => {
                 let EntryArguments { id } = self.object("erase_entry", "{id}")?;
                 Command::Wish(Wish::Erase { entry: id.parse()? })
+            }
+            "create_ledger" => {
+                let CreateArguments { name, nickname } = self.object("create_ledger", "{name, nickname?}")?;
+                check_names([Some(&name), nickname.as_ref()])?;
+                Command::Create { name, nickname }
+            }
+            "join_ledger" => {
+                let JoinArguments { token, nickname } = self.secret("join_ledger", "{token, nickname?}")?;
+                check_names([nickname.as_ref()])?;
+                Command::Join(Box::new(Joining::read(&token, nickname)?))
+            }
+            "backup_key" => {
+                let BackupArguments { passphrase } = self.secret("backup_key", "{passphrase}")?;
+                Command::Backup(Passphrase::check(passphrase)?)
             }
             "rekey" => self.none("rekey", Command::Wish(Wish::Rekey))?,
             "subscribe" => self.subscribe()?,
@@ -239,6 +267,13 @@ impl<'a> Event<'a> {
         read(event, expected, self.one(event)?)
     }
 
+    /// The same where nothing of what came may be repeated.
+    fn secret<T: Deserialize<'a>>(&self, event: &'static str, expected: &'static str) -> Result<T, ClientError> {
+        let came = "something else".to_owned();
+        let wrong = |_| ClientError::WrongArguments { event, expected, came };
+        serde_json::from_str(self.one(event)?.get()).map_err(wrong)
+    }
+
     fn wrong_count(&self, event: &'static str, expected: &'static str) -> ClientError {
         ClientError::WrongArguments { event, expected, came: format!("{} arguments", self.arguments.len()) }
     }
@@ -293,6 +328,30 @@ struct NameArguments {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateArguments {
+    name: String,
+    nickname: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JoinArguments {
+    token: Zeroizing<String>,
+    nickname: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupArguments {
+    passphrase: Zeroizing<String>,
+}
+
+fn check_names<const N: usize>(names: [Option<&String>; N]) -> Result<(), WishError> {
+    Ok(names.into_iter().flatten().try_for_each(|name| names::check(name))?)
+}
+
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct InviteArguments {
     role: String,
@@ -326,9 +385,10 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 
 #[cfg(test)]
 mod tests {
-    use shared::NodeId;
+    use shared::{BlockHash, NodeId, Timestamp, Token, members::Genesis};
 
     use super::*;
+    use crate::store::Beginning;
 
     fn command(text: &str) -> Result<Command, ClientError> {
         Event::parse(text)?.command()
@@ -418,6 +478,13 @@ mod tests {
             r#"["set_nickname",{"name":7}]"#,
             r#"["rename_ledger",{}]"#,
             r#"["erase_entry",{}]"#,
+            r#"["create_ledger"]"#,
+            r#"["create_ledger",{"name":7}]"#,
+            r#"["create_ledger",{"name":"a","open":true}]"#,
+            r#"["join_ledger",{}]"#,
+            r#"["join_ledger","token"]"#,
+            r#"["backup_key"]"#,
+            r#"["backup_key",{"passphrase":null}]"#,
             r#"["erase_entry",{"id":"x"}]"#,
             r#"["rekey",1]"#,
             r#"["subscribe","x"]"#,
@@ -426,6 +493,53 @@ mod tests {
             assert_eq!(code(text), "wrong_arguments", "{text}");
         }
         assert_eq!(code(r#"["nothing_of_this_name"]"#), "unknown_event");
+        for (text, expected) in [
+            (r#"["create_ledger",{"name":""}]"#, "wrong_name"),
+            (r#"["create_ledger",{"name":"garden","nickname":"a\nb"}]"#, "wrong_name"),
+            (r#"["join_ledger",{"token":"hello"}]"#, "wrong_token"),
+            (r#"["join_ledger",{"token":"https://a.example/#join=hwcut"}]"#, "wrong_token"),
+            (r#"["backup_key",{"passphrase":""}]"#, "wrong_passphrase"),
+        ] {
+            assert_eq!(code(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_invite_is_read_from_a_link_or_alone() {
+        let genesis = Genesis { founder: NodeId::from_bytes([7; 32]), salt: [1; 16] };
+        let token = Token {
+            genesis: genesis.encode(),
+            invite: BlockHash::from_bytes([2; 32]),
+            end: Timestamp::from_micros(3).unwrap(),
+            secret: Zeroizing::new([4; 32]),
+            key: None,
+            relays: vec!["wss://relay.example".to_owned()],
+        };
+        let token = token.encode().unwrap();
+        for text in [token.to_string(), format!("https://a.example/x#join={}", *token)] {
+            let Ok(Command::Join(joining)) =
+                command(&format!(r#"["join_ledger",{{"token":"{text}","nickname":"ben"}}]"#))
+            else {
+                panic!("not an invite");
+            };
+            assert_eq!(joining.ledger(), Beginning::Members(genesis.clone()).id());
+        }
+    }
+
+    #[test]
+    fn errors_repeat_nothing_of_a_secret() {
+        for text in [
+            r#"["backup_key",{"passphrase":"hunter2","more":1}]"#,
+            r#"["backup_key","hunter2"]"#,
+            r#"["join_ledger",{"token":"hunter2"}]"#,
+            r#"["join_ledger",{"token":"hwhunter2"}]"#,
+            r#"["join_ledger",["hunter2"]]"#,
+        ] {
+            let error = command(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+        let Ok(backup) = command(r#"["backup_key",{"passphrase":"hunter2"}]"#) else { panic!("no backup") };
+        assert!(!format!("{backup:?}").contains("hunter2"), "{backup:?}");
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! What a Socket.IO client can do wrong, and what can fail behind it: one typed list with a stable code for each.
 
 use serde::Serialize;
-use shared::{AppendError, IdError, effect::WishError, view::ViewError};
+use shared::{AppendError, IdError, TokenError, effect::WishError, view::ViewError};
 use thiserror::Error;
 
 use crate::{
     admission::Denied,
+    data::DataError,
     host::{InviteError, ReadError, Stopped},
+    keys::{KeyError, PassphraseError, backup::BackupError},
+    ledgers::MakeError,
     store::StoreError,
 };
 
@@ -58,6 +61,21 @@ pub enum ClientError {
     /// There is no invite.
     #[error("{0}")]
     Invite(InviteError),
+    /// It is no invite.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The node was put out of the ledger that it is to come into.
+    #[error("{0}")]
+    Removed(String),
+    /// There is no place for another ledger.
+    #[error("{0}")]
+    TooManyLedgers(String),
+    /// Nothing is sealed with that.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// The keys are sealed with another one.
+    #[error("the keys of this node have a passphrase, and this is another one")]
+    OtherPassphrase,
     /// There is no such entry.
     #[error("{0}")]
     UnknownEntry(String),
@@ -90,6 +108,10 @@ impl ClientError {
             Self::Append(error) => error.code(),
             Self::Wish(error) => error.code(),
             Self::Invite(_) => "no_invite",
+            Self::Token(_) => "wrong_token",
+            Self::Removed(_) => "removed",
+            Self::TooManyLedgers(_) => "too_many_ledgers",
+            Self::Passphrase(_) | Self::OtherPassphrase => "wrong_passphrase",
             Self::UnknownEntry(_) => "unknown_entry",
             Self::UnknownCursor(_) => "unknown_cursor",
             Self::Damaged => "damaged",
@@ -131,6 +153,38 @@ impl From<InviteError> for ClientError {
         match error {
             InviteError::Wish(error) => Self::Wish(error),
             error => Self::Invite(error),
+        }
+    }
+}
+
+impl From<MakeError> for ClientError {
+    fn from(error: MakeError) -> Self {
+        match error {
+            MakeError::Stopped(stopped) => Self::Stopped(stopped),
+            MakeError::Wish(error) => Self::Wish(error),
+            MakeError::Token(error) => Self::Token(error),
+            error @ MakeError::Removed => Self::Removed(error.to_string()),
+            error @ (MakeError::Enough(_) | MakeError::Data(DataError::Full)) => {
+                Self::TooManyLedgers(error.to_string())
+            }
+            error => {
+                tracing::error!("a ledger that a client wants cannot be had: {error}");
+                Self::Store
+            }
+        }
+    }
+}
+
+impl From<BackupError> for ClientError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Stopped(stopped) => Self::Stopped(stopped),
+            BackupError::Key(KeyError::Passphrase(error)) => Self::Passphrase(error),
+            error if error.is_other_passphrase() => Self::OtherPassphrase,
+            error => {
+                tracing::error!("a backup that a client wants cannot be made: {error}");
+                Self::Store
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     admission::Pass,
     control::InviteFor,
     host::{EntryJson, Event, Pending, Stopped},
+    ledgers::{LedgerInfo, MakeError},
 };
 
 /// Why a session ends.
@@ -362,6 +363,20 @@ impl Session {
                 Ok(self.answer(&reply, "ledgers", "ledgers", &ledgers, &ledgers).await?)
             }
             Command::Invite(invite) => self.invite(&invite, &reply).await,
+            Command::Create { name, nickname } => {
+                let made = self.clients.ledgers.create(name, nickname).await;
+                self.ledger_made(made, &reply).await
+            }
+            Command::Join(joining) => {
+                let joined = self.clients.ledgers.join(*joining).await;
+                self.ledger_made(joined, &reply).await
+            }
+            Command::Backup(passphrase) => {
+                match self.clients.ledgers.backup(self.clients.host.ledger(), passphrase).await {
+                    Ok(text) => Ok(self.answer(&reply, "backup", "backup", &text, &json!({ "backup": text })).await?),
+                    Err(error) => self.refuse(&reply, &error.into()).await,
+                }
+            }
             Command::Wish(wish) => match self.clients.host.control(wish).await? {
                 Ok(block) => {
                     let block = block.to_string();
@@ -383,6 +398,13 @@ impl Session {
                 let invite = json!({ "token": *token });
                 Ok(self.answer(reply, "invite", "invite", &invite, &invite).await?)
             }
+            Err(error) => self.refuse(reply, &error.into()).await,
+        }
+    }
+
+    async fn ledger_made(&mut self, made: Result<LedgerInfo, MakeError>, reply: &Reply) -> Result<(), End> {
+        match made {
+            Ok(info) => Ok(self.answer(reply, "ledger", "ledger", &info, &info).await?),
             Err(error) => self.refuse(reply, &error.into()).await,
         }
     }

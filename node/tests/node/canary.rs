@@ -124,17 +124,22 @@ fn the_check_finds_a_secret_in_each_of_its_forms() {
     assert_eq!(said.find(&canary), ["a log"]);
 }
 
-/// A Socket.IO client with this token; what the node answers.
-fn connect(runtime: &Runtime, port: u16, token: &str) -> String {
+/// A Socket.IO client with this token that asks for some things; what the node answers last.
+fn connect(runtime: &Runtime, port: u16, token: &str, asks: &[serde_json::Value]) -> String {
     runtime.block_on(async {
         let url = format!("ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket");
         let (mut socket, _) = connect_async(url).await.unwrap();
         socket.send(Message::text(format!("40{{\"token\":\"{token}\"}}"))).await.unwrap();
+        let mut asks = asks.iter();
+        let mut sent = "40";
         loop {
             let answer = socket.next().await.unwrap().unwrap().to_text().unwrap().to_owned();
-            if answer.starts_with('4') {
-                return answer;
+            if !answer.starts_with(sent) && !answer.starts_with("44") {
+                continue;
             }
+            let Some(ask) = asks.next() else { return answer };
+            sent = "431";
+            socket.send(Message::text(format!("421{ask}"))).await.unwrap();
         }
     })
 }
@@ -196,8 +201,19 @@ fn no_secret_leaves_a_node() {
     {
         assert_eq!(said.ran(&place, arguments).code(), 0, "{arguments:?}");
     }
-    said.note("a client", connect(&runtime, served.address.port(), &client_token));
-    said.note("a stranger", connect(&runtime, served.address.port(), "no token"));
+    let other_link =
+        shared::Token { invite: shared::BlockHash::from_bytes([9; 32]), ..token.clone() }.encode().unwrap();
+    let asks = [
+        serde_json::json!(["join_ledger", { "token": link }]),
+        serde_json::json!(["join_ledger", { "token": *other_link, "nickname": 7 }]),
+        serde_json::json!(["backup_key", { "passphrase": PASSPHRASE, "more": PASSPHRASE }]),
+        serde_json::json!(["backup_key", { "passphrase": PASSPHRASE }]),
+    ];
+    for n in 0..=asks.len() {
+        said.note("a client", connect(&runtime, served.address.port(), &client_token, &asks[..n]));
+    }
+    assert!(said.0.last().is_some_and(|(_, text)| text.starts_with(b"431[{\"ok\":true,\"backup\":")), "no backup");
+    said.note("a stranger", connect(&runtime, served.address.port(), "no token", &[]));
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     for path in ["status.json", "metrics", "control/status", "control/nowhere", "socket.io/?EIO=3"] {
         for token in [client_token.as_str(), "none"] {
