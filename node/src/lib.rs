@@ -13,6 +13,7 @@ pub mod ledgers;
 pub mod link;
 pub mod metrics;
 pub mod salvage;
+pub mod search;
 pub mod socketio;
 pub mod store;
 pub mod token;

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::{
     admission::Denied,
     host::{InviteError, ReadError, Stopped},
+    search::SearchError,
     store::StoreError,
 };
 
@@ -139,6 +140,19 @@ impl From<ReadError> for ClientError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Stopped(stopped) => Self::Stopped(stopped),
+            error => {
+                tracing::error!("{error}");
+                Self::Store
+            }
+        }
+    }
+}
+
+impl From<SearchError> for ClientError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::View(error) => error.into(),
+            SearchError::Read(error) => error.into(),
             error => {
                 tracing::error!("{error}");
                 Self::Store
