@@ -14,6 +14,8 @@ pub mod link;
 pub mod metrics;
 pub mod salvage;
 pub mod search;
+#[cfg(test)]
+mod shelf;
 pub mod socketio;
 pub mod store;
 pub mod token;

@@ -176,7 +176,10 @@ impl Keeper {
         match event {
             Ok(Event::Erased { entry, .. }) => self.news.erased.push(entry),
             // Blocks that erase something are in what arrived, so of what was missed only the rest is looked for.
-            Ok(Event::OrderChanged { .. }) | Err(RecvError::Lagged(_)) => self.news.changed = true,
+            // With new keys what was closed is read again, which the next step sees.
+            Ok(Event::OrderChanged { .. } | Event::MembersChanged) | Err(RecvError::Lagged(_)) => {
+                self.news.changed = true
+            }
             Ok(_) => {}
             Err(RecvError::Closed) => return false,
         }
@@ -225,3 +228,6 @@ async fn find(host: &Host, index: Index, lookup: Lookup) -> Result<(Index, Found
     });
     Ok(found.await???)
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,7 +106,8 @@ impl Index {
         Self::with_most(SEARCHED_ENTRIES, SEARCHED_BYTES)
     }
 
-    fn with_most(entries: usize, bytes: usize) -> Result<Self, rusqlite::Error> {
+    /// The same with other bounds.
+    pub(super) fn with_most(entries: usize, bytes: usize) -> Result<Self, rusqlite::Error> {
         let memory = Connection::open_in_memory()?;
         memory.execute_batch(SCHEMA)?;
         let (blocks, withheld) = (BTreeMap::new(), BTreeSet::new());
@@ -299,4 +300,19 @@ fn record_of(store: &SqliteReader, seq: u64) -> Result<Option<Record>, StoreErro
 /// The row of a block's first entry. SQLite's integers have room for more blocks than anybody writes.
 fn row(seq: u64) -> i64 {
     (seq << INDEX_BITS) as i64
+}
+
+#[cfg(test)]
+impl Index {
+    /// Rows that the index itself finds.
+    pub(super) fn hits(&self, query: &str) -> usize {
+        let sql = "SELECT count(*) FROM words WHERE words MATCH ?1";
+        self.memory.query_row(sql, [query], |row| row.get::<_, i64>(0)).unwrap() as usize
+    }
+
+    /// Bytes of the index, and about those of the list of blocks.
+    pub(super) fn memory(&self) -> usize {
+        let of = |name| self.memory.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap() as usize;
+        of("page_count") * of("page_size") + self.blocks.len() * size_of::<(u64, Indexed)>() * 3 / 2
+    }
 }

@@ -106,3 +106,6 @@ fn json<T: Serialize + ?Sized>(view: &T) -> Result<Box<RawValue>, ClientError> {
         ClientError::Damaged
     })
 }
+
+#[cfg(test)]
+mod tests;
