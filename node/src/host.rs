@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -33,6 +33,7 @@ use crate::{
     keys::KeyError,
     ledgers::{Joining, LedgerInfo},
     link::{RelayBoard, peer::Wanted},
+    search::{Lookup, Search, SearchError},
     store::{Beginning, SqliteReader, StoreError},
 };
 
@@ -391,6 +392,7 @@ struct Inner {
     path: PathBuf,
     readers: Mutex<Vec<SqliteReader>>,
     reading: Arc<Semaphore>,
+    search: Search,
     relays: RelayBoard,
     received: Mutex<Option<mpsc::Receiver<Received>>>,
 }
@@ -406,6 +408,16 @@ impl Inner {
 #[derive(Debug, Clone)]
 pub struct Host {
     inner: Arc<Inner>,
+}
+
+/// The same for whoever is not to keep the turn thread from ending.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakHost(Weak<Inner>);
+
+impl WeakHost {
+    pub(crate) fn upgrade(&self) -> Option<Host> {
+        self.0.upgrade().map(|inner| Host { inner })
+    }
 }
 
 /// The turn thread itself, held by whoever has to know how it ended.
@@ -479,6 +491,7 @@ impl Host {
             path,
             readers: Mutex::new(Vec::new()),
             reading: Arc::new(Semaphore::new(READERS)),
+            search: Search::default(),
             relays,
             received: Mutex::new(Some(received)),
         };
@@ -678,6 +691,24 @@ impl Host {
 
     fn found_damage(&self, what: String) {
         self.inner.send_now(Command::Damaged { what });
+    }
+
+    /// The newest entries with some words, the newest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read, or has not the entry before which is searched.
+    pub async fn search(&self, lookup: Lookup) -> Result<Vec<EntryView>, SearchError> {
+        self.inner.search.find(WeakHost(Arc::downgrade(&self.inner)), lookup).await
+    }
+
+    /// The nodes that have a block of this height in a lane, as far as this one knows: itself first, which has it.
+    ///
+    /// # Errors
+    /// When the node is stopping.
+    pub async fn holders(&self, lane: NodeId, height: u64) -> Result<Vec<NodeId>, Stopped> {
+        let (reply, pending) = oneshot::channel();
+        self.send(0, Command::Holders { lane, height, reply }).await?;
+        Pending(pending).await
     }
 
     /// How the node is.

@@ -13,6 +13,9 @@ pub mod ledgers;
 pub mod link;
 pub mod metrics;
 pub mod salvage;
+pub mod search;
+#[cfg(test)]
+mod shelf;
 pub mod socketio;
 pub mod store;
 pub mod token;

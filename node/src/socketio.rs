@@ -38,12 +38,15 @@ use crate::{
     metrics::Metrics,
 };
 
+mod blocks;
 mod command;
 mod error;
 mod feed;
+mod history;
 mod inbox;
 mod lobby;
 mod outlet;
+mod queries;
 mod reads;
 mod session;
 mod statuses;
@@ -121,7 +124,7 @@ struct Clients {
     lines: Arc<Lines>,
     places: Arc<Semaphore>,
     queue_bytes: QueueBytes,
-    /// Entries of answers to `get_ledger` that are on their way.
+    /// Entries of answers that are on their way.
     answers: Arc<Semaphore>,
 }
 

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::keys::private;
 
+mod counting;
 mod mark;
 mod reading;
 mod rows;

@@ -178,6 +178,26 @@ pub const CLIENT_PAGE_ENTRIES: usize = 200;
 pub const LEDGER_ANSWERS_ENTRIES: usize = 256 * 1024;
 /// Bytes of blocks of one answer to `get_ledger` for the newest entries.
 pub const LEDGER_BYTES: usize = 8 * 1024 * 1024;
+/// Blocks that a client may name at once to read them.
+pub const NAMED_BLOCKS: usize = 256;
+/// Entries that one search gives at most.
+pub const FOUND_ENTRIES: usize = 100;
+/// Bytes of what is searched for.
+pub const QUERY_BYTES: usize = 1024;
+/// Words of what is searched for.
+pub const QUERY_WORDS: usize = 32;
+/// Entries of one ledger that a search looks through: the newest ones.
+pub const SEARCHED_ENTRIES: usize = 1_000_000;
+/// Bytes of text in them.
+pub const SEARCHED_BYTES: usize = 256 * 1024 * 1024;
+/// Parts into which a drawn past is divided at most.
+pub const HISTORY_PARTS: u64 = 2_000;
+/// Blocks of it that are each told of at most.
+pub const HISTORY_BLOCKS: u64 = 2_000;
+/// Parts in which somebody wrote, over all lanes.
+pub const HISTORY_CELLS: usize = 64 * 1024;
+/// Bytes of blocks that are read to tell of each.
+pub const HISTORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// µs until both sides of a link must have proved their keys.
 pub const HANDSHAKE: u64 = 5 * SECOND;
@@ -354,6 +374,14 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("unsent per client in the system", CLIENT_SEND_BUFFER as u64, "bytes"),
     ("entries on their way in answers", LEDGER_ANSWERS_ENTRIES as u64, "entries"),
     ("newest entries in one answer", LEDGER_BYTES as u64, "bytes"),
+    ("blocks named at once", NAMED_BLOCKS as u64, "blocks"),
+    ("entries of one search", FOUND_ENTRIES as u64, "entries"),
+    ("what is searched for", QUERY_BYTES as u64, "bytes"),
+    ("what is searched for", QUERY_WORDS as u64, "words"),
+    ("newest entries that are searched", SEARCHED_ENTRIES as u64, "entries"),
+    ("text that is searched", SEARCHED_BYTES as u64, "bytes"),
+    ("parts of a drawn past", HISTORY_PARTS, "parts"),
+    ("blocks of a drawn past", HISTORY_BLOCKS, "blocks"),
     ("handshake", HANDSHAKE, "µs"),
     ("ping", PING_EVERY, "µs"),
     ("dead after a ping", PING_TIMEOUT, "µs"),

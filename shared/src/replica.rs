@@ -554,6 +554,16 @@ impl<S: Store> Replica<S> {
         self.links.iter().map(status).collect()
     }
 
+    /// The linked peers that have a block of this height in a lane. Where the lane is this node's own, by their word; of other
+    /// lanes also those that were sent it over a link that stands.
+    pub fn holders(&self, lane: &NodeId, height: u64) -> BTreeSet<NodeId> {
+        let has = |link: &&Link| match *lane == self.me {
+            true => link.holds >= height,
+            false => link.has(lane) >= height,
+        };
+        self.links.values().filter(has).filter_map(Link::peer).collect()
+    }
+
     /// Every node that this replica knows: itself, all authors, all linked peers, and whom hubs announced.
     pub fn known_nodes(&self) -> Vec<NodeId> {
         let mut nodes: BTreeSet<NodeId> = self.ledger.lanes().keys().copied().collect();

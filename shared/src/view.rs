@@ -3,7 +3,7 @@
 mod data;
 
 use alloc::{
-    borrow::ToOwned,
+    borrow::{Cow, ToOwned},
     boxed::Box,
     collections::BTreeMap,
     string::{String, ToString},
@@ -17,13 +17,14 @@ use thiserror::Error;
 
 use self::data::Data;
 use crate::{
-    block::{Block, BlockError},
+    block::{Block, BlockError, Kind},
     erase::Erasures,
     id::{BlockHash, EntryId, IdError, NodeId, excerpt},
     ledger::summarise,
     limits::PAGE_BYTES,
+    names,
     order::OrderKey,
-    seal::Keyring,
+    seal::{Keyring, Place, SealError},
     store::{Page, ReadStore, Record, Summary},
 };
 
@@ -175,7 +176,21 @@ pub fn decode_record<E>(record: &Record) -> Result<Block, ViewError<E>> {
     Ok(block)
 }
 
-fn record_views<S: ReadStore>(
+/// What the author of a `data` entry wrote, opened where it is sealed. `None`: it is of another kind, or its payload is gone.
+pub fn words<'a>(block: &'a Block, index: usize, keys: &Keyring) -> Option<Result<Cow<'a, [u8]>, SealError>> {
+    let entry = block.entries().get(index).filter(|entry| entry.kind == Kind::DATA)?;
+    let payload = entry.payload()?;
+    if names::is_sealed(&block.header().ledger, entry.kind) {
+        return Some(keys.open(&Place::of(block, index), payload).map(Cow::Owned));
+    }
+    Some(Ok(Cow::Borrowed(payload)))
+}
+
+/// The views of all entries of a stored block.
+///
+/// # Errors
+/// When the block is damaged, or the store fails.
+pub fn record_views<S: ReadStore>(
     store: &S,
     record: &Record,
     keys: &Keyring,
@@ -201,7 +216,10 @@ fn record_views<S: ReadStore>(
 }
 
 /// The record of the block that holds an entry; of a forked lane the first in ledger order.
-pub(crate) fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
+///
+/// # Errors
+/// When the entry is not here, or the store fails.
+pub fn find<S: ReadStore>(store: &S, id: &EntryId) -> Result<Record, ViewError<S::Error>> {
     let page = Page { blocks: 16, bytes: PAGE_BYTES };
     let records = store.lane(&id.author, id.height, page).map_err(ViewError::Store)?;
     records
@@ -275,10 +293,32 @@ pub fn newest<S: ReadStore>(
     bytes: usize,
     keys: &Keyring,
 ) -> Result<Vec<EntryView>, ViewError<S::Error>> {
+    before(store, None, limit, bytes, keys)
+}
+
+/// The entries that come right before an entry (`None`: the newest ones), in ledger order, at most `limit`, and at most about
+/// `bytes` of blocks (at least one entry if there is one).
+///
+/// # Errors
+/// When `before` is not here, or the store fails.
+pub fn before<S: ReadStore>(
+    store: &S,
+    before: Option<&EntryId>,
+    limit: usize,
+    bytes: usize,
+    keys: &Keyring,
+) -> Result<Vec<EntryView>, ViewError<S::Error>> {
     let mut blocks: Vec<Vec<EntryView>> = Vec::new();
     let (mut count, mut size, mut key) = (0, 0, None);
-    while count < limit && size < bytes {
-        let page = Page { blocks: (limit - count).min(256), bytes: bytes - size };
+    if let Some(id) = before {
+        let record = find(store, id)?;
+        let mut views = record_views(store, &record, keys)?;
+        views.truncate(id.index as usize);
+        (count, size, key) = (views.len(), record.bytes.len(), Some(record.summary.key()));
+        blocks.push(views);
+    }
+    while count < limit && (size < bytes || count == 0) {
+        let page = Page { blocks: (limit - count).min(256), bytes: bytes.saturating_sub(size) };
         let records = store.before(key.as_ref(), page).map_err(ViewError::Store)?;
         let Some(last) = records.last() else { break };
         key = Some(last.summary.key());

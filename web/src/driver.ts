@@ -81,6 +81,13 @@ export class Driver {
     this.go({ view });
   }
 
+  /** To the node's default ledger. */
+  goHome(): void {
+    history.replaceState(null, "", formatRoute({ ledger: null, view: "talk", entry: null }));
+    this.#readHash();
+    this.#reopen();
+  }
+
   jump(entry: string): void {
     this.go({ view: "talk", entry });
   }

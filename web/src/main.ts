@@ -3,8 +3,11 @@
 import { mount } from "svelte";
 
 import App from "./App.svelte";
+import { applyTheme, theme } from "./theme.js";
 import "./ui/tokens.css";
 
 const target = document.getElementById("app");
 if (target === null) throw new Error("the document has no element #app");
+// Before anything is drawn, so that nothing flashes.
+applyTheme(theme());
 mount(App, { target });

@@ -6,6 +6,8 @@ export const KEY = {
   theme: "cairn.theme",
   notify: "cairn.notify",
   draft: (ledger: string): string => `cairn.draft.${ledger}`,
+  /** The forks that the person has seen. */
+  seen: (ledger: string): string => `cairn.seen.${ledger}`,
   read: (ledger: string): string => `cairn.read.${ledger}`,
 } as const;
 

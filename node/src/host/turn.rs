@@ -83,6 +83,11 @@ pub(super) enum Command {
     Members {
         reply: oneshot::Sender<Vec<MemberInfo>>,
     },
+    Holders {
+        lane: NodeId,
+        height: u64,
+        reply: oneshot::Sender<Vec<NodeId>>,
+    },
     Invites {
         reply: oneshot::Sender<Vec<InviteInfo>>,
     },
@@ -504,6 +509,12 @@ impl Turns {
                 self.input(Input::Found { addresses })
             }
             Command::NetworkChanged => self.input(Input::NetworkChanged),
+            Command::Holders { lane, height, reply } => {
+                let (me, others) = (self.replica.node(), self.replica.holders(&lane, height));
+                // Whoever asked may have gone.
+                _ = reply.send([me].into_iter().chain(others.into_iter().filter(|node| *node != me)).collect());
+                Ok(())
+            }
             Command::Status { reply } => {
                 self.statuses.push(reply);
                 Ok(())

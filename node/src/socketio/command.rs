@@ -7,12 +7,11 @@ use serde_json::value::RawValue;
 use shared::{
     EntryId,
     effect::{Wish, WishError},
-    limits::LEDGER_ENTRIES,
     names,
 };
 use zeroize::Zeroizing;
 
-use super::error::ClientError;
+use super::{error::ClientError, queries::Query};
 use crate::{control::InviteFor, keys::Passphrase, ledgers::Joining};
 
 /// What a client wants.
@@ -22,10 +21,12 @@ pub(super) enum Command {
     Echo { reply: Option<&'static str>, value: Box<RawValue> },
     /// These payloads shall be in the ledger, one entry each.
     Append { payloads: Vec<Vec<u8>>, many: Many },
-    /// Entries in ledger order.
-    Ledger(Page),
+    /// Something of what is in the ledger.
+    Query(Query),
     /// One entry.
     Entry(EntryId),
+    /// The keys that open what is sealed.
+    Keyring,
     /// The nodes that this one knows.
     KnownNodes,
     /// How the node is.
@@ -66,24 +67,6 @@ pub(super) enum Live {
     Kept,
 }
 
-/// Which part of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Page {
-    /// The newest entries, so many at most.
-    Newest(usize),
-    /// Those that follow an entry (`None`: from the beginning), so many at most.
-    After(Option<EntryId>, usize),
-}
-
-impl Page {
-    /// How many entries it has at most.
-    pub(super) fn limit(&self) -> usize {
-        match self {
-            Self::Newest(limit) | Self::After(_, limit) => *limit,
-        }
-    }
-}
-
 impl Command {
     /// Whether it shows what is in the ledger, and so has to wait for the appends that were sent before it.
     pub(super) fn reads(&self) -> bool {
@@ -93,7 +76,7 @@ impl Command {
             Self::Invite(_) | Self::Wish(_) => true,
             // How far the lane goes is in it.
             Self::Backup(_) => true,
-            Self::Ledger(_) | Self::Entry(_) | Self::KnownNodes | Self::Members | Self::Status => true,
+            Self::Query(_) | Self::Entry(_) | Self::Keyring | Self::KnownNodes | Self::Members | Self::Status => true,
             Self::Subscribe { .. } => true,
         }
     }
@@ -139,13 +122,13 @@ impl<'a> Event<'a> {
                 let values: Vec<&RawValue> = self.object("append_many", "an array of data")?;
                 Command::Append { payloads: values.into_iter().map(text).collect(), many: Many::Several }
             }
-            "get_ledger" => self.page()?,
             "get_known_nodes" => self.none("get_known_nodes", Command::KnownNodes)?,
             "get_status" => self.none("get_status", Command::Status)?,
             "get_entry" => {
                 let EntryArguments { id } = self.object("get_entry", "{id}")?;
                 Command::Entry(id.parse()?)
             }
+            "get_keyring" => self.none("get_keyring", Command::Keyring)?,
             "get_members" => self.none("get_members", Command::Members)?,
             "get_ledgers" => self.none("get_ledgers", Command::Ledgers)?,
             "create_invite" => self.invite()?,
@@ -181,7 +164,7 @@ impl<'a> Event<'a> {
             }
             "rekey" => self.none("rekey", Command::Wish(Wish::Rekey))?,
             "subscribe" => self.subscribe()?,
-            name => return Err(unknown(name)),
+            name => Command::Query(Query::parse(self)?.ok_or_else(|| unknown(name))?),
         })
     }
 
@@ -191,23 +174,6 @@ impl<'a> Event<'a> {
             "p2p_message" => Ok(self.one("p2p_message")?.get()),
             name => Err(unknown(name)),
         }
-    }
-
-    fn page(&self) -> Result<Command, ClientError> {
-        let expected = "nothing or {after, limit} with a limit of 1 to 10000";
-        let arguments: LedgerArguments = match self.given("get_ledger")? {
-            None => LedgerArguments::default(),
-            Some(value) => read("get_ledger", expected, value)?,
-        };
-        let limit = arguments.limit.unwrap_or(LEDGER_ENTRIES);
-        if limit == 0 || limit > LEDGER_ENTRIES {
-            return Err(ClientError::WrongArguments { event: "get_ledger", expected, came: format!("limit {limit}") });
-        }
-        Ok(Command::Ledger(match arguments.after {
-            None => Page::Newest(limit),
-            Some(None) => Page::After(None, limit),
-            Some(Some(id)) => Page::After(Some(id.parse()?), limit),
-        }))
     }
 
     fn invite(&self) -> Result<Command, ClientError> {
@@ -252,7 +218,7 @@ impl<'a> Event<'a> {
     }
 
     /// At most one argument, where `null` is none: JavaScript's `undefined` comes as `null`.
-    fn given(&self, event: &'static str) -> Result<Option<&'a RawValue>, ClientError> {
+    pub(super) fn given(&self, event: &'static str) -> Result<Option<&'a RawValue>, ClientError> {
         Ok(self.at_most_one(event)?.filter(|value| value.get() != "null"))
     }
 
@@ -263,7 +229,11 @@ impl<'a> Event<'a> {
         }
     }
 
-    fn object<T: Deserialize<'a>>(&self, event: &'static str, expected: &'static str) -> Result<T, ClientError> {
+    pub(super) fn object<T: Deserialize<'a>>(
+        &self,
+        event: &'static str,
+        expected: &'static str,
+    ) -> Result<T, ClientError> {
         read(event, expected, self.one(event)?)
     }
 
@@ -284,11 +254,11 @@ fn unknown(name: &str) -> ClientError {
 }
 
 /// At most 80 characters of what came.
-fn start(text: &str) -> String {
+pub(super) fn start(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-fn read<'a, T: Deserialize<'a>>(
+pub(super) fn read<'a, T: Deserialize<'a>>(
     event: &'static str,
     expected: &'static str,
     value: &'a RawValue,
@@ -300,19 +270,10 @@ fn read<'a, T: Deserialize<'a>>(
     })
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LedgerArguments {
-    /// Absent, `null` and an id mean three things.
-    #[serde(default, deserialize_with = "present")]
-    after: Option<Option<String>>,
-    limit: Option<usize>,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryArguments {
-    id: String,
+pub(super) struct EntryArguments {
+    pub(super) id: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -379,10 +340,6 @@ struct SubscribeArguments {
     keep_live: bool,
 }
 
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
-}
-
 #[cfg(test)]
 mod tests {
     use shared::{BlockHash, NodeId, Timestamp, Token, members::Genesis};
@@ -414,21 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_newest_or_after_something() {
-        let id = EntryId { author: NodeId::from_bytes([7; 32]), height: 3, index: 1 };
-        let page = |arguments: &str| match command(&format!("[\"get_ledger\"{arguments}]")) {
-            Ok(Command::Ledger(page)) => page,
-            other => panic!("{arguments} gives {other:?}"),
-        };
-        assert_eq!(page(""), Page::Newest(LEDGER_ENTRIES));
-        assert_eq!(page(",null"), Page::Newest(LEDGER_ENTRIES));
-        assert_eq!(page(",{}"), Page::Newest(LEDGER_ENTRIES));
-        assert_eq!(page(r#",{"limit":5}"#), Page::Newest(5));
-        assert_eq!(page(r#",{"after":null}"#), Page::After(None, LEDGER_ENTRIES));
-        assert_eq!(page(&format!(r#",{{"after":"{id}","limit":10000}}"#)), Page::After(Some(id), 10_000));
-    }
-
-    #[test]
     fn subscriptions_have_a_cursor_or_none() {
         for (text, cursor, live) in [
             (r#"["subscribe"]"#, None, Live::Paused),
@@ -455,18 +397,12 @@ mod tests {
             r#"["add_ledger_entry",1,2]"#,
             r#"["append_many"]"#,
             r#"["append_many",{}]"#,
-            r#"["get_ledger",7]"#,
-            r#"["get_ledger",{"limit":0}]"#,
-            r#"["get_ledger",{"limit":10001}]"#,
-            r#"["get_ledger",{"limit":-1}]"#,
-            r#"["get_ledger",{"limit":1.5}]"#,
-            r#"["get_ledger",{"after":"nobody-1-2"}]"#,
-            r#"["get_ledger",{"afterwards":null}]"#,
             r#"["get_known_nodes",1]"#,
             r#"["get_status",{}]"#,
             r#"["get_entry"]"#,
             r#"["get_entry",{"id":7}]"#,
             r#"["get_entry",{"id":"x"}]"#,
+            r#"["get_keyring",1]"#,
             r#"["get_members",1]"#,
             r#"["get_ledgers",1]"#,
             r#"["create_invite",{"role":"king"}]"#,

@@ -10,6 +10,7 @@ use crate::{
     host::{InviteError, ReadError, Stopped},
     keys::{KeyError, PassphraseError, backup::BackupError},
     ledgers::MakeError,
+    search::SearchError,
     store::StoreError,
 };
 
@@ -193,6 +194,19 @@ impl From<ReadError> for ClientError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Stopped(stopped) => Self::Stopped(stopped),
+            error => {
+                tracing::error!("{error}");
+                Self::Store
+            }
+        }
+    }
+}
+
+impl From<SearchError> for ClientError {
+    fn from(error: SearchError) -> Self {
+        match error {
+            SearchError::View(error) => error.into(),
+            SearchError::Read(error) => error.into(),
             error => {
                 tracing::error!("{error}");
                 Self::Store

@@ -4,11 +4,16 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use shared::{
     EntryId, Keyring,
-    limits::{CLIENT_PAGE_BYTES, CLIENT_PAGE_ENTRIES, LEDGER_BYTES},
+    limits::{CLIENT_PAGE_BYTES, CLIENT_PAGE_ENTRIES, LEDGER_BYTES, PAGE_BYTES},
     view::{self, Cursor, EntryView, ViewError},
 };
 
-use super::{command::Page, error::ClientError};
+use super::{
+    blocks,
+    error::ClientError,
+    history::history,
+    queries::{Page, Query, Which},
+};
 use crate::{
     host::Host,
     store::{SqliteReader, StoreError},
@@ -16,12 +21,38 @@ use crate::{
 
 type Viewed<T> = Result<T, ViewError<StoreError>>;
 
+/// The answer to a query.
+pub(super) async fn query(host: &Host, query: Query) -> Result<Box<RawValue>, ClientError> {
+    match query {
+        Query::Ledger(page) => ledger(host, page).await,
+        Query::Blocks(Which::After(cursor)) => {
+            let from = blocks::place(host, cursor)?;
+            read(host, move |store, _| Ok(json(&blocks::behind(store, from)?))).await?
+        }
+        Query::Blocks(Which::Places(places)) => {
+            read(host, move |store, _| Ok(json(&blocks::at(store, &places)?))).await?
+        }
+        Query::Blocks(Which::Hashes(hashes)) => {
+            read(host, move |store, _| Ok(json(&blocks::of(store, &hashes)?))).await?
+        }
+        Query::History(span) => read(host, move |store, keys| Ok(json(&history(store, keys, &span)?))).await?,
+        Query::Search(lookup) => json(&host.search(lookup).await?),
+        Query::Holders(id) => {
+            // A place in a lane may have no entry of that index.
+            read(host, move |store, _| view::find(store, &id).map(drop)).await?;
+            let nodes = host.holders(id.author, id.height).await?;
+            json(&nodes.iter().map(ToString::to_string).collect::<Vec<_>>())
+        }
+    }
+}
+
 /// A page of the ledger, as one array.
-pub(super) async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, ClientError> {
+async fn ledger(host: &Host, page: Page) -> Result<Box<RawValue>, ClientError> {
     read(host, move |store, keys| {
         let entries = match &page {
             Page::Newest(limit) => view::newest(store, *limit, LEDGER_BYTES, keys)?,
             Page::After(after, limit) => view::after(store, after.as_ref(), *limit, keys)?,
+            Page::Before(before, limit) => view::before(store, before.as_ref(), *limit, PAGE_BYTES, keys)?,
         };
         Ok(json(&entries))
     })
@@ -75,3 +106,6 @@ fn json<T: Serialize + ?Sized>(view: &T) -> Result<Box<RawValue>, ClientError> {
         ClientError::Damaged
     })
 }
+
+#[cfg(test)]
+mod tests;

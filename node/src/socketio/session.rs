@@ -9,14 +9,16 @@ use tokio::sync::broadcast::{
     self,
     error::{RecvError, TryRecvError},
 };
+use zeroize::Zeroizing;
 
 use super::{
     Clients,
-    command::{self, Command, Live, Many, Page},
+    command::{self, Command, Live, Many},
     error::ClientError,
     feed::{Feed, Work},
     inbox::{Arrivals, Inbound, Refused},
     outlet::{Batch, Gone, Granted, Life, Outlet},
+    queries::Query,
     reads,
     statuses::Statuses,
 };
@@ -338,7 +340,8 @@ impl Session {
                 self.appending += entries;
                 Ok(())
             }
-            Command::Ledger(page) => self.ledger(page, &reply).await,
+            Command::Query(query) => self.query(query, &reply).await,
+            Command::Keyring => self.keyring(&reply).await,
             Command::Entry(id) => match reads::entry(&self.clients.host, id).await {
                 Ok(entry) => Ok(self.answer(&reply, "entry", "entry", &entry, &entry).await?),
                 Err(error) => self.refuse(&reply, &error).await,
@@ -424,22 +427,29 @@ impl Session {
         }
     }
 
-    async fn ledger(&mut self, page: Page, reply: &Reply) -> Result<(), End> {
+    async fn query(&mut self, query: Query, reply: &Reply) -> Result<(), End> {
         // An answer may have megabytes, so it keeps its share of all that may be on their way until it is gone.
-        let share = self.clients.answers.clone().acquire_many_owned(page.limit() as u32);
+        let share = self.clients.answers.clone().acquire_many_owned(query.share() as u32);
         let _share = tokio::select! {
             share = share => share.ok(),
             life = self.outlet.ended() => return Err(if life == Life::Flooding { End::Flooding } else { End::Gone }),
         };
-        match reads::ledger(&self.clients.host, page).await {
-            Ok(entries) => {
-                self.answer(reply, "ledger_entries", "entries", &entries, &entries).await?;
-                self.outlet.count(entries.get().len());
-                drop(entries);
+        let (event, key) = query.names();
+        match reads::query(&self.clients.host, query).await {
+            Ok(answer) => {
+                self.answer(reply, event, key, &answer, &answer).await?;
+                self.outlet.count(answer.get().len());
+                drop(answer);
                 Ok(self.outlet.drained().await?)
             }
             Err(error) => self.refuse(reply, &error).await,
         }
+    }
+
+    /// What goes to the client cannot be overwritten any more; what is left here is.
+    async fn keyring(&mut self, reply: &Reply) -> Result<(), End> {
+        let keys = Zeroizing::new(hex::encode(&*self.clients.host.keys().encode()));
+        Ok(self.answer(reply, "keyring", "keyring", &*keys, &Keys { keyring: &keys }).await?)
     }
 
     async fn subscribe(&mut self, cursor: Option<String>, live: Live, reply: &Reply) -> Result<(), End> {
@@ -511,6 +521,12 @@ impl Session {
             _ => Ok(()),
         }
     }
+}
+
+/// The event that answers `get_keyring` without an ack.
+#[derive(Serialize)]
+struct Keys<'a> {
+    keyring: &'a str,
 }
 
 /// The result of the oldest append. Without one it never comes.

@@ -27,6 +27,26 @@ fn what_one_writes_reaches_all_by_the_hub() {
 }
 
 #[test]
+fn a_replica_knows_which_of_its_peers_have_a_block() {
+    let mut net = star(3);
+    let [first, second, third, hub] = [0, 1, 2, 3].map(|node| net.replica(node).node());
+    net.append(0, "hello");
+    net.settle();
+    let holders = |net: &Net, node: usize, height| Vec::from_iter(net.replica(node).holders(&first, height));
+    let mut all = vec![first, second, third];
+    all.sort();
+    assert_eq!(holders(&net, 3, 1), all);
+    assert!((0..3).all(|node| holders(&net, node, 1) == [hub] && holders(&net, node, 2).is_empty()));
+    // What the hub has not got yet it does not hold, and who is gone is not named.
+    let end = net.ends.keys().find(|end| end.node == 2).copied().unwrap();
+    net.cut(end);
+    net.append(2, "apart");
+    net.settle();
+    assert!(net.replica(2).holders(&third, 1).is_empty());
+    assert!(!holders(&net, 3, 1).contains(&third));
+}
+
+#[test]
 fn waiting_appends_of_one_turn_become_one_block() {
     let mut net = Net::new(&[true]);
     let append = |token| Input::Append { token, payloads: vec![b"1".to_vec(), b"2".to_vec()] };

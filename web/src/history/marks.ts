@@ -3,7 +3,7 @@
 import type { HistoryBlock } from "@cairn/client";
 
 import { isChosen, type Group } from "./kinds.js";
-import { xOf, type Span } from "./scale.js";
+import { lengthOf, xOf, type Span } from "./scale.js";
 
 /** What of a block is told beside that it is there, the most important first. */
 export type Sign = "fork" | "evidence" | "erasure" | "erased" | "merge" | "plain";
@@ -16,6 +16,8 @@ export interface Mark {
   /** px from the left edge: the first block, and the last one. */
   readonly x: number;
   readonly to: number;
+  /** Which stretch of time it lies in; marks of one stretch may join. */
+  readonly slot: number;
   /** px off the middle of its lane: the two blocks of a fork lie one above the other. */
   readonly off: number;
   /** In ledger order; one at least. */
@@ -33,6 +35,8 @@ export interface Known {
 
 /** px of a mark that stands for one block. */
 export const MARK = 12;
+/** px within which blocks may share a mark: as much as its number takes. */
+export const SLOT = 36;
 /** px that the two blocks of a fork lie apart from the middle of their lane. */
 const FORK_OFF = 9;
 
@@ -64,13 +68,17 @@ export function marks(
 ): readonly Mark[] {
   const rows = new Map(lanes.map((lane, row) => [lane, row]));
   const forks = forksOf(blocks);
+  // Stretches go by the time alone, so that marks stay what they are while the view moves.
+  const stretch = (lengthOf(span) / width) * SLOT;
   const found: Mark[] = [];
   /** The mark at which each lane ends so far, if another block may join it. */
   const open = new Map<string, number>();
   for (const block of blocks) {
     const row = rows.get(block.author);
     if (row === undefined) continue;
-    const mark = single(block, row, xOf(span, width, block.timestamp), groups, known, forks.get(placeOf(block)));
+    const x = xOf(span, width, block.timestamp);
+    const slot = Math.floor(block.timestamp / stretch);
+    const mark = { ...single(block, groups, known, forks.get(placeOf(block))), row, x, to: x, slot };
     const at = open.get(block.author);
     const before = at === undefined ? undefined : found[at];
     if (at !== undefined && before !== undefined && joins(before, mark)) {
@@ -91,15 +99,13 @@ export function byHash(found: readonly Mark[]): ReadonlyMap<string, Mark> {
 
 function single(
   block: HistoryBlock,
-  row: number,
-  x: number,
   groups: ReadonlySet<Group>,
   known: Known,
   fork: readonly HistoryBlock[] | undefined,
-): Mark {
+): Omit<Mark, "row" | "x" | "to" | "slot"> {
   const off = fork === undefined ? 0 : FORK_OFF * (2 * fork.indexOf(block) - fork.length + 1);
   const sign = fork === undefined ? signOf(block, known) : "fork";
-  return { lane: block.author, row, x, to: x, off, blocks: [block], sign, faint: !isChosen(block.kinds, groups) };
+  return { lane: block.author, off, blocks: [block], sign, faint: !isChosen(block.kinds, groups) };
 }
 
 function signOf(block: HistoryBlock, known: Known): Sign {
@@ -111,7 +117,7 @@ function signOf(block: HistoryBlock, known: Known): Sign {
 
 /** Whether a mark lies too near behind another one. What is an alarm is never hidden among others. */
 function joins(before: Mark, mark: Mark): boolean {
-  if (mark.x - before.to >= MARK + 2 || mark.faint !== before.faint) return false;
+  if (mark.slot !== before.slot || mark.x - before.to >= MARK + 2 || mark.faint !== before.faint) return false;
   return !isAlarm(before.sign) && !isAlarm(mark.sign);
 }
 

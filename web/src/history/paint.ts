@@ -2,7 +2,7 @@
 
 import type { Bar } from "./bars.js";
 import type { Edge } from "./edges.js";
-import { MARK, type Mark } from "./marks.js";
+import { MARK, SLOT, type Mark } from "./marks.js";
 import { AXIS, ROW, yOf, type Scene } from "./scene.js";
 
 /** Colours and type, as they are where the canvas stands. */
@@ -172,10 +172,10 @@ function paintMany(context: CanvasRenderingContext2D, mark: Mark, y: number, the
   context.fillText(count, (from + to) / 2, y + 0.5);
 }
 
-/** Wide enough for its blocks and for its number. */
+/** Wide enough for its blocks and for its number, and not wider than its stretch. */
 function pill(mark: Mark, text: number): readonly [from: number, to: number] {
   const middle = (mark.x + mark.to) / 2;
-  const half = Math.max((mark.to - mark.x) / 2 + RADIUS, text / 2 + 7);
+  const half = Math.max(Math.min((mark.to - mark.x) / 2 + RADIUS, SLOT / 2 - 1), text / 2 + 5);
   return [middle - half, middle + half];
 }
 

@@ -78,6 +78,16 @@ describe("marks", () => {
     for (const mark of crowded) expect(new Set(mark.blocks.map(({ author }) => author)).size).toBe(1);
   });
 
+  test("a long crowd is many marks, which stay what they are while the view moves", () => {
+    const crowd = ledger({ people: 1, blocks: 500, from: 1_000_000, every: 100 });
+    const length = crowd.at(-1)!.timestamp - crowd[0]!.timestamp;
+    const at = (from: number): readonly string[] =>
+      marks(crowd, { from, to: from + length }, 900, [IDA], ALL, NOTHING).map((mark) => mark.blocks[0]!.hash);
+    expect(at(1_000_000).length).toBeGreaterThan(15);
+    expect(at(1_000_000).length).toBeLessThan(60);
+    expect(at(1_000_000 + Math.round(length / 7))).toEqual(at(1_000_000));
+  });
+
   test("the two blocks of a fork stand apart and are never hidden among others", () => {
     const twin = block({ ...TURNS[4]!, hash: hexOf("f", 4) });
     const blocks = [...TURNS.slice(0, 5), twin, ...TURNS.slice(5)];

@@ -67,9 +67,20 @@ export function moment(time: number, locale?: string): string {
 export function momentIn(span: Span, time: number, locale?: string): string {
   const length = lengthOf(span);
   if (length > 120 * MICROS.day) return format(time, { dateStyle: "long" }, locale);
+  if (length < 2 * MICROS.minute) return format(time, PRECISE, locale);
   const timeStyle = length > 2 * MICROS.hour ? "short" : "medium";
   return format(time, { dateStyle: "medium", timeStyle }, locale);
 }
+
+/** To the ms: of blocks that were written one right behind the other the seconds do not tell which. */
+const PRECISE = {
+  month: "short",
+  day: "numeric",
+  hour: "numeric",
+  minute: "2-digit",
+  second: "2-digit",
+  fractionalSecondDigits: 3,
+} as const;
 
 /** How long a span is, in its two largest units at most: "3 days", "2 h 5 min". */
 export function duration(micros: number): string {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { bytesText, counted, devicesOf, relaysOf, roundTripText, wayText } from "./devices.js";
+import { addressText, bytesText, counted, devicesOf, relaysOf, roundTripText, wayText } from "./devices.js";
 import { idOf, link, peer, statusOf } from "./fixture.js";
 
 describe("devices", () => {
@@ -51,6 +51,12 @@ test("relays have their state, their reason and the time to them", () => {
     { host: "relay.example", state: "connected", roundTrip: 40_000, reason: null },
     { host: "no address", state: "waiting", roundTrip: null, reason: "refused" },
   ]);
+});
+
+test("addresses are said without keys and schemes", () => {
+  expect(addressText("iroh:947ba5?ip=192.168.1.5:4713&ip=[2001:db8::1]:4713")).toBe("192.168.1.5:4713, [2001:db8::1]:4713 (QUIC)");
+  expect(addressText("iroh:947ba5?relay=https://r.example")).toBe("QUIC, through routers");
+  expect(addressText("ws://192.168.1.5:3000")).toBe("192.168.1.5:3000");
 });
 
 test("numbers are said as people say them", () => {

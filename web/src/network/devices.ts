@@ -87,6 +87,13 @@ export function bytesText(bytes: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** Where a device can be reached, without what only machines read: `iroh:<key>?ip=<address>` is the address. */
+export function addressText(address: string): string {
+  const places = [...address.matchAll(/[?&]ip=([^&]+)/gu)].map(([, place]) => place!);
+  if (address.startsWith("iroh:")) return places.length > 0 ? `${places.join(", ")} (QUIC)` : "QUIC, through routers";
+  return address.replace(/^wss?:\/\//u, "");
+}
+
 /** A way in words. */
 export function wayText({ way, transport }: Pick<Device, "way" | "transport">): string {
   if (way === "direct") return transport === "quic" ? "direct (QUIC)" : transport === "websocket" ? "direct (WebSocket)" : "direct";

@@ -11,7 +11,7 @@ export interface Group {
   readonly members: readonly Member[];
   /** What nodes call themselves, by their ids. */
   readonly names: ReadonlyMap<string, string>;
-  /** Forks that were told of while the page was open. */
+  /** Forks that the page was told of, or read the proof of: one of each lane. */
   readonly forks: readonly Fork[];
 }
 
@@ -37,11 +37,11 @@ export function reduceGroup(group: Group, event: Event): Group {
     case "newer":
     case "arrived":
     case "reread":
-      return called(group, event.entries, "over what is known");
+      return read(group, event.entries, "over what is known");
     case "older":
-      return called(group, event.entries, "where nothing is known");
+      return read(group, event.entries, "where nothing is known");
     case "fork":
-      return { ...group, forks: [...group.forks.filter(({ author }) => author !== event.fork.author), event.fork] };
+      return forked(group, [event.fork]);
     default:
       return group;
   }
@@ -53,7 +53,28 @@ export function devices({ status, members }: Group): number {
   return Math.max(belonging, status?.members ?? 0, status?.open === true ? status.known_nodes.length : 0, 1);
 }
 
-/** Nicknames that entries say: in an open ledger nothing else tells of them. */
+/**
+ * Whose lanes are forked. A lane is frozen as well where somebody was removed or an invite closed, which is no alarm: among
+ * members only lanes of those who still belong are.
+ */
+export function forkedLanes({ status, members, forks }: Group): readonly string[] {
+  const frozen = (status?.frozen ?? []).map(({ author }) => author);
+  const belonging = new Set(members.filter(({ removed }) => !removed).map(({ node }) => node));
+  const forked = status?.open === true ? frozen : frozen.filter((author) => belonging.has(author));
+  return [...new Set([...forked, ...forks.map(({ author }) => author)])].sort();
+}
+
+/** What entries say of the group: nicknames, of which in an open ledger nothing else tells, and proofs of forks. */
+function read(group: Group, entries: readonly Entry<Json>[], place: "over what is known" | "where nothing is known"): Group {
+  const forks = entries.flatMap((entry) => (entry.kind === "evidence" ? [entry.data] : []));
+  return forked(called(group, entries, place), forks);
+}
+
+function forked(group: Group, forks: readonly Fork[]): Group {
+  const fresh = forks.filter(({ author }) => !group.forks.some((known) => known.author === author));
+  return fresh.length === 0 ? group : { ...group, forks: [...group.forks, ...fresh] };
+}
+
 function called(group: Group, entries: readonly Entry<Json>[], place: "over what is known" | "where nothing is known"): Group {
   const said = new Map<string, string>();
   for (const entry of entries) if (entry.kind === "nickname" && entry.data !== null) said.set(entry.creator_node_id, entry.data);
