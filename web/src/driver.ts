@@ -3,12 +3,14 @@
 import { CairnError, connect, type Client, type Entry, type Json, type LedgerInfo } from "@cairn/client";
 
 import type { View } from "./app.js";
+import { notify } from "./notify.js";
 import { formatRoute, parseHash } from "./route.js";
 import type { Event } from "./state/event.js";
 import type { Route } from "./state/session.js";
 import type { State } from "./state/state.js";
 import { itemOf } from "./state/timeline.js";
 import { KEY, keep, recall } from "./storage.js";
+import { contentSafe } from "./text/safe.js";
 import { openOutbox, type OutboxStore } from "./talk/outbox-store.js";
 import { Reader } from "./talk/reader.js";
 import { keysOf } from "./state/outbox.js";
@@ -108,7 +110,7 @@ export class Driver {
 
   /** Everything up to the newest entry was on the screen. */
   markRead(): void {
-    const last = this.#state.timeline.items.at(-1);
+    const last = this.#state.timeline.items.last;
     if (this.#ledger !== null && last !== undefined && this.#state.timeline.atEnd) keep(KEY.read(this.#ledger), last.entry.id);
   }
 
@@ -290,6 +292,8 @@ export class Driver {
     if (first === undefined) return;
     const unseen = document.hidden || !this.reader.anchor.bottom;
     if (!unseen) return;
+    const { content } = first;
+    notify(this.#ledger ?? "", this.#state.group.status?.name ?? "Cairn", content?.type === "note" ? contentSafe(content.text) : "Something new", () => this.jump(first.entry.id));
     const from = unread?.from ?? first.entry.id;
     this.#dispatch({ type: "unread", unread: { from, count: (unread?.count ?? 0) + news.length, more: unread?.more ?? false } });
   }

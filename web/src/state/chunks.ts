@@ -29,6 +29,10 @@ export class Chunks<T> {
     return new Chunks(cut(items));
   }
 
+  get last(): T | undefined {
+    return this.#chunks.at(-1)?.at(-1);
+  }
+
   at(place: number): T | undefined {
     if (place < 0 || place >= this.length) return undefined;
     const chunk = this.#chunkOf(place);

@@ -224,7 +224,8 @@ function forget(remarks: IndexMap<readonly Remark[]>, items: readonly Item[]): I
   return remarks.with(changes);
 }
 
-function remarkOf({ entry, content }: Item): Remark | undefined {
+/** What an entry says about another one, if that is what it does. */
+export function remarkOf({ entry, content }: Item): Remark | undefined {
   if (content === null || content.type === "note" || content.type === "other") return undefined;
   const { id, creator_node_id: author, height, index, timestamp: at } = entry;
   return { id, author, height, index, at, content };

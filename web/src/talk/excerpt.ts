@@ -1,5 +1,7 @@
 /** A few words of an entry, where there is no room for more. */
 
+import { parseMarkdown } from "../text/markdown.js";
+import { plainText } from "../text/plain.js";
 import { contentSafe } from "../text/safe.js";
 import type { Item } from "../state/timeline.js";
 
@@ -11,7 +13,7 @@ export function excerpt({ entry, content }: Item, text?: string | null): string 
   if (entry.kind === "data" && entry.data === null) return "erased" in entry && entry.erased !== undefined ? "Erased" : "Not readable here";
   const words = text ?? (content?.type === "note" ? content.text : null);
   if (words === null) return content?.type === "other" ? short(JSON.stringify(content.json)) : `An entry of the kind “${entry.kind}”`;
-  return words.trim() === "" ? "A picture" : short(words);
+  return words.trim() === "" ? "A picture" : short(plainText(parseMarkdown(words.slice(0, LENGTH * 4))));
 }
 
 function short(text: string): string {

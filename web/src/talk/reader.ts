@@ -190,7 +190,7 @@ export class Reader {
       const before = this.#timeline;
       if (before.atEnd || before.generation !== generation) return;
       const arriving = this.#waiting.length;
-      const entries = await this.#collect(before.items.at(-1)?.entry.id, AHEAD);
+      const entries = await this.#collect(before.items.last?.entry.id, AHEAD);
       // What arrived while the answer was on its way may not be in it: only an end in quiet is one.
       const end = entries.length < AHEAD && this.#waiting.length === arriving;
       this.#options.dispatch({ type: "newer", entries, end });
