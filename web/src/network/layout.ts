@@ -73,26 +73,29 @@ function roomFor(reach: Point): number {
   return Math.max(4, Math.floor(measured(reach).at(-1)! / APART));
 }
 
-/**
- * Equally far from one another along the ring, from the left over the top: a single device stands beside this one, where its
- * name has room.
- */
+/** Where the ring begins: at the end of its longer axis, where a line to the middle has room for a time. */
+function beginning({ x, y }: Point): number {
+  return x >= y ? Math.PI : -Math.PI / 2;
+}
+
+/** Equally far from one another along the ring, clockwise from its beginning. */
 function anglesOf(count: number, reach: Point): readonly number[] {
   const lengths = measured(reach);
   const whole = lengths.at(-1)!;
   return Array.from({ length: count }, (_, index) => {
     const step = lengths.findIndex((length) => length >= (whole * index) / count);
-    return Math.PI + (2 * Math.PI * step) / STEPS;
+    return beginning(reach) + (2 * Math.PI * step) / STEPS;
   });
 }
 
-/** The way along the ring from its left up to each of its steps, in px. */
-function measured({ x, y }: Point): readonly number[] {
+/** The way along the ring from its beginning up to each of its steps, in px. */
+function measured(reach: Point): readonly number[] {
   const lengths = [0];
+  const [along, across] = [Math.max(reach.x, reach.y), Math.min(reach.x, reach.y)];
   const step = (2 * Math.PI) / STEPS;
   for (let index = 1; index <= STEPS; index += 1) {
     const middle = (index - 0.5) * step;
-    lengths.push(lengths[index - 1]! + step * Math.hypot(x * Math.sin(middle), y * Math.cos(middle)));
+    lengths.push(lengths[index - 1]! + step * Math.hypot(along * Math.sin(middle), across * Math.cos(middle)));
   }
   return lengths;
 }
@@ -101,7 +104,7 @@ function around(centre: Point, reach: Point, angle: number, far: number): Point 
   return { x: centre.x + reach.x * far * Math.cos(angle), y: centre.y + reach.y * far * Math.sin(angle) };
 }
 
-/** Relays stand in front of the devices that are reached over them; without such devices above and below the middle. */
+/** Relays stand in front of the devices that are reached over them; without such devices in the first gap of the ring. */
 function hubsOf(
   relays: readonly Relay[],
   devices: readonly Device[],
@@ -110,8 +113,9 @@ function hubsOf(
   reach: Point,
 ): readonly Hub[] {
   const over = angles.filter((_, index) => devices[index]!.way === "relay");
-  const first = over[0] ?? -Math.PI / 2;
-  const last = over.at(-1) ?? -Math.PI / 2;
+  const gap = beginning(reach) + Math.PI / Math.max(2, devices.length);
+  const first = over[0] ?? gap;
+  const last = over.at(-1) ?? gap;
   return relays.map((relay, index) => {
     const share = (index + 0.5) / relays.length;
     // Without devices behind them, and where those stand close, relays still need a part of the ring each.
