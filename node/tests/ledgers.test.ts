@@ -116,6 +116,22 @@ test("another link takes the place of one that does not let the node in", async 
   await until(async () => JSON.stringify(await ask(dora, "get_ledger")).includes('"sealed anew"'), "dora reads what was sealed");
 });
 
+test("another link leads over a relay that the first one did not name", async ({ world }) => {
+  const alone = await world.node();
+  const made = await create(await world.socket(alone), "garden");
+  const first = await invites(await inLedger(world, alone, made));
+  const other = await world.node();
+  const page = await world.socket(other);
+  const joined = await joins(page, first, "ben");
+  await alone.stop();
+
+  const relay = await world.relay();
+  const anna = await inLedger(world, await world.node({ data: alone.data, relay: relay.url }), made);
+  await until(async () => (await status(anna)).links.some(({ node }) => node !== null), "anna is linked to the relay");
+  expect(await joins(page, await invites(anna), "ben")).toEqual(joined);
+  await until(async () => (await names(anna)).includes("ben"), "ben is in and has his name");
+});
+
 test("what is no name, no link, or of a ledger that put the node out makes nothing", async ({ world }) => {
   const node = await world.node({ direct: true });
   const page = await world.socket(node);
