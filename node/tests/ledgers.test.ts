@@ -106,10 +106,30 @@ test("another link takes the place of one that does not let the node in", async 
   const joined = await joins(page, usedUp, "dora");
   const dora = await inLedger(world, late, joined);
   expect(await status(dora)).toMatchObject({ role: null });
+  // What is written from now on opens with another key, which the first link did not bring.
+  await ask(anna, "rekey");
+  await ask(anna, "add_ledger_entry", "sealed anew");
   expect(await joins(page, await invites(anna), "dora")).toEqual(joined);
   await until(async () => (await names(anna)).includes("dora"), "dora is in and has her name");
   await until(async () => (await status(dora)).role === "member", "dora knows it, on the connection that she had");
   expect((await status(dora)).node).toBe(joined.node);
+  await until(async () => JSON.stringify(await ask(dora, "get_ledger")).includes('"sealed anew"'), "dora reads what was sealed");
+});
+
+test("another link leads over a relay that the first one did not name", async ({ world }) => {
+  const alone = await world.node();
+  const made = await create(await world.socket(alone), "garden");
+  const first = await invites(await inLedger(world, alone, made));
+  const other = await world.node();
+  const page = await world.socket(other);
+  const joined = await joins(page, first, "ben");
+  await alone.stop();
+
+  const relay = await world.relay();
+  const anna = await inLedger(world, await world.node({ data: alone.data, relay: relay.url }), made);
+  await until(async () => (await status(anna)).links.some(({ node }) => node !== null), "anna is linked to the relay");
+  expect(await joins(page, await invites(anna), "ben")).toEqual(joined);
+  await until(async () => (await names(anna)).includes("ben"), "ben is in and has his name");
 });
 
 test("what is no name, no link, or of a ledger that put the node out makes nothing", async ({ world }) => {

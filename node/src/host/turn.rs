@@ -39,6 +39,10 @@ use crate::{
     store::{Beginning, SqliteStore, StoreError},
 };
 
+mod coming_in;
+
+use coming_in::Again;
+
 type Failure = ReplicaError<StoreError>;
 
 /// Commands of one turn. More would make the first ones wait longer than their disk write does.
@@ -176,15 +180,6 @@ enum Wishing {
     },
 }
 
-/// What a replica is told when it begins, for one that takes the place of another.
-struct Again {
-    dials: u32,
-    far: bool,
-    peers: Vec<Address>,
-    /// Who showed itself on the local network: that is told once.
-    found: VecDeque<Vec<Address>>,
-}
-
 /// The replica and all that its effects need.
 pub(super) struct Turns {
     replica: Replica<SqliteStore>,
@@ -237,7 +232,7 @@ impl Turns {
         let (key, successor) = keys.keys();
         let (meets, far) = (start.meeting.is_some(), start.meeting.as_ref().is_some_and(|meeting| meeting.far));
         let (peers, dials) = start.meeting.map(|Meeting { peers, dials, .. }| (peers, dials)).unzip();
-        let again = Again { dials: start.dials, far, peers: peers.unwrap_or_default(), found: VecDeque::new() };
+        let again = Again::new(start.dials, far, peers.unwrap_or_default());
         let config = Config {
             meets,
             far,
@@ -333,36 +328,6 @@ impl Turns {
         }
         self.replica.checkpoint()?;
         Ok(self.replica.store().checkpoint().map_err(Failure::Store)?)
-    }
-
-    /// Begins anew, with another invite to come in by. What was not in the ledger is forgotten, and links are opened again.
-    fn rejoined(mut self, joining: &Joining) -> Result<Self, HostError> {
-        let mut nonce = [0; 16];
-        getrandom::fill(&mut nonce)?;
-        let (key, _) = self.keys.keys();
-        let start = joining.note(self.replica.store_mut(), &key, nonce).map_err(Failure::Store)?;
-        self.replica.checkpoint()?;
-        let path = self.replica.store().path().to_owned();
-        let Self { replica, beginning, keys, again, dials, turns, .. } = self;
-        // One connection at a time writes.
-        drop(replica);
-        let store = SqliteStore::open(&path, beginning.clone()).map_err(Failure::Store)?;
-        let Again { dials: awaited, far, peers, found } = again;
-        let meeting = dials.map(|dials| Meeting { peers, far, dials });
-        let shared = Shared {
-            events: self.events,
-            last_seq: self.last_seq,
-            identity: self.identity,
-            keys: self.epoch_keys,
-            received: self.received,
-        };
-        let start = Start { dials: awaited, meeting, ..start };
-        let mut anew = Self::open(store, beginning, keys, start, shared)?;
-        anew.turns = turns;
-        for addresses in found {
-            anew.command(Command::Found { addresses })?;
-        }
-        Ok(anew)
     }
 
     fn sleep(&self) -> Duration {
@@ -470,13 +435,7 @@ impl Turns {
                 self.wish(Wish::Invite { key, role, uses, expires }, Wishing::Token { secret, relays, reply })
             }
             Command::Rejoin { joining, reply } => {
-                let standing = self.replica.standing();
-                if standing.role.is_none() && !standing.removed {
-                    self.rejoin = Some((joining, reply));
-                } else {
-                    // Whoever asked may have gone.
-                    _ = reply.send(());
-                }
+                self.want_rejoin(joining, reply);
                 Ok(())
             }
             Command::Members { reply } => {
@@ -502,10 +461,7 @@ impl Turns {
             Command::Unreachable { dial } => self.input(Input::Unreachable { dial }),
             Command::Reachable { addresses } => self.input(Input::Reachable { addresses }),
             Command::Found { addresses } => {
-                if !self.again.found.contains(&addresses) {
-                    self.again.found.truncate(limits::FOUND_NODES - 1);
-                    self.again.found.push_front(addresses.clone());
-                }
+                self.again.note_found(&addresses);
                 self.input(Input::Found { addresses })
             }
             Command::NetworkChanged => self.input(Input::NetworkChanged),
@@ -541,34 +497,12 @@ impl Turns {
         self.input(Input::Control { token, wish })
     }
 
-    /// Gives this node the name that was wished for it, once it is in: also for somebody who is linked to it and has its join. Of two
-    /// who come by one link for one, both may believe for a moment that they are in.
-    fn give_name(&mut self) -> Result<(), Failure> {
-        if self.wanted_name.is_none() || self.replica.standing().role.is_none() {
-            return Ok(());
-        }
-        let own = self.replica.height(&self.replica.node());
-        let knows = |link: &shared::replica::LinkStatus| {
-            link.node.is_some() && link.progress.0 == link.progress.1 && link.holds >= own
-        };
-        match self.wanted_name.take_if(|_| own > 0 && self.replica.links().iter().any(knows)) {
-            Some(name) => self.wish(Wish::Nickname { name: name.clone() }, Wishing::Name(name)),
-            None => Ok(()),
-        }
-    }
-
     /// Answers a wish that is durable. The one who asked may have gone; what is written stays.
     fn granted(&mut self, token: u64, result: Result<BlockHash, WishError>) -> Result<(), Failure> {
         match self.wishes.remove(&token) {
             None => {}
             Some(Wishing::Block(reply)) => drop(reply.send(result)),
-            Some(Wishing::Name(name)) if result == Err(WishError::NotYet) => self.wanted_name = Some(name),
-            Some(Wishing::Name(_)) => {
-                if let Err(error) = result {
-                    warn!("this node does not get the name that it was to have: {error}");
-                }
-                self.replica.store_mut().set_wanted_name(None)?;
-            }
+            Some(Wishing::Name(name)) => self.named(name, result)?,
             Some(Wishing::Token { secret, relays, reply }) => {
                 let token = match result {
                     Ok(block) => match self.replica.token(&block, secret, relays)? {
