@@ -213,12 +213,15 @@ function paintAxis(context: CanvasRenderingContext2D, scene: Scene, theme: Theme
   context.strokeStyle = theme.line;
   context.lineWidth = 1;
   line(context, 0, AXIS - 0.5, scene.width, AXIS - 0.5);
+  let end = -Infinity;
   for (const tick of scene.ticks) {
     context.font = `${tick.major ? "600 " : ""}12px ${theme.font}`;
     context.fillStyle = tick.major ? theme.ink : theme.inkSoft;
     const half = context.measureText(tick.label).width / 2;
     // At the ends a label stays in the picture.
     const x = Math.min(scene.width - half - 4, Math.max(half + 4, tick.x));
+    if (x - half < end + 8) continue;
+    end = x + half;
     context.textAlign = "center";
     context.fillText(tick.label, x, AXIS / 2);
   }

@@ -58,6 +58,7 @@ describe("what is asked for", () => {
       expect(request.buckets).toBeLessThanOrEqual(2_000);
       expect(request.detail).toBeLessThanOrEqual(2_000);
       expect(request.from).toBeLessThanOrEqual(request.to!);
+      for (const number of Object.values(request)) expect(Number.isSafeInteger(number)).toBe(true);
       view = reduce(view, { type: "part", told: toldOf(LARGE, request) });
       expect(wanted(view), "the answer was enough").toBeNull();
     }

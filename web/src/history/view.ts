@@ -140,7 +140,8 @@ export function wanted(view: View): HistoryRequest | null {
   const inView = clipped(span, ledger);
   if (inView.to < inView.from) return null;
   if (part !== null && suffices(part, inView, lengthOf(span), detail)) return null;
-  const around = lengthOf(span) * ((PART - 1) / 2);
+  // The node takes whole µs.
+  const around = Math.ceil(lengthOf(span) * ((PART - 1) / 2));
   const asked = clipped({ from: span.from - around, to: span.to + around }, ledger);
   return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail };
 }
