@@ -8,7 +8,7 @@ import { formatRoute, parseHash } from "./route.js";
 import type { Event } from "./state/event.js";
 import type { Route } from "./state/session.js";
 import type { State } from "./state/state.js";
-import { itemOf } from "./state/timeline.js";
+import { isNews, itemOf } from "./state/timeline.js";
 import { KEY, keep, recall } from "./storage.js";
 import { contentSafe } from "./text/safe.js";
 import { openOutbox, type OutboxStore } from "./talk/outbox-store.js";
@@ -286,7 +286,7 @@ export class Driver {
   #onArrived(entries: readonly Entry<Json>[]): void {
     void this.#opening.sender?.arrived(keysOf(entries));
     const mine = this.#state.group.status?.node;
-    const news = entries.map(itemOf).filter(({ shown, entry }) => shown && entry.creator_node_id !== mine);
+    const news = entries.map(itemOf).filter((item) => isNews(item, mine));
     const [first] = news;
     const { unread } = this.#state.timeline;
     if (first === undefined) return;

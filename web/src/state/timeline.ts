@@ -134,6 +134,11 @@ export function indexOf(timeline: Timeline, id: string): number {
   return timeline.known.has(id) ? timeline.items.findLast(({ entry }) => entry.id === id) : -1;
 }
 
+/** Whether it is something that people want to be told of: what somebody else wrote. */
+export function isNews({ entry, shown }: Item, mine: string | undefined): boolean {
+  return shown && entry.kind === "data" && entry.creator_node_id !== mine;
+}
+
 export function itemOf(entry: Entry<Json>): Item {
   const content = entry.kind === "data" && entry.data !== null ? parseContent(entry.data) : null;
   return { entry, content, shown: shownOf(entry, content) };

@@ -3,6 +3,8 @@
 import type { Entry, Json } from "@cairn/client";
 
 import { itemOf } from "../state/timeline.js";
+import { parseMarkdown } from "../text/markdown.js";
+import { plainText } from "../text/plain.js";
 import { contentSafe } from "../text/safe.js";
 
 export interface Part {
@@ -18,7 +20,7 @@ const BEFORE = 60;
 export function findable(entry: Entry<Json>): string {
   const { content } = itemOf(entry);
   if (content === null) return typeof entry.data === "string" ? entry.data : `An entry of the kind “${entry.kind}”`;
-  if (content.type === "note" || content.type === "edit") return content.text;
+  if (content.type === "note" || content.type === "edit") return plainText(parseMarkdown(content.text));
   if (content.type === "reaction") return content.emoji;
   return content.type === "other" ? JSON.stringify(content.json) : "";
 }

@@ -4,7 +4,7 @@ import { CairnError, type Client, type Entry, type Json, type OrderChange } from
 
 import type { Event } from "../state/event.js";
 import type { State } from "../state/state.js";
-import { indexOf, itemOf, lookUp, type Timeline } from "../state/timeline.js";
+import { indexOf, isNews, itemOf, lookUp, type Timeline } from "../state/timeline.js";
 
 /** Entries of a page: some screens full. */
 const PAGE = 200;
@@ -132,7 +132,7 @@ export class Reader {
   unread(last: string, mine: string): Promise<void> {
     return this.#do(async () => {
       const entries = await this.#collect(last, COUNTED + 1);
-      const unread = entries.map(itemOf).filter(({ shown, entry }) => shown && entry.creator_node_id !== mine);
+      const unread = entries.map(itemOf).filter((item) => isNews(item, mine));
       const [first] = unread;
       if (first === undefined) return;
       this.#options.dispatch({ type: "unread", unread: { from: first.entry.id, count: unread.length, more: entries.length > COUNTED } });
