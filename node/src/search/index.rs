@@ -309,10 +309,4 @@ impl Index {
         let sql = "SELECT count(*) FROM words WHERE words MATCH ?1";
         self.memory.query_row(sql, [query], |row| row.get::<_, i64>(0)).unwrap() as usize
     }
-
-    /// Bytes of the index, and about those of the list of blocks.
-    pub(super) fn memory(&self) -> usize {
-        let of = |name| self.memory.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap() as usize;
-        of("page_count") * of("page_size") + self.blocks.len() * size_of::<(u64, Indexed)>() * 3 / 2
-    }
 }

@@ -156,8 +156,8 @@ fn all_files(directory: &Path, found: &mut Vec<Vec<u8>>) {
     }
 }
 
-#[tokio::test]
-async fn what_is_sealed_is_found_and_stands_in_no_file() {
+/// A group of one.
+async fn group() -> (TempDir, DataDir, Host, HostThread) {
     let directory = tempfile::tempdir().unwrap();
     let dir = DataDir::new(directory.path());
     let key = dir.new_key().unwrap();
@@ -166,6 +166,26 @@ async fn what_is_sealed_is_found_and_stands_in_no_file() {
     dir.make(&beginning, key, |_| Ok::<_, DataError>(())).unwrap();
     let (host, thread) = Host::start(dir.lock().unwrap().open(None).unwrap()).unwrap();
     host.control(Wish::Found { salt }).await.unwrap().unwrap();
+    (directory, dir, host, thread)
+}
+
+#[tokio::test]
+async fn what_was_closed_is_found_once_its_key_is_here() {
+    let (_guard, dir, host, thread) = group().await;
+    append(&host, &["\"a xylophone\""]).await;
+    let (reader, none) = (dir.reader().unwrap(), Keyring::default());
+    let mut index = Index::new().unwrap();
+    assert!(index.step(&reader, &none, News::default()).unwrap());
+    assert_eq!(index.find(&reader, &none, &lookup("xylophone")).unwrap().len(), 0);
+    let keys = host.keys();
+    index.step(&reader, &keys, News::default()).unwrap();
+    assert_eq!(index.find(&reader, &keys, &lookup("xylophone")).unwrap().len(), 1);
+    stop(host, thread).await;
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_found_and_stands_in_no_file() {
+    let (directory, _, host, thread) = group().await;
     host.control(Wish::Nickname { name: "xylographer".to_owned() }).await.unwrap().unwrap();
     append(&host, &["\"a xylophone\""]).await;
     assert_eq!(search(&host, "xylo").await, ["\"a xylophone\""]);
@@ -260,31 +280,4 @@ fn of_too_many_entries_the_oldest_are_left_out() {
         let found = indexed.find("word");
         assert!(found.len() <= 32 && found.len() >= 30 && found[0] == "\"word 299\"", "{found:?}");
     }
-}
-
-/// What 100,000 entries cost: `cargo test --release -p node --lib search::tests::figures -- --nocapture`.
-#[test]
-fn figures_of_an_index() {
-    let count: u64 = if cfg!(debug_assertions) { 1_000 } else { 100_000 };
-    let mut indexed = Indexed::new((1_000_000, 1 << 30));
-    let mut author = Author::new(3);
-    let words = ["river", "stone", "lantern", "harbour", "violet", "meadow", "copper", "winter", "thread", "signal"];
-    for n in 0..count {
-        let word = |m: u64| words[(n.wrapping_mul(2_654_435_761).rotate_left(m as u32 * 7) % 10) as usize];
-        let text: Vec<&str> = (0..10).map(word).collect();
-        let block = author.says(1_000 + n, &[&format!("{} {n}", text.join(" "))]);
-        indexed.shelf.put(&block);
-    }
-    indexed.shelf.store.commit().unwrap();
-    let begun = std::time::Instant::now();
-    let keys = Keyring::default();
-    while indexed.index.step(&indexed.shelf.reader, &keys, News::default()).unwrap() {}
-    let built = begun.elapsed();
-    let begun = std::time::Instant::now();
-    assert_eq!(indexed.find("river").len(), 100);
-    println!(
-        "{count} entries: built in {built:?}, {} bytes, a common word in {:?}",
-        indexed.index.memory(),
-        begun.elapsed()
-    );
 }
