@@ -3,6 +3,7 @@
 import type { Client, Entry, EvidenceEntry, HistoryBlock, Json } from "@cairn/client";
 
 import { placeIn } from "./header.js";
+import type { Span } from "./scale.js";
 
 /** What a lookup needs of a client. */
 export type Asked = Pick<Client<Json>, "blocks" | "entry" | "history">;
@@ -52,11 +53,11 @@ export class Lookup {
     this.#tell({ ...this.#found, erased: new Set([...this.#found.erased, place]) });
   }
 
-  /** When the first block of a place was written, µs; `null` if the node has none. */
-  async timeOf(author: string, height: number): Promise<number | null> {
+  /** When the blocks of a place were written; `null` if the node has none. */
+  async spanOf(author: string, height: number): Promise<Span | null> {
     const page = await this.#client.blocks({ places: [[author, height]] });
     const times = page.blocks.flatMap((bytes) => placeIn(bytes)?.timestamp ?? []);
-    return times.length === 0 ? null : Math.min(...times);
+    return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) };
   }
 
   /** Looks for the proof of a fork behind the moment of it: in ever longer spans, as long as their blocks are told one by one. */
