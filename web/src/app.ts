@@ -37,6 +37,8 @@ export interface App {
   jump(entry: string): void;
   /** Goes to a view of this ledger. */
   go(view: View): void;
+  /** Connects anew, after what decides how to connect has changed. */
+  connectAnew(): void;
   /** Says something in the page's live region, and shows it for a while. */
   say(text: string): void;
   dispatch(event: Event): void;

@@ -128,6 +128,11 @@ export class Driver {
     this.#reopen();
   }
 
+  /** After what decides how to connect has changed. */
+  connectAnew(): void {
+    this.#reopen();
+  }
+
   /** The person does not want to use the invite of the link. */
   dismissInvite(): void {
     this.#dispatch({ type: "invited", token: null });
@@ -197,7 +202,8 @@ export class Driver {
   #open(ledger: string | null): Opening {
     this.#ledger = ledger;
     this.#dispatch({ type: "opened", ledger: ledger ?? "" });
-    const client = connect<Json>(location.origin, { ledger: ledger ?? undefined, token: recall(KEY.token) ?? undefined });
+    const verify = ledger !== null && recall(KEY.verify(ledger)) !== null;
+    const client = connect<Json>(location.origin, { ledger: ledger ?? undefined, token: recall(KEY.token) ?? undefined, verify });
     const reader = new Reader({
       client,
       state: () => this.#state,
@@ -246,14 +252,18 @@ export class Driver {
 
   async #begin(opening: Opening): Promise<void> {
     const { entry } = this.#state.session.route;
-    const [ledger] = await Promise.all([this.#readLedgers(opening), this.#readGroup(opening), opening.reader.open()]);
+    const ledger = await this.#readLedgers(opening);
     if (opening !== this.#opening || ledger === undefined) return;
     this.#ledger = ledger.id;
     if (this.#state.session.route.ledger === null) {
       const route = { ...this.#state.session.route, ledger: ledger.id };
       history.replaceState(null, "", formatRoute(route));
       this.#dispatch({ type: "routed", route });
+      // Which ledger it is was not known when the client was made.
+      if (recall(KEY.verify(ledger.id)) !== null) return this.#reopen();
     }
+    await Promise.all([this.#readGroup(opening), opening.reader.open()]);
+    if (opening !== this.#opening) return;
     const last = recall(KEY.read(ledger.id));
     if (last !== null) await opening.reader.unread(last, ledger.node);
     if (entry !== null) await opening.reader.jump(entry);

@@ -8,6 +8,8 @@ export const KEY = {
   draft: (ledger: string): string => `cairn.draft.${ledger}`,
   /** The forks that the person has seen. */
   seen: (ledger: string): string => `cairn.seen.${ledger}`,
+  /** Whether nothing is shown that was not checked. */
+  verify: (ledger: string): string => `cairn.verify.${ledger}`,
   read: (ledger: string): string => `cairn.read.${ledger}`,
 } as const;
 
