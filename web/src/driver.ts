@@ -4,6 +4,7 @@ import { CairnError, connect, type Client, type Entry, type Json, type LedgerInf
 
 import type { View } from "./app.js";
 import { notify } from "./notify.js";
+import { parseLedgers } from "./ledgers.js";
 import { formatRoute, parseHash } from "./route.js";
 import type { Event } from "./state/event.js";
 import type { Route } from "./state/session.js";
@@ -45,6 +46,8 @@ export class Driver {
   constructor(store: Store, say: (text: string) => void) {
     this.#store = store;
     this.#say = say;
+    const ledgers = parseLedgers(recall(KEY.ledgers));
+    if (ledgers !== null) this.#dispatch({ type: "ledgers", ledgers });
     this.#readHash();
     this.#opening = this.#open(this.#state.session.route.ledger);
   }
@@ -281,6 +284,7 @@ export class Driver {
   async #readLedgers(opening: Opening): Promise<LedgerInfo | undefined> {
     const ledgers = await opening.client.ledgers();
     if (opening === this.#opening) this.#dispatch({ type: "ledgers", ledgers });
+    keep(KEY.ledgers, JSON.stringify(ledgers));
     return ledgers.find((ledger) => (this.#ledger === null ? ledger.default : ledger.id === this.#ledger));
   }
 

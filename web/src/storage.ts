@@ -5,6 +5,8 @@ export const KEY = {
   token: "cairn.token",
   theme: "cairn.theme",
   notify: "cairn.notify",
+  /** What the ledgers are called, for when the node is away. */
+  ledgers: "cairn.ledgers",
   draft: (ledger: string): string => `cairn.draft.${ledger}`,
   /** The forks that the person has seen. */
   seen: (ledger: string): string => `cairn.seen.${ledger}`,
