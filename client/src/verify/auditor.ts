@@ -18,6 +18,8 @@ class LocalAuditor implements Auditor {
   #checking: Promise<Finding | null> = Promise.resolve(null);
   #finding: Finding | null = null;
   #given = 0;
+  /** The entries before each block whose signature is still to be checked, by the block's number. */
+  readonly #entriesBefore = new Map<number, number>();
 
   constructor(loaded: Rules, audit: Audit) {
     this.#rules = loaded;
@@ -33,6 +35,7 @@ class LocalAuditor implements Auditor {
     const now = Date.now();
     for (const block of blocks) {
       try {
+        this.#entriesBefore.set(first + claims.length + 1, this.#audit.totals()[1] ?? 0);
         claims.push(this.#audit.add(block, now));
       } catch (error) {
         broken = this.#found(first + claims.length + 1, sentence(error), block);
@@ -78,7 +81,11 @@ class LocalAuditor implements Auditor {
 
   proved(): Promise<Proved> {
     const [blocks = 0, entries = 0, authors = 0, forks = 0] = this.#audit.totals();
-    return Promise.resolve({ blocks, entries, authors, forks, digest: this.#audit.digest() });
+    const all = { blocks, entries, authors, forks, digest: this.#audit.digest() };
+    const wrong = this.#finding?.block ?? null;
+    if (wrong === null) return Promise.resolve(all);
+    // What was taken in behind it is proved by nothing.
+    return Promise.resolve({ ...all, blocks: wrong - 1, entries: this.#entriesBefore.get(wrong) ?? entries });
   }
 
   close(): void {
@@ -95,7 +102,10 @@ class LocalAuditor implements Auditor {
 
   async #check(first: number, claims: readonly Uint8Array[], blocks: readonly string[]): Promise<Finding | null> {
     const index = (await this.#signatures.check(claims)).indexOf(false);
-    if (index < 0) return null;
+    if (index < 0) {
+      for (let number = first + 1; number <= first + claims.length; number++) this.#entriesBefore.delete(number);
+      return null;
+    }
     return this.#found(first + index + 1, "its signature is not that of its author", blocks[index]!);
   }
 
