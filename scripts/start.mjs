@@ -111,7 +111,9 @@ async function build() {
   await rust();
   console.log("Building the relay.");
   await buildRelay();
-  console.log("Building the client.");
+  console.log("Building the page and the client.");
+  await run(process.execPath, ["scripts/wasm-build.mjs"], {});
+  await run(process.execPath, ["node_modules/vite/bin/vite.js", "build", "web", "--logLevel", "warn"], {});
   await run(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "client/tsconfig.build.json"], {});
   console.log("Building the node.");
   await run("cargo", ["build", "-p", "node"], {});
@@ -225,7 +227,7 @@ function greet(node, relay) {
   console.log(`
 A relay and a node are running. Ctrl-C stops both; the ledger stays in ${process.env["CAIRN_DATA"] || "cairn-data"}.
 
-  Look at the node              ${url}
+  Open the page                 ${url}
   Add an entry                  cargo run -q -p node -- append "a stone on the cairn"
   Read the ledger               cargo run -q -p node -- log --follow
   Add and follow by a script    npx tsx client/examples/listener.ts ${url}
