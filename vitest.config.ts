@@ -1,4 +1,7 @@
-/** All TypeScript tests: `unit` needs only Node.js, `edges` and `system` the built node and the built relay. */
+/**
+ * All TypeScript tests: `unit` needs only Node.js, `edges` and `system` the built node and the built relay, `page` also the
+ * built page and Chromium.
+ */
 
 import { fileURLToPath } from "node:url";
 
@@ -29,6 +32,16 @@ export default defineConfig({
           name: "system",
           include: ["test/e2e/**/*.test.ts"],
           // Every file starts real processes and measures time: one after the other, or they measure one another.
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: "page",
+          include: ["test/page/**/*.test.ts"],
+          // Browsers measure one another as well.
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,

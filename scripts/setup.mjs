@@ -1,8 +1,8 @@
 /** What has to be there before anything runs: npm packages, Rust, and Rust's targets. Uses nothing but Node.js itself. */
 
 import { spawnSync } from "node:child_process";
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync, constants, existsSync, readFileSync, statSync } from "node:fs";
+import { delimiter, join } from "node:path";
 
 import { environment } from "./environment.mjs";
 import { root, run, ToolError } from "./relay-tools.mjs";
@@ -44,6 +44,51 @@ export async function rust(targets = []) {
   const installed = list.stdout.split(/\s+/);
   const missing = targets.filter((target) => !installed.includes(target));
   if (missing.length > 0) await run("rustup", ["target", "add", ...missing]);
+}
+
+/** What Chromium is called by those who pack it. */
+const CHROMIUM = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+/** Debian's packages: the browser, letters, and emoji. */
+const CHROMIUM_PACKAGES = ["chromium", "fonts-liberation", "fonts-noto-color-emoji"];
+
+/** The path of Chromium: what `CAIRN_CHROMIUM` names, or the first on the path; `undefined` where there is none. */
+export function findChromium() {
+  const named = process.env["CAIRN_CHROMIUM"];
+  if (named !== undefined && named !== "") {
+    if (!runs(named)) throw new ToolError(`CAIRN_CHROMIUM is ${named}, and that is no program that runs.`);
+    return named;
+  }
+  const directories = (process.env["PATH"] ?? "").split(delimiter).filter((directory) => directory !== "");
+  return CHROMIUM.flatMap((name) => directories.map((directory) => join(directory, name))).find(runs);
+}
+
+/** Makes sure that Chromium is there: as root on Debian and its kin it is installed. */
+export async function chromium() {
+  if (findChromium() !== undefined) return;
+  if (!installsPackages()) {
+    throw new ToolError("Chromium is needed for the tests of the page: install it, or name one by CAIRN_CHROMIUM=<path>.");
+  }
+  console.error(`Installing Debian's ${CHROMIUM_PACKAGES.join(", ")} (a minute).`);
+  const env = environment({ DEBIAN_FRONTEND: "noninteractive" });
+  await run("apt-get", ["update", "-qq"], { env });
+  await run("apt-get", ["install", "-qq", "-y", "--no-install-recommends", ...CHROMIUM_PACKAGES], { env });
+  if (findChromium() === undefined) throw new ToolError("Debian's package chromium is installed, and there is no chromium on the path.");
+}
+
+/** @param {string} path */
+function runs(path) {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+/** Whether this is root on a system of Debian's packages. Ubuntu's chromium is a snap, which does not run everywhere, and is tried all the same. */
+function installsPackages() {
+  if (process.platform !== "linux" || process.getuid?.() !== 0 || !existsSync("/etc/os-release")) return false;
+  return /^ID(?:_LIKE)?=.*\b(?:debian|ubuntu)\b/mu.test(readFileSync("/etc/os-release", "utf8"));
 }
 
 /**
