@@ -82,7 +82,7 @@ export class Loader {
     try {
       const history = await this.#client.history(request);
       this.#took = performance.now() - began;
-      const told: Told = { history, buckets: request.buckets ?? 1, detail: request.detail ?? 0 };
+      const told: Told = { history, buckets: request.buckets ?? 1 };
       if (!this.#closed) this.#dispatch({ type, told });
     } catch (error) {
       if (!this.#closed) this.#dispatch({ type: "failed", message: error instanceof Error ? error.message : String(error) });

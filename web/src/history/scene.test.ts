@@ -28,7 +28,7 @@ const TURNS: readonly HistoryBlock[] = Array.from({ length: 10 }, (_, index) =>
 );
 
 function viewOf(blocks: readonly HistoryBlock[], detail = 1_000): View {
-  const told = { history: answer(blocks, { buckets: 100, detail }), buckets: 100, detail };
+  const told = { history: answer(blocks, { buckets: 100, detail }), buckets: 100 };
   return reduce({ ...EMPTY, width: FRAME.width }, { type: "whole", told });
 }
 
@@ -162,7 +162,7 @@ describe("the scene", () => {
     const buckets = Array.from({ length: 300 }, (_, index) => [index, 300, 400] as const);
     const lanes = Array.from({ length: 12 }, (_, index) => ({ author: hexOf("a", index), buckets }));
     const history = { from: 0, to: 1e15, first: 0, last: 1e15, lanes, blocks: null };
-    const view = reduce({ ...EMPTY, width: 1_200 }, { type: "whole", told: { history, buckets: 300, detail: 1_000 } });
+    const view = reduce({ ...EMPTY, width: 1_200 }, { type: "whole", told: { history, buckets: 300 } });
     const scene = layOut(view, FRAME, NOTHING);
     expect(scene.bars.length).toBeLessThanOrEqual(3_600);
     expect(scene.bars.length).toBeGreaterThan(1_000);

@@ -11,8 +11,6 @@ export interface Told {
   readonly history: History;
   /** Into how many parts it was asked to divide the span: empty ones are left out of its answer. */
   readonly buckets: number;
-  /** Up to how many blocks it was asked to tell one by one; it may not, where they are large. */
-  readonly detail: number;
 }
 
 /** The viewer's state. */
@@ -88,9 +86,8 @@ export const EMPTY: View = {
 const BUCKET_WIDTH = 4;
 /** Buckets that a node gives at most. */
 const MOST_BUCKETS = 2_000;
-/** Blocks that are asked for one by one, and more where the kinds matter: only blocks say theirs. */
-const DETAIL = 1_000;
-const MOST_DETAIL = 2_000;
+/** Up to how many blocks are asked for one by one: as many as a node gives. */
+const DETAIL = 2_000;
 /** How many spans a part is long: what is in view, and one half of that at each side. */
 const PART = 2;
 
@@ -135,15 +132,14 @@ export function wanted(view: View): HistoryRequest | null {
   if (bounds === null || span === null || width === 0) return null;
   // A ledger that came whole, block for block, has nothing finer.
   if (whole.history.blocks !== null) return null;
-  const detail = view.groups.size === GROUPS.length ? DETAIL : MOST_DETAIL;
   const ledger = { from: whole.history.from, to: whole.history.to };
   const inView = clipped(span, ledger);
   if (inView.to < inView.from) return null;
-  if (part !== null && suffices(part, inView, lengthOf(span), detail)) return null;
+  if (part !== null && suffices(part, inView, lengthOf(span))) return null;
   // The node takes whole µs.
   const around = Math.ceil(lengthOf(span) * ((PART - 1) / 2));
   const asked = clipped({ from: span.from - around, to: span.to + around }, ledger);
-  return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail };
+  return { ...asked, buckets: bucketsFor((lengthOf(asked) / lengthOf(span)) * width), detail: DETAIL };
 }
 
 /** The blocks that are known one by one, in ledger order, of the lanes that are shown. */
@@ -259,11 +255,11 @@ function bucketsFor(width: number): number {
 }
 
 /** Whether a part has all that is in view, as finely as it can be told. */
-function suffices({ history, detail }: Told, inView: Span, length: number, asked: number): boolean {
+function suffices({ history }: Told, inView: Span, length: number): boolean {
   if (!covers(history, inView)) return false;
   if (history.blocks !== null) return true;
   // Half as long again as it would be asked for is fine enough: otherwise every turn of a wheel would be a request.
-  return lengthOf(history) <= length * PART * 1.5 && detail >= asked;
+  return lengthOf(history) <= length * PART * 1.5;
 }
 
 /** How much somebody wrote in what is in view, and when about, from the finest answer there is. */
