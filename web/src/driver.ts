@@ -321,6 +321,7 @@ export class Driver {
     if (error instanceof CairnError && (error.code === "unauthorized" || error.code === "unknown_ledger" || error.code === "connect_refused")) {
       return this.#dispatch({ type: "refused", code: error.code, message: error.message });
     }
+    if (error instanceof CairnError && error.code === "unproven") return this.#dispatch({ type: "unproven", what: error.message });
     if (error instanceof CairnError && error.code === "closed") return;
     this.#say(inWords(error));
   }

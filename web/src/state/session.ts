@@ -32,6 +32,8 @@ export interface Session {
   readonly invite: string | null;
   /** An exchange of history that is going on. */
   readonly progress: Progress | null;
+  /** What the node showed that was not signed like that, where this browser checks what it shows. */
+  readonly unproven: string | null;
 }
 
 export type SessionEvent =
@@ -41,7 +43,8 @@ export type SessionEvent =
   | { readonly type: "ledgers"; readonly ledgers: readonly LedgerInfo[] }
   | { readonly type: "routed"; readonly route: Route }
   | { readonly type: "invited"; readonly token: string | null }
-  | { readonly type: "progress"; readonly progress: Progress };
+  | { readonly type: "progress"; readonly progress: Progress }
+  | { readonly type: "unproven"; readonly what: string };
 
 export function emptySession(): Session {
   return {
@@ -50,13 +53,14 @@ export function emptySession(): Session {
     route: { ledger: null, view: "talk", entry: null },
     invite: null,
     progress: null,
+    unproven: null,
   };
 }
 
 export function reduceSession(session: Session, event: Event): Session {
   switch (event.type) {
     case "opened":
-      return { ...session, connection: { state: "connecting" }, progress: null };
+      return { ...session, connection: { state: "connecting" }, progress: null, unproven: null };
     case "connected":
       return { ...session, connection: { state: "connected" } };
     case "disconnected":
@@ -71,6 +75,9 @@ export function reduceSession(session: Session, event: Event): Session {
       return { ...session, invite: event.token };
     case "progress":
       return { ...session, progress: event.progress.done >= event.progress.total ? null : event.progress };
+    case "unproven":
+      // The first one says where it begins; what follows from it may be nothing but that.
+      return session.unproven === null ? { ...session, unproven: event.what } : session;
     default:
       return session;
   }

@@ -275,7 +275,10 @@ export class Reader {
     } catch (error) {
       if (error instanceof CairnError && error.code === "unknown_entry") this.#options.dispatch({ type: "found", id, entry: null });
       // Otherwise it is asked for when it is wanted the next time.
-      else this.#asked.delete(id);
+      else {
+        this.#asked.delete(id);
+        if (error instanceof CairnError && error.code === "unproven" && !this.#closed) this.#options.onError(error);
+      }
     }
   }
 
