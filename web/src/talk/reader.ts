@@ -8,6 +8,8 @@ import { indexOf, isNews, itemOf, lookUp, type Timeline } from "../state/timelin
 
 /** Entries of a page: some screens full. */
 const PAGE = 200;
+/** Entries of the pages before: whoever goes back goes on. */
+const OLDER = 500;
 /** Entries read at once towards the end, behind the reader's back. */
 const AHEAD = 1000;
 /** Entries that are read again at most; where more changed, what is on the screen is read anew. */
@@ -68,7 +70,7 @@ export class Reader {
     this.#olderAsked = true;
     void this.#do(async () => {
       const { generation, items } = this.#timeline;
-      const entries = await this.#options.client.newest(PAGE, items.at(0)?.entry.id ?? null);
+      const entries = await this.#options.client.newest(OLDER, items.at(0)?.entry.id ?? null);
       if (this.#timeline.generation === generation) this.#options.dispatch({ type: "older", entries, start: entries.length === 0 });
     }).finally(() => (this.#olderAsked = false));
   }
