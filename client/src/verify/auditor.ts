@@ -30,21 +30,22 @@ class LocalAuditor implements Auditor {
   async add(blocks: readonly string[]): Promise<Finding | null> {
     if (this.#finding !== null) return this.#finding;
     const first = this.#given;
-    const claims: Uint8Array[] = [];
     let broken: Finding | null = null;
     const now = Date.now();
     for (const block of blocks) {
       try {
-        this.#entriesBefore.set(first + claims.length + 1, this.#audit.totals()[1] ?? 0);
-        claims.push(this.#audit.add(block, now));
+        this.#entriesBefore.set(this.#given + 1, this.#audit.entries());
+        this.#audit.add(block, now);
+        this.#given += 1;
       } catch (error) {
-        broken = this.#found(first + claims.length + 1, sentence(error), block);
+        broken = this.#found(this.#given + 1, sentence(error), block);
         break;
       }
     }
-    this.#given += claims.length;
+    const last = this.#given;
+    const claims = this.#audit.claims() as Uint8Array<ArrayBuffer>;
     const before = await this.#checking;
-    this.#checking = this.#check(first, claims, blocks).then((forged) => forged ?? broken);
+    this.#checking = this.#check(claims, blocks, first, last).then((forged) => forged ?? broken);
     // The earliest block that is wrong is the one to tell of.
     if (before !== null) this.#finding = before;
     else if (broken !== null) this.#finding = await this.#checking;
@@ -100,10 +101,11 @@ class LocalAuditor implements Auditor {
     }
   }
 
-  async #check(first: number, claims: readonly Uint8Array[], blocks: readonly string[]): Promise<Finding | null> {
-    const index = (await this.#signatures.check(claims)).indexOf(false);
+  /** Whether the authors of the blocks behind `first`, up to `last`, have signed them. */
+  async #check(claims: Uint8Array<ArrayBuffer>, blocks: readonly string[], first: number, last: number): Promise<Finding | null> {
+    const index = await this.#signatures.check(claims);
     if (index < 0) {
-      for (let number = first + 1; number <= first + claims.length; number++) this.#entriesBefore.delete(number);
+      for (let number = first + 1; number <= last; number++) this.#entriesBefore.delete(number);
       return null;
     }
     return this.#found(first + index + 1, "its signature is not that of its author", blocks[index]!);

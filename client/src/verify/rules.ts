@@ -21,7 +21,7 @@ async function load(): Promise<Rules> {
   }
   // Node.js and Bun fetch no files. The name is not to be seen by bundlers, which have no such module for a page.
   const files = "node:fs/promises";
-  const { readFile } = (await import(/* @vite-ignore */ files)) as typeof import("node:fs/promises");
+  const { readFile } = (await import(/* @vite-ignore */ files)) as { readFile(path: URL): Promise<Uint8Array<ArrayBuffer>> };
   await init({ module_or_path: await readFile(new URL("../../wasm/build/cairn_wasm_bg.wasm", import.meta.url)) });
   return wasm;
 }

@@ -2,44 +2,44 @@
 
 import type { Rules } from "./rules.js";
 
-/** Bytes of a claim: author, signature, and the rest is what was signed. */
+/** Bytes of a claim: author, signature, and what was signed. */
 const AUTHOR = 32;
 const SIGNATURE = 64;
+const CLAIM = AUTHOR + SIGNATURE + 49;
 
 /**
- * Checks claims of `Audit.add`. That no key and no signature is of small order was checked there, which is what a strict check asks
+ * Checks claims of `Audit.claims`. That no key and no signature is of small order was checked there, which is what a strict check asks
  * beyond RFC 8032.
  */
 export class Signatures {
   readonly #rules: Rules;
-  readonly #keys = new Map<string, Promise<CryptoKey | undefined>>();
+  /** The author's key by its bytes; `undefined`: this platform takes none. */
+  readonly #keys = new Map<string, CryptoKey | undefined>();
 
   constructor(rules: Rules) {
     this.#rules = rules;
   }
 
-  /** Whether each of these claims is true, in their order. */
-  async check(claims: readonly Uint8Array[]): Promise<boolean[]> {
-    return Promise.all(claims.map((claim) => this.#one(claim)));
-  }
-
-  async #one(claim: Uint8Array): Promise<boolean> {
-    const author = claim.subarray(0, AUTHOR);
-    const key = await this.#key(author);
-    if (key === undefined) return this.#rules.checkClaim(claim);
-    const signature = claim.slice(AUTHOR, AUTHOR + SIGNATURE);
-    return crypto.subtle.verify("Ed25519", key, signature, claim.slice(AUTHOR + SIGNATURE));
-  }
-
-  #key(author: Uint8Array): Promise<CryptoKey | undefined> {
-    const name = String.fromCharCode(...author);
-    let key = this.#keys.get(name);
-    if (key === undefined) {
-      // Pages from another machine over plain http have no `crypto.subtle`, and older browsers no Ed25519 in it.
-      const imported = globalThis.crypto?.subtle?.importKey("raw", author.slice(), "Ed25519", false, ["verify"]);
-      key = imported === undefined ? Promise.resolve(undefined) : imported.catch(() => undefined);
-      this.#keys.set(name, key);
+  /** The index of the first of these claims that is not true; -1: all are. */
+  async check(claims: Uint8Array<ArrayBuffer>): Promise<number> {
+    const checks: (boolean | Promise<boolean>)[] = [];
+    for (let start = 0; start < claims.length; start += CLAIM) {
+      const claim = claims.subarray(start, start + CLAIM);
+      const name = String.fromCharCode(...claim.subarray(0, AUTHOR));
+      if (!this.#keys.has(name)) this.#keys.set(name, await imported(claim.slice(0, AUTHOR)));
+      checks.push(this.#one(claim, this.#keys.get(name)));
     }
-    return key;
+    return (await Promise.all(checks)).indexOf(false);
   }
+
+  #one(claim: Uint8Array<ArrayBuffer>, key: CryptoKey | undefined): boolean | Promise<boolean> {
+    if (key === undefined) return this.#rules.checkClaim(claim);
+    const [signature, signed] = [claim.subarray(AUTHOR, AUTHOR + SIGNATURE), claim.subarray(AUTHOR + SIGNATURE)];
+    return crypto.subtle.verify("Ed25519", key, signature, signed);
+  }
+}
+
+/** Pages from another machine over plain http have no `crypto.subtle`, and older browsers no Ed25519 in it. */
+async function imported(author: Uint8Array<ArrayBuffer>): Promise<CryptoKey | undefined> {
+  return globalThis.crypto?.subtle?.importKey("raw", author, "Ed25519", false, ["verify"]).catch(() => undefined);
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 pub struct Audit {
     audit: audit::Audit,
     keys: Keyring,
+    claims: Vec<u8>,
 }
 
 #[wasm_bindgen]
@@ -24,7 +25,7 @@ impl Audit {
     #[wasm_bindgen(constructor)]
     pub fn new(ledger: &str, keyring: &str) -> Result<Self, JsError> {
         let ledger: LedgerId = ledger.parse()?;
-        Ok(Self { audit: audit::Audit::new(ledger), keys: keys(keyring)? })
+        Ok(Self { audit: audit::Audit::new(ledger), keys: keys(keyring)?, claims: Vec::new() })
     }
 
     /// The keys that open sealed payloads from now on.
@@ -37,16 +38,30 @@ impl Audit {
         Ok(())
     }
 
-    /// Takes in the next block, in base64. Returns what is still to be checked: author (32 bytes), signature (64), and the rest is what was signed.
+    /// Takes in the next block, in base64. That its author signed it is still to be checked, see [`Audit::claims`].
     ///
     /// # Errors
     /// What is wrong with the block.
-    pub fn add(&mut self, block: &str, now: f64) -> Result<Vec<u8>, JsError> {
+    pub fn add(&mut self, block: &str, now: f64) -> Result<(), JsError> {
         let bytes = decode(block)?;
         // Milliseconds as JavaScript has them; a negative or huge number becomes the nearest time there is.
         let now = Timestamp::from_micros((now * 1000.0) as u64).unwrap_or(Timestamp::MAX);
         let Claim { author, message, signature } = self.audit.add(&bytes, now)?;
-        Ok([&author.as_bytes()[..], &signature, &message].concat())
+        for part in [&author.as_bytes()[..], &signature, &message] {
+            self.claims.extend_from_slice(part);
+        }
+        Ok(())
+    }
+
+    /// What is still to be checked of the blocks that were taken in since this was asked last, in their order: for each its author (32 bytes), the
+    /// signature (64), and what was signed (49).
+    pub fn claims(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.claims)
+    }
+
+    /// How many entries were taken in.
+    pub fn entries(&self) -> f64 {
+        self.audit.totals().entries as f64
     }
 
     /// One entry as it was signed, as JSON.
@@ -92,7 +107,7 @@ pub fn place(block: &str) -> Result<String, JsError> {
     Ok(format!("{}-{}-{}", block.header().author, block.header().height, block.hash()))
 }
 
-/// Checks one of the claims that [`Audit::add`] returns, for machines that cannot do it faster.
+/// Checks one of the claims of [`Audit::claims`], for machines that cannot do it faster.
 #[wasm_bindgen(js_name = checkClaim)]
 pub fn check_claim(claim: &[u8]) -> bool {
     let claim = || {
