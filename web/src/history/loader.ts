@@ -2,6 +2,7 @@
 
 import type { Client, HistoryRequest, Json } from "@cairn/client";
 
+import { inWords } from "../words.js";
 import { countsOf, type Counts } from "./bars.js";
 import { wanted, type Told, type View, type ViewEvent } from "./view.js";
 
@@ -85,7 +86,7 @@ export class Loader {
       const told: Told = { history, buckets: request.buckets ?? 1 };
       if (!this.#closed) this.#dispatch({ type, told });
     } catch (error) {
-      if (!this.#closed) this.#dispatch({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+      if (!this.#closed) this.#dispatch({ type: "failed", message: inWords(error) });
     } finally {
       this.#busy = false;
     }
