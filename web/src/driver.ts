@@ -113,8 +113,11 @@ export class Driver {
 
   /** Everything up to the newest entry was on the screen. */
   markRead(): void {
-    const last = this.#state.timeline.items.last;
-    if (this.#ledger !== null && last !== undefined && this.#state.timeline.atEnd) keep(KEY.read(this.#ledger), last.entry.id);
+    const { items, atEnd, unread } = this.#state.timeline;
+    if (this.#ledger === null || items.last === undefined || !atEnd) return;
+    keep(KEY.read(this.#ledger), items.last.entry.id);
+    // The mark stays where it is, so that one sees what was new.
+    if (unread !== null && unread.count > 0) this.#dispatch({ type: "unread", unread: { from: unread.from, count: 0, more: false } });
   }
 
   /** Asks for what is shown of the group, soon. */
@@ -300,6 +303,8 @@ export class Driver {
   #onArrived(entries: readonly Entry<Json>[]): void {
     void this.#opening.sender?.arrived(keysOf(entries));
     const mine = this.#state.group.status?.node;
+    // How far they have come is told only to the window that wrote them.
+    if (entries.some(({ creator_node_id }) => creator_node_id === mine)) this.refresh();
     const news = entries.map(itemOf).filter((item) => isNews(item, mine));
     const [first] = news;
     const { unread } = this.#state.timeline;
@@ -308,13 +313,15 @@ export class Driver {
     if (!unseen) return;
     const { content } = first;
     notify(this.#ledger ?? "", this.#state.group.status?.name ?? "Cairn", content?.type === "note" ? contentSafe(content.text) : "Something new", () => this.jump(first.entry.id));
-    const from = unread?.from ?? first.entry.id;
-    this.#dispatch({ type: "unread", unread: { from, count: (unread?.count ?? 0) + news.length, more: unread?.more ?? false } });
+    const before = unread !== null && unread.count > 0 ? unread : { from: first.entry.id, count: 0, more: false };
+    this.#dispatch({ type: "unread", unread: { ...before, count: before.count + news.length } });
   }
 
   #onSight(): void {
     if (document.hidden && this.reader.anchor.bottom) this.#dispatch({ type: "unread", unread: null });
-    if (!document.hidden) this.refresh();
+    if (document.hidden) return;
+    this.refresh();
+    if (this.reader.anchor.bottom) this.markRead();
   }
 
   #onError(error: unknown): void {
