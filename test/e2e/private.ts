@@ -41,10 +41,12 @@ export class PrivateWorld extends World {
   async check(): Promise<void> {
     for (const data of this.#founders) {
       const log = (await this.cairn("log", "--json", "--data", data)).trim().split("\n");
-      const entries = log.map((line) => JSON.parse(line) as { kind: string; data: unknown });
+      const entries = log.map((line) => JSON.parse(line) as { kind: string; data: unknown; erased?: unknown });
       const bare = entries.filter(
-        ({ kind, data }) =>
-          ["data", "nickname", "ledger_name"].includes(kind) && !JSON.stringify(data).includes(this.mark),
+        ({ kind, data, erased }) =>
+          erased === undefined &&
+          ["data", "nickname", "ledger_name"].includes(kind) &&
+          !JSON.stringify(data).includes(this.mark),
       );
       if (bare.length > 0) throw new Error(`${bare.length} payloads have no mark, such as ${JSON.stringify(bare[0])}`);
     }

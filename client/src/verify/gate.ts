@@ -24,6 +24,8 @@ export class Gate<T> {
   #connection = 0;
   #line: Promise<void> = Promise.resolve();
   #waiting = 0;
+  /** Something was not as it was signed: this connection is not to be believed any more. */
+  #shut = false;
   /** What the next batch and the next live entry must follow. */
   #batch: string | null | undefined;
   #live: string | undefined;
@@ -38,6 +40,7 @@ export class Gate<T> {
     this.#connection += 1;
     this.#live = undefined;
     this.#waiting = 0;
+    this.#shut = false;
   }
 
   /** Batches are asked for that follow this cursor. */
@@ -64,6 +67,7 @@ export class Gate<T> {
   }
 
   #enqueue(entries: readonly Entry<T>[], prove: (checker: Checker<T>) => Promise<() => void>): void {
+    if (this.#shut) return;
     const connection = this.#connection;
     this.#waiting += entries.length;
     if (this.#waiting > WAITING) {
@@ -80,6 +84,7 @@ export class Gate<T> {
       } catch (error) {
         if (connection !== this.#connection) return;
         this.reset();
+        this.#shut = true;
         this.#beyond.onFailure(error instanceof CairnError ? error : new CairnError("not_checked", String(error), { cause: error }));
       }
     });
