@@ -195,9 +195,13 @@ impl<S: Store> Replica<S> {
         let said = link.reachable.as_ref().map(|said| said.at).max(known).unwrap_or_default();
         let broke = !link.goes;
         let at = if broke { said } else { Timestamp::default() };
-        if broke && !self.overlay.gone.contains_key(&node) {
+        let told = self.overlay.gone.get(&node);
+        // Who said goodbye and linked here since has come back, and may do so again.
+        let is_gone = told.is_some_and(|gone| !gone.by_itself || gone.seen >= Some(link.since));
+        if broke && !is_gone {
             let from = self.timers.now().plus(GONE_AFTER);
-            self.note_gone(node, Gone { at: said, from, by_itself: false, seen: Some(self.now) });
+            let at = told.map_or(said, |gone| gone.at.max(said));
+            self.note_gone(node, Gone { at, from, by_itself: false, seen: Some(self.now) });
         }
         let ids: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.peer().is_some()).map(|(id, _)| *id).collect();
         for id in ids {
