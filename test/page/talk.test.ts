@@ -30,7 +30,7 @@ test("a group is made and joined in the page, and what one writes the other sees
   const { anna, ben } = await two(world, visitors, async (url) => url);
   expect(new URL(ben.url()).hash).not.toContain("join");
   // Each sees under which name the other came.
-  await note(anna, "Ben").waitFor();
+  await note(anna, "Ben came in").waitFor();
   const times: number[] = [];
   for (let number = 0; number < 2 * NOTES; number++) {
     const [from, to] = number % 2 === 0 ? [anna, ben] : [ben, anna];
