@@ -19,6 +19,18 @@ export default defineConfig({
     // The node's policy allows no `data:` in styles or scripts, so nothing is put inline.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      output: {
+        // Two files, of which the first is all that the conversation needs: small ones compress worse, each by itself.
+        codeSplitting: {
+          includeDependenciesRecursively: false,
+          groups: [
+            { name: "later", test: /web\/src\/(settings|verify|network|history)\/|web\/src\/group\/(Invite|Qr)|lean-qr/ },
+            { name: "page", test: /./ },
+          ],
+        },
+      },
+    },
   },
   worker: { format: "es" },
   server: { proxy: { "/socket.io": { target: node, ws: true, headers: { origin: node, host: new URL(node).host } } } },
