@@ -354,7 +354,7 @@ export class Client<T = unknown> {
    * ```
    */
   async verify(options: VerifyOptions = {}): Promise<Verification> {
-    const { verify } = await import("./verify/verification.js");
+    const { verify } = await import("./verify/index.js");
     return verify(this, options);
   }
 
@@ -482,7 +482,7 @@ export class Client<T = unknown> {
   /** The check of this ledger, from its beginning on. */
   #checking(): Promise<Checker<T>> {
     this.#checker ??= (async () => {
-      const [{ Checker }, { ledger }] = await Promise.all([import("./verify/checker.js"), this.status()]);
+      const [{ Checker }, { ledger }] = await Promise.all([import("./verify/index.js"), this.status()]);
       return Checker.open<T>(this, ledger);
     })();
     // What failed is tried again with the next entry.
