@@ -81,3 +81,10 @@ function called(group: Group, entries: readonly Entry<Json>[], place: "over what
   if (said.size === 0) return group;
   return { ...group, names: place === "over what is known" ? new Map([...group.names, ...said]) : new Map([...said, ...group.names]) };
 }
+
+/** How many other devices are on line. Relays are none of them. */
+export function othersOnline(status: NodeStatus | null): number {
+  if (status === null) return 0;
+  const relays = new Set(status.links.filter(({ path }) => path === "relay").map(({ node }) => node));
+  return status.peers.filter(({ node, online }) => online && !relays.has(node)).length;
+}
