@@ -48,6 +48,9 @@ export class Driver {
     this.#say = say;
     const ledgers = parseLedgers(recall(KEY.ledgers));
     if (ledgers !== null) this.#dispatch({ type: "ledgers", ledgers });
+    // A reload is no reason to look for the link again.
+    const invite = recall(KEY.invite, "tab");
+    if (invite !== null) this.#invited(invite);
     this.#readHash();
     this.#opening = this.#open(this.#state.session.route.ledger);
   }
@@ -141,6 +144,7 @@ export class Driver {
 
   /** The person does not want to use the invite of the link. */
   dismissInvite(): void {
+    keep(KEY.invite, null, "tab");
     this.#dispatch({ type: "invited", token: null });
   }
 
@@ -180,7 +184,12 @@ export class Driver {
     // Neither is to be found in the browser's history later.
     history.replaceState(null, "", formatRoute(this.#state.session.route));
     if (hash.type === "token") keep(KEY.token, hash.token);
-    else this.#dispatch({ type: "invited", token: hash.token });
+    else this.#invited(hash.token);
+  }
+
+  #invited(token: string): void {
+    keep(KEY.invite, token, "tab");
+    this.#dispatch({ type: "invited", token });
   }
 
   #navigate(): void {

@@ -3,6 +3,8 @@
 /** What is kept, and for which ledger. */
 export const KEY = {
   token: "cairn.token",
+  /** An invite that a link brought, until it is used or put aside. Whoever has it can come in, so only the tab keeps it. */
+  invite: "cairn.invite",
   theme: "cairn.theme",
   notify: "cairn.notify",
   /** What the ledgers are called, for when the node is away. */
@@ -15,20 +17,27 @@ export const KEY = {
   read: (ledger: string): string => `cairn.read.${ledger}`,
 } as const;
 
-export function recall(key: string): string | null {
+/** Where: until it is forgotten, or only in this tab. */
+export type Where = "browser" | "tab";
+
+export function recall(key: string, where: Where = "browser"): string | null {
   try {
-    return localStorage.getItem(key);
+    return storage(where).getItem(key);
   } catch {
     return null;
   }
 }
 
 /** Keeps a string, or forgets it: `null`. */
-export function keep(key: string, value: string | null): void {
+export function keep(key: string, value: string | null, where: Where = "browser"): void {
   try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, value);
+    if (value === null) storage(where).removeItem(key);
+    else storage(where).setItem(key, value);
   } catch {
     // Full or forbidden: what is on the screen stays, it is gone after a reload.
   }
+}
+
+function storage(where: Where): Storage {
+  return where === "tab" ? sessionStorage : localStorage;
 }
