@@ -9,7 +9,7 @@ import { join } from "node:path";
 
 import { environment, LINTED } from "./environment.mjs";
 import { NATIVE, root, run, SIMULATOR, target, ToolError } from "./relay-tools.mjs";
-import { main, npmPackages, rust } from "./setup.mjs";
+import { chromium, main, npmPackages, rust } from "./setup.mjs";
 
 const WASM = "wasm32-unknown-unknown";
 const BARE = "thumbv7em-none-eabi";
@@ -38,8 +38,12 @@ const swarm = ["load and slow readers, the short version", "examples/swarm", "qu
 /** @type {[name: string, program: string, ...args: string[]][]} */
 const steps = [
   ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
+  // The page and its types need them.
+  ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
   ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
+  ["types of the page", "svelte-check", "--workspace", "web", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"],
+  ["page builds", "vite", "build", "web"],
   ["client unit tests", "vitest", "run", "--project", "unit"],
   // With the profile of the relay's build, so that both share what runs while they compile.
   ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
@@ -58,10 +62,11 @@ const steps = [
   // Two targets at a time.
   ["fuzz, 5 s a target", "fuzz", "run", "--seconds", "5"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
-  ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
   ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
   ["system tests", "vitest", "run", "--project", "system"],
+  ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
+  ["the page in Chromium", "vitest", "run", "--project", "page"],
 ];
 
 /** Many of the native tests wait for processes, so that a core has room for more than one. */
@@ -81,6 +86,8 @@ await main(async () => {
     throw new ToolError(`No step is called "${word}". Steps: ${steps.map(([name]) => name).join(" · ")}`);
   await npmPackages();
   await rust([WASM, BARE]);
+  // Before anything else takes minutes.
+  if (wanted.some(([, , ...args]) => args.includes("page"))) await chromium();
   const sum = { passed: 0, failed: 0 };
   for (const [index, [name, program, ...args]] of wanted.entries()) {
     console.log(`\n== ${index + 1}/${wanted.length} ${name}`);
@@ -112,6 +119,8 @@ async function step(program, args) {
   const [command, first] = {
     tsc: script("typescript/bin/tsc"),
     vitest: script("vitest/vitest.mjs"),
+    vite: script("vite/bin/vite.js"),
+    "svelte-check": script("svelte-check/bin/svelte-check"),
     node: [process.execPath, []],
   }[program] ?? [built === undefined ? program : join(target, "debug", program), []];
   const env = environment({ ...LINTED, NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });

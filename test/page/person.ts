@@ -19,7 +19,7 @@ const MARKS: Readonly<Record<ViewName, (page: Page) => Locator>> = {
 
 /** Waits until the page shows what was written so far. */
 export async function opened(page: Page): Promise<void> {
-  await page.locator('[role=feed][aria-busy="false"]').waitFor();
+  await page.locator('[role=feed][aria-busy="false"]').waitFor({ state: "attached" });
 }
 
 /** Goes to a view by the navigation, and waits until it is there. */
@@ -47,6 +47,20 @@ export function note(page: Page, text: string): Locator {
 /** Notes that are not known to be in the ledger. */
 export function outgoing(page: Page): Locator {
   return page.locator(".out");
+}
+
+/** Whether all of it is on the screen. */
+export function inView(target: Locator): Promise<boolean> {
+  return target.evaluate(
+    (element) =>
+      new Promise<boolean>((resolve) => {
+        const observer = new IntersectionObserver(([seen]) => {
+          observer.disconnect();
+          resolve((seen?.intersectionRatio ?? 0) > 0.99);
+        });
+        observer.observe(element);
+      }),
+  );
 }
 
 /** The ids of the entries that are drawn, in their order. */

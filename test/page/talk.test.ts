@@ -7,7 +7,7 @@ import { cableUrl, type World } from "../e2e/harness.js";
 import { percentile } from "../e2e/ledger.js";
 import type { Visitors } from "./browser.js";
 import { test } from "./fixture.js";
-import { appearance, create, field, invited, inviteLink, join, note, opened, order, outgoing, write, writeTimed } from "./person.js";
+import { appearance, create, field, inView, invited, inviteLink, join, note, opened, order, outgoing, write, writeTimed } from "./person.js";
 
 /** Notes that each writes, and ms within which half of them have to be on the other page. */
 const NOTES = 10;
@@ -72,6 +72,8 @@ test("notes that are written off line wait and say so, outlast a reload, and go 
   for (const number of [1, 2, 3]) await write(ben, `meanwhile ${number}`);
   await expect.poll(() => outgoing(anna).count()).toBe(3);
   expect(await outgoing(anna).first().innerText()).toContain("Waiting for the connection");
+  // Whoever has written sees it without scrolling.
+  await expect.poll(() => inView(outgoing(anna).last())).toBe(true);
 
   await anna.reload();
   await expect.poll(() => outgoing(anna).allInnerTexts()).toEqual([1, 2, 3].map((number) => expect.stringMatching(new RegExp(`alone ${number}\\s+Waiting for the connection`))));
