@@ -1,15 +1,11 @@
 /** What the page weighs, and how soon it is there. */
 
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { gzipSync } from "node:zlib";
-
 import { expect } from "vitest";
 
-import { root } from "../e2e/harness.js";
 import { percentile } from "../e2e/ledger.js";
 import { test } from "./fixture.js";
 import { opened } from "./person.js";
+import { weight } from "./weight.js";
 
 /** Bytes, compressed. */
 const BUDGET = { js: 120 * 1024, wasm: 150 * 1024 };
@@ -18,17 +14,10 @@ const FIRST_PAINT = { goal: 500, most: 1_500 };
 const VISITS = 5;
 
 test("the page is small", async () => {
-  const assets = join(root, "web", "dist", "assets");
-  const weigh = async (kind: string): Promise<number> => {
-    const files = (await readdir(assets)).filter((name) => name.endsWith(`.${kind}`));
-    expect(files.length).toBeGreaterThan(0);
-    const sizes = await Promise.all(files.map(async (name) => gzipSync(await readFile(join(assets, name)), { level: 9 }).length));
-    return sizes.reduce((sum, size) => sum + size, 0);
-  };
-  const weight = { js: await weigh("js"), wasm: await weigh("wasm") };
-  console.log(`compressed: JavaScript ${(weight.js / 1024).toFixed(1)} KiB, wasm ${(weight.wasm / 1024).toFixed(1)} KiB`);
-  expect(weight.js).toBeLessThan(BUDGET.js);
-  expect(weight.wasm).toBeLessThan(BUDGET.wasm);
+  const { js, wasm } = await weight();
+  console.log(`compressed: JavaScript ${(js / 1024).toFixed(1)} KiB, wasm ${(wasm / 1024).toFixed(1)} KiB`);
+  expect(js).toBeLessThan(BUDGET.js);
+  expect(wasm).toBeLessThan(BUDGET.wasm);
 });
 
 test("something is drawn soon after the first visit", async ({ world, visitors }) => {

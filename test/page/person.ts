@@ -10,7 +10,7 @@ export type ViewName = (typeof VIEWS)[number];
 
 /** Where a view has come when one goes to it. */
 const MARKS: Readonly<Record<ViewName, (page: Page) => Locator>> = {
-  Talk: (page) => page.getByRole("feed", { name: "Notes" }),
+  Talk: (page) => page.locator('[aria-label="Notes"]'),
   History: (page) => page.locator("main h2", { hasText: "History" }),
   Network: (page) => page.locator("main h2", { hasText: "Network" }),
   Verify: (page) => page.locator("main h2", { hasText: "Verify" }),
@@ -19,7 +19,7 @@ const MARKS: Readonly<Record<ViewName, (page: Page) => Locator>> = {
 
 /** Waits until the page shows what was written so far. */
 export async function opened(page: Page): Promise<void> {
-  await page.locator('[role=feed][aria-busy="false"]').waitFor({ state: "attached" });
+  await page.locator('[aria-label="Notes"][aria-busy="false"]').waitFor({ state: "attached" });
 }
 
 /** Goes to a view by the navigation, and waits until it is there. */

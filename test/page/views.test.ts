@@ -45,7 +45,7 @@ async function overflow(page: Page): Promise<number> {
 /** Looks at what is shown now; what is wrong with it. */
 async function look(page: Page, name: string, { width, dark }: Look): Promise<readonly string[]> {
   const path = `${name}-${width}-${dark ? "dark" : "light"}`;
-  await page.screenshot({ path: join(SCREENSHOTS, `${path}.png`) });
+  await page.screenshot({ path: join(SCREENSHOTS, `${path}.png`), animations: "disabled" });
   const wide = await overflow(page);
   return [...(await findings(page)), ...(wide > 0 ? [`${wide} px stand out of the screen`] : [])].map((finding) => `${path}: ${finding}`);
 }
