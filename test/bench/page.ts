@@ -40,27 +40,22 @@ async function paints(visitors: Visitors, url: string): Promise<readonly number[
 
 /** ms of each frame while somebody scrolls from the end towards the beginning. */
 function scrolled(page: Page): Promise<readonly number[]> {
-  return page.evaluate(
-    ({ frames, pixels }) =>
-      new Promise<readonly number[]>((resolve) => {
-        const scroller = document.querySelector(".scroller");
-        if (scroller === null) throw new Error("there is nothing to scroll");
-        const times: number[] = [];
-        let before = performance.now();
-        const step = (now: number): void => {
-          times.push(now - before);
-          before = now;
-          scroller.scrollTop -= pixels;
-          if (times.length < frames) requestAnimationFrame(step);
-          else resolve(times.slice(1));
-        };
-        requestAnimationFrame(step);
-      }),
-    SCROLL,
-  );
+  return page.evaluate(async ({ frames, pixels }) => {
+    const scroller = document.querySelector(".scroller");
+    if (scroller === null) throw new Error("there is nothing to scroll");
+    const times: number[] = [];
+    let before = await new Promise<number>((resolve) => requestAnimationFrame(resolve));
+    while (times.length < frames) {
+      scroller.scrollTop -= pixels;
+      const now = await new Promise<number>((resolve) => requestAnimationFrame(resolve));
+      times.push(now - before);
+      before = now;
+    }
+    return times;
+  }, SCROLL);
 }
 
-/** ms that the page says a check of all took. */
+/** ms from the click until the page says that all is as it was signed. */
 async function checked(page: Page): Promise<number> {
   await goTo(page, "Verify");
   const began = performance.now();

@@ -68,23 +68,23 @@ async function plan(context: BrowserContext): Promise<string> {
   try {
     return await page.evaluate(() => {
       const canvas = document.createElement("canvas");
-      canvas.width = 480;
-      canvas.height = 240;
+      canvas.width = 400;
+      canvas.height = 150;
       const draw = canvas.getContext("2d");
       if (draw === null) throw new Error("this browser does not draw");
       draw.fillStyle = "#c9d8a8";
-      draw.fillRect(0, 0, 480, 240);
+      draw.fillRect(0, 0, 400, 150);
       draw.fillStyle = "#e4d6b4";
-      draw.fillRect(0, 108, 480, 24);
+      draw.fillRect(0, 67, 400, 16);
       draw.font = "600 22px sans-serif";
       draw.textAlign = "center";
       draw.textBaseline = "middle";
       for (let bed = 0; bed < 8; bed++) {
-        const [x, y] = [16 + (bed % 4) * 114, bed < 4 ? 14 : 144];
+        const [x, y] = [12 + (bed % 4) * 95, bed < 4 ? 10 : 91];
         draw.fillStyle = bed === 6 ? "#f3ead2" : ["#7d9b57", "#8d6b48", "#6f8f6a", "#a3894f"][bed % 4]!;
-        draw.fillRect(x, y, 104, 82);
+        draw.fillRect(x, y, 86, 49);
         draw.fillStyle = bed === 6 ? "#5a4a2a" : "#ffffff";
-        draw.fillText(String(bed + 1), x + 52, y + 42);
+        draw.fillText(String(bed + 1), x + 43, y + 26);
       }
       return canvas.toDataURL("image/webp", 0.8);
     });
