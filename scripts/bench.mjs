@@ -10,13 +10,17 @@ import { join } from "node:path";
 import { environment } from "./environment.mjs";
 import { buildRelay } from "./relay-dev.mjs";
 import { root, run } from "./relay-tools.mjs";
-import { main, npmPackages, rust } from "./setup.mjs";
+import { chromium, main, npmPackages, rust } from "./setup.mjs";
 
 await main(async () => {
   await npmPackages();
   await rust();
+  await chromium();
   await buildRelay();
-  await run("cargo", ["build", "--release", "-p", "node"]);
+  await run(process.execPath, ["scripts/wasm-build.mjs"]);
+  // Before the node, which has the page in it.
+  await run(process.execPath, ["node_modules/vite/bin/vite.js", "build", "web"]);
+  await run("cargo", ["build", "--release", "-p", "node", "--bin", "cairn", "--example", "history"]);
   const commit = spawnSync("git", ["describe", "--always", "--dirty"], { cwd: root, encoding: "utf8" }).stdout.trim();
   const memory = Math.round(totalmem() / 2 ** 30);
   console.log(`${cpus().length} cores (${cpus()[0]?.model ?? "unknown"}), ${memory} GiB, Node.js ${process.version}, commit ${commit}`);
@@ -28,5 +32,7 @@ await main(async () => {
   await run(process.execPath, ["--import", "tsx", "test/bench/socket.ts"], { env });
   console.log("\n== from client to client: a direct link, a relay, and a plain Socket.IO server");
   await run(process.execPath, ["--import", "tsx", "test/bench/latency.ts"], { env });
+  console.log("\n== the page in Chromium, over 100,000 entries");
+  await run(process.execPath, ["--import", "tsx", "test/bench/page.ts"], { env });
   return 0;
 });
