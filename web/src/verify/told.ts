@@ -57,7 +57,7 @@ export function proved({ entries, blocks, authors, forks }: Verification, open: 
     `All of them were signed by the ${counted(authors, "device", "devices")} that they are shown under. Nobody else has those keys.`,
     "Each block names the hashes of those that it rests on, and all of them are here: nothing was taken out from below, put in between, or moved.",
     "No time goes back along the chain, so the order is the one that everybody sees.",
-    ...(open ? [] : ["Whoever wrote had been let in by somebody who might do that."]),
+    ...(open ? [] : ["Whoever wrote had been let in by somebody who was allowed to."]),
     ...(forks > 0
       ? [`${counted(forks, "device has", "devices have")} signed two different pasts. That is proved too: History shows the proof.`]
       : []),
