@@ -53,14 +53,14 @@ const steps = [
   ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
   ["native tests", "cargo", "test", ...NATIVE],
   ["a node that is killed again and again", "crash", "20"],
-  ["simulator", "sim", "0", "300"],
+  ["simulator", "sim", "0", "200"],
   ["simulator with members", "sim", "members", "0", "25"],
   ["a mesh of direct links", "sim", "--mesh", "200"],
   ["planted bugs", "mutants", ...PLANTED],
   // It reads of Linux what the node costs.
   ...(process.platform === "linux" ? [swarm] : []),
   // Two targets at a time.
-  ["fuzz, 5 s a target", "fuzz", "run", "--seconds", "5"],
+  ["fuzz, 3 s a target", "fuzz", "run", "--seconds", "3"],
   ["relay builds", "node", "scripts/relay-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
   ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
