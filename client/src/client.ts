@@ -482,8 +482,8 @@ export class Client<T = unknown> {
   /** The check of this ledger, from its beginning on. */
   #checking(): Promise<Checker<T>> {
     this.#checker ??= (async () => {
-      const [{ Checker }, { ledger }] = await Promise.all([import("./verify/index.js"), this.status()]);
-      return Checker.open<T>(this, ledger);
+      const [{ Checker }, { ledger, totals }] = await Promise.all([import("./verify/index.js"), this.status()]);
+      return Checker.open<T>(this, ledger, totals.blocks);
     })();
     // What failed is tried again with the next entry.
     this.#checker.catch(() => (this.#checker = undefined));

@@ -1,19 +1,20 @@
 /** Checking in this thread: blocks go through the rules, their signatures beside it. */
 
 import { rules, type Audit, type Rules } from "./rules.js";
-import { Signatures } from "./signatures.js";
+import { SharedSignatures, Signatures, type ClaimChecker, type Claims } from "./signatures.js";
 import type { Auditor, Confirmed, EntryOrder, Finding, Proved } from "./types.js";
 
-/** The auditor of one ledger. */
-export async function localAuditor(ledger: string): Promise<Auditor> {
+/** The auditor of one ledger; signatures are checked by the workers that some ports lead to, or else here. */
+export async function localAuditor(ledger: string, ports: readonly MessagePort[] = []): Promise<Auditor> {
   const loaded = await rules();
-  return new LocalAuditor(loaded, new loaded.Audit(ledger, ""));
+  const signatures = ports.length > 0 ? new SharedSignatures(ports) : new Signatures();
+  return new LocalAuditor(loaded, new loaded.Audit(ledger, ""), signatures);
 }
 
 class LocalAuditor implements Auditor {
   readonly #rules: Rules;
   readonly #audit: Audit;
-  readonly #signatures: Signatures;
+  readonly #signatures: ClaimChecker;
   /** The check of the signatures that came before: while it runs, the next blocks go through the rules. */
   #checking: Promise<Finding | null> = Promise.resolve(null);
   #finding: Finding | null = null;
@@ -21,10 +22,10 @@ class LocalAuditor implements Auditor {
   /** The entries before each block whose signature is still to be checked, by the block's number. */
   readonly #entriesBefore = new Map<number, number>();
 
-  constructor(loaded: Rules, audit: Audit) {
+  constructor(loaded: Rules, audit: Audit, signatures: ClaimChecker) {
     this.#rules = loaded;
     this.#audit = audit;
-    this.#signatures = new Signatures(loaded);
+    this.#signatures = signatures;
   }
 
   async add(blocks: readonly string[]): Promise<Finding | null> {
@@ -43,7 +44,7 @@ class LocalAuditor implements Auditor {
       }
     }
     const last = this.#given;
-    const claims = this.#audit.claims() as Uint8Array<ArrayBuffer>;
+    const claims = this.#audit.claims() as Claims;
     const before = await this.#checking;
     this.#checking = this.#check(claims, blocks, first, last).then((forged) => forged ?? broken);
     // The earliest block that is wrong is the one to tell of.
@@ -102,7 +103,7 @@ class LocalAuditor implements Auditor {
   }
 
   /** Whether the authors of the blocks behind `first`, up to `last`, have signed them. */
-  async #check(claims: Uint8Array<ArrayBuffer>, blocks: readonly string[], first: number, last: number): Promise<Finding | null> {
+  async #check(claims: Claims, blocks: readonly string[], first: number, last: number): Promise<Finding | null> {
     const index = await this.#signatures.check(claims);
     if (index < 0) {
       for (let number = first + 1; number <= last; number++) this.#entriesBefore.delete(number);

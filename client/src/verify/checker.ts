@@ -26,9 +26,9 @@ export class Checker<T> {
     this.#auditor = auditor;
   }
 
-  /** Begins to check a ledger. */
-  static async open<T>(given: Given, ledger: string): Promise<Checker<T>> {
-    const checker = new Checker<T>(given, ledger, await openAuditor(ledger));
+  /** Begins to check a ledger, which has about so many blocks. */
+  static async open<T>(given: Given, ledger: string, blocks: number): Promise<Checker<T>> {
+    const checker = new Checker<T>(given, ledger, await openAuditor(ledger, blocks));
     await checker.#readKeys();
     return checker;
   }
@@ -93,8 +93,9 @@ export class Checker<T> {
   }
 
   async #beginAnew(): Promise<void> {
+    const { blocks } = await this.#auditor.proved();
     this.#auditor.close();
-    this.#auditor = await openAuditor(this.#ledger);
+    this.#auditor = await openAuditor(this.#ledger, blocks);
     this.#cursor = null;
     await this.#readKeys();
     await this.#catchUp();

@@ -23,7 +23,7 @@ export async function verify(
 ): Promise<Verification> {
   const began = performance.now();
   const { ledger, totals } = await given.status();
-  const checker = await Checker.open(given, ledger);
+  const checker = await Checker.open(given, ledger, totals.blocks);
   const stop = (): void => checker.close();
   signal?.addEventListener("abort", stop);
   let done = 0;
