@@ -53,6 +53,11 @@ export function devices({ status, members }: Group): number {
   return Math.max(belonging, status?.members ?? 0, status?.open === true ? status.known_nodes.length : 0, 1);
 }
 
+/** How many can hold an entry: all devices, and the relays that this one is linked to, which count among those that say so. */
+export function holders(group: Group): number {
+  return devices(group) + (group.status?.links.filter(({ node, path }) => path === "relay" && node !== null).length ?? 0);
+}
+
 /**
  * Whose lanes are forked. A lane is frozen as well where somebody was removed or an invite closed, which is no alarm: among
  * members only lanes of those who still belong are.

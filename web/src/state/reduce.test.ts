@@ -30,6 +30,13 @@ describe("the state", () => {
     expect(state.session.ledgers).toEqual([ledger]);
   });
 
+  it("takes a ledger's name from where it is known first, and keeps it where it is not known", () => {
+    const nameless = after({ type: "ledgers", ledgers: [{ ...ledger, name: "" }] });
+    expect(reduce(nameless, status({ ledger: "l", name: "Us" })).session.ledgers).toEqual([ledger]);
+    expect(reduce(after({ type: "ledgers", ledgers: [ledger] }), status({ ledger: "l", name: "" })).session.ledgers).toEqual([ledger]);
+    expect(reduce(nameless, status({ ledger: "m", name: "Them" })).session).toBe(nameless.session);
+  });
+
   it("tells of an exchange while it goes on", () => {
     const going = after({ type: "progress", progress: { done: 1, total: 3 } });
     expect(going.session.progress).toEqual({ done: 1, total: 3 });

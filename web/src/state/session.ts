@@ -1,6 +1,6 @@
 /** The connection to the node, the ledgers that it serves, and where in the page one is. */
 
-import type { LedgerInfo, Progress } from "@cairn/client";
+import type { LedgerInfo, NodeStatus, Progress } from "@cairn/client";
 
 import type { View } from "../app.js";
 import type { Event } from "./event.js";
@@ -69,6 +69,8 @@ export function reduceSession(session: Session, event: Event): Session {
       return { ...session, connection: { state: "refused", code: event.code, message: event.message } };
     case "ledgers":
       return { ...session, ledgers: event.ledgers };
+    case "status":
+      return renamed(session, event.status);
     case "routed":
       return { ...session, route: event.route };
     case "invited":
@@ -81,4 +83,11 @@ export function reduceSession(session: Session, event: Event): Session {
     default:
       return session;
   }
+}
+
+/** A ledger's name may be known only after the list of ledgers was read: a newcomer cannot open it before it is in. */
+function renamed(session: Session, { ledger, name }: NodeStatus): Session {
+  const known = session.ledgers?.find(({ id }) => id === ledger);
+  if (session.ledgers === null || known === undefined || name === "" || known.name === name) return session;
+  return { ...session, ledgers: session.ledgers.map((each) => (each === known ? { ...each, name } : each)) };
 }
