@@ -51,6 +51,8 @@ struct Ended {
     /// How long nothing moved before the node closed the connection.
     closed_after: Duration,
     reason: Option<String>,
+    /// How its connection ended.
+    end: String,
 }
 
 pub(crate) async fn run(scale: Scale) -> Result<Vec<Report>, Error> {
@@ -97,6 +99,9 @@ pub(crate) async fn run(scale: Scale) -> Result<Vec<Report>, Error> {
     });
     let silent = ended.iter().filter(|reader| reader.reason.is_none()).count();
     report.none("without_reason", silent);
+    if let Some(reader) = ended.iter().find(|reader| reader.reason.is_none()) {
+        report.figure("ended_instead", format_args!("{:?} ({:?})", reader.end, reader.kind));
+    }
     if let Some(reason) = ended.iter().find_map(|reader| reader.reason.clone()) {
         report.figure("reason", format_args!("{reason:?}"));
     }
@@ -201,8 +206,8 @@ async fn be_slow(
     };
     let end = timeout(CLOSED, read).await.map_err(|_| "a closed connection does not end")?;
     // Both, or neither was whole.
-    let reason = reason.filter(|_| end.0.starts_with("close 4006 ")).map(|_| end.0);
-    Ok(Ended { kind, view, closed_after, reason })
+    let reason = reason.filter(|_| end.0.starts_with("close 4006 ")).map(|_| end.0.clone());
+    Ok(Ended { kind, view, closed_after, reason, end: end.0 })
 }
 
 /// Bytes that the node's side of each connection has not delivered yet, by the port of the other side.
