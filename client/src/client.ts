@@ -481,13 +481,17 @@ export class Client<T = unknown> {
 
   /** The check of this ledger, from its beginning on. */
   #checking(): Promise<Checker<T>> {
-    this.#checker ??= (async () => {
-      const [{ Checker }, { ledger, totals }] = await Promise.all([import("./verify/index.js"), this.status()]);
-      return Checker.open<T>(this, ledger, totals.blocks);
-    })();
-    // What failed is tried again with the next entry.
-    this.#checker.catch(() => (this.#checker = undefined));
+    if (this.#checker === undefined) {
+      this.#checker = this.#openChecker();
+      // What failed is tried again with the next entry.
+      this.#checker.catch(() => (this.#checker = undefined));
+    }
     return this.#checker;
+  }
+
+  async #openChecker(): Promise<Checker<T>> {
+    const [{ Checker }, { ledger, totals }] = await Promise.all([import("./verify/index.js"), this.status()]);
+    return Checker.open<T>(this, ledger, totals.blocks);
   }
 
   async #proven(entries: readonly Entry<T>[], order: EntryOrder | null = null): Promise<readonly Entry<T>[]> {

@@ -15,12 +15,12 @@ const BEGINNING: u64 = 1_767_225_600_000_000;
 const MINUTE: u64 = 60_000_000;
 
 fn main() -> ExitCode {
-    let arguments: Vec<u64> = env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
-    let [blocks, entries @ 1..=256, authors @ 1..=250] = arguments[..] else {
+    let arguments: Result<Vec<u64>, _> = env::args().skip(1).map(|argument| argument.parse()).collect();
+    let Ok([blocks, entries @ 1..=256, authors @ 1..=250]) = arguments.as_deref() else {
         eprintln!("usage: history <blocks> <entries in each, 1 to 256> <authors, 1 to 250>");
         return ExitCode::from(2);
     };
-    match write(io::stdout().lock(), blocks, entries, authors) {
+    match write(io::stdout().lock(), *blocks, *entries, *authors) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the blocks cannot be written: {error}");
