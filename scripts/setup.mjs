@@ -19,7 +19,7 @@ export async function npmPackages() {
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(wanted).mtimeMs) return;
   console.error("Installing the npm packages (under a minute).");
   const windows = process.platform === "win32";
-  await run("npm", ["ci", "--no-audit", "--no-fund"], { env: environment(), shell: windows });
+  await run("npm", ["ci", "--include", "dev", "--no-audit", "--no-fund"], { env: environment(), shell: windows });
 }
 
 /**

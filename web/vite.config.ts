@@ -3,11 +3,11 @@
 import { fileURLToPath } from "node:url";
 
 import { svelte } from "@sveltejs/vite-plugin-svelte";
-import { defineConfig } from "vite";
+import { defineConfig, type UserConfig } from "vite";
 
 const node = process.env["CAIRN_NODE"] ?? "http://127.0.0.1:3000";
 
-export default defineConfig({
+const CONFIG: UserConfig = {
   root: fileURLToPath(new URL(".", import.meta.url)),
   plugins: [svelte()],
   resolve: {
@@ -34,4 +34,10 @@ export default defineConfig({
   },
   worker: { format: "es" },
   server: { proxy: { "/socket.io": { target: node, ws: true, headers: { origin: node, host: new URL(node).host } } } },
+};
+
+// What is built is for its users, whatever NODE_ENV the shell has: else Svelte's own checks go along and no worker is registered.
+export default defineConfig(({ command }) => {
+  if (command === "build") process.env["NODE_ENV"] = "production";
+  return CONFIG;
 });
