@@ -110,7 +110,7 @@ fn lane(author: u8, blocks: u64, start: u64) -> Vec<VerifiedBlock> {
 }
 
 fn import<'a>(blocks: impl IntoIterator<Item = &'a VerifiedBlock>) -> Input {
-    Input::Import { token: 0, blocks: blocks.into_iter().map(|block| block.bytes().to_vec()).collect() }
+    Input::import(0, blocks.into_iter().map(|block| block.bytes().to_vec()).collect())
 }
 
 fn files(directory: &Path) -> Files {
@@ -487,7 +487,7 @@ fn repair(world: &World, path: &Path, truth: &[(String, Answer)]) -> Result<(), 
     let mut replica = restore(ME, store, true, 9_000_000)?;
     let mut peer = restore(8, MemoryStore::default(), false, 9_000_000)?;
     let blocks = world.blocks.clone();
-    turn(&mut peer, 9_000_000, vec![Input::Import { token: 0, blocks }]).expect(MEMORY);
+    turn(&mut peer, 9_000_000, vec![Input::import(0, blocks)]).expect(MEMORY);
     exchange(&mut replica, &mut peer)?;
     if replica.repairing() > 0 {
         return Err(format!("{} blocks did not come", replica.repairing()));

@@ -461,7 +461,7 @@ impl Follower {
             match event {
                 Ok(Event::Added { seq, entries }) if seq > self.seq => {
                     (self.seq, self.target) = (seq, seq);
-                    return self.line(&*entries);
+                    return self.line(entries.array());
                 }
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => self.target = u64::MAX,

@@ -3,10 +3,11 @@
 use std::{
     future::Future,
     io,
+    ops::Deref,
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use shared::{
     Address, AppendError, BlockHash, DialId, DirectedError, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId,
     LinkPath, NodeId, Role, Timestamp, Token, TokenError,
@@ -26,7 +27,10 @@ use shared::{
     view::{EntryView, ViewError},
 };
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{
+    OwnedSemaphorePermit, Semaphore, broadcast, mpsc,
+    oneshot::{self, error::TryRecvError},
+};
 
 use crate::{
     data::Opened,
@@ -37,10 +41,12 @@ use crate::{
     store::{Beginning, SqliteReader, StoreError},
 };
 
+mod ahead;
 mod describe;
 mod status;
 mod turn;
 
+use ahead::Proved;
 pub use status::{Held, InviteInfo, Lane, LinkInfo, MemberInfo, Parked, PeerInfo, Status, Tip, Totals};
 use turn::{Command, Shared, Turns};
 
@@ -146,6 +152,17 @@ pub enum ReadError {
 #[derive(Debug)]
 pub struct Pending<T>(oneshot::Receiver<T>);
 
+impl<T> Pending<T> {
+    /// The result, if it is there already.
+    pub fn now(&mut self) -> Option<Result<T, Stopped>> {
+        match self.0.try_recv() {
+            Ok(result) => Some(Ok(result)),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Closed) => Some(Err(Stopped)),
+        }
+    }
+}
+
 impl<T> Future for Pending<T> {
     type Output = Result<T, Stopped>;
 
@@ -169,7 +186,7 @@ impl EntryJson {
     /// # Errors
     /// Never, for a view that `shared` made; the error is serde's.
     pub fn new(id: EntryId, view: &EntryView) -> Result<Self, serde_json::Error> {
-        let json = RawValue::from_string(shared::view::to_line(view)?)?;
+        let json = shared::view::to_line(view)?;
         Ok(Self { id, json: json.into() })
     }
 }
@@ -177,6 +194,35 @@ impl EntryJson {
 impl Serialize for EntryJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.json.serialize(serializer)
+    }
+}
+
+/// The entries of a block, each by itself and all as one array: both serialised once, whoever shows them.
+#[derive(Debug)]
+pub struct EntriesJson {
+    entries: Vec<EntryJson>,
+    array: OnceLock<Box<RawValue>>,
+}
+
+impl EntriesJson {
+    /// All of them, as a JSON array.
+    pub fn array(&self) -> &RawValue {
+        // An array of what has a JSON form has one too.
+        self.array.get_or_init(|| to_raw_value(&self.entries).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+    }
+}
+
+impl From<Vec<EntryJson>> for EntriesJson {
+    fn from(entries: Vec<EntryJson>) -> Self {
+        Self { entries, array: OnceLock::new() }
+    }
+}
+
+impl Deref for EntriesJson {
+    type Target = [EntryJson];
+
+    fn deref(&self) -> &[EntryJson] {
+        &self.entries
     }
 }
 
@@ -188,7 +234,7 @@ pub enum Event {
         /// Its arrival number here.
         seq: u64,
         /// Its entries.
-        entries: Arc<[EntryJson]>,
+        entries: Arc<EntriesJson>,
     },
     /// A block that was damaged or missing is in its place again.
     Repaired {
@@ -280,6 +326,7 @@ pub struct LinkPort {
     id: LinkId,
     host: Host,
     waiting: Arc<Semaphore>,
+    proved: Arc<Proved>,
 }
 
 impl LinkPort {
@@ -295,7 +342,8 @@ impl LinkPort {
     pub async fn frame(&self, bytes: Vec<u8>) -> Result<(), Stopped> {
         let place = self.waiting.clone().acquire_owned().await.map_err(|_| Stopped)?;
         let len = bytes.len();
-        self.host.queue(len, Command::Frame { link: self.id, bytes }, Some(place)).await
+        let command = self.proved.frame(self.id, bytes).await?;
+        self.host.queue(len, command, Some(place)).await
     }
 
     /// A text frame `ping` came.
@@ -565,6 +613,7 @@ impl Host {
     pub async fn import(&self, blocks: Vec<Vec<u8>>) -> Result<ImportReport, Stopped> {
         let (reply, pending) = oneshot::channel();
         let bytes = blocks.iter().map(Vec::len).sum();
+        let blocks = ahead::blocks(blocks).await?;
         self.send(bytes, Command::Import { blocks, reply }).await?;
         Pending(pending).await
     }
@@ -747,8 +796,10 @@ impl Host {
     ) -> Result<(LinkPort, mpsc::Receiver<LinkCommand>), Stopped> {
         let id = LinkId(self.inner.next_link.fetch_add(1, Ordering::Relaxed));
         let (queue, commands) = mpsc::channel(LINK_QUEUE);
-        self.send(0, Command::LinkOpened { link: id, role, path, dial, queue }).await?;
-        Ok((LinkPort { id, host: self.clone(), waiting: Arc::new(Semaphore::new(LINK_WAITING)) }, commands))
+        let proved = Arc::new(Proved::default());
+        self.send(0, Command::LinkOpened { link: id, role, path, dial, queue, proved: proved.clone() }).await?;
+        let waiting = Arc::new(Semaphore::new(LINK_WAITING));
+        Ok((LinkPort { id, host: self.clone(), waiting, proved }, commands))
     }
 
     /// The first attempt to dial a relay failed.

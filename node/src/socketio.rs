@@ -204,6 +204,8 @@ impl Clients {
     fn prepare(&self, socket: &Arc<Socket>, auth: Option<&Value>, pass: Pass) -> Result<Ready, Refused> {
         let place = self.place()?;
         let auth = auth_json(auth)?;
+        // An auth of another form wishes nothing.
+        let wishes = serde_json::from_str(auth.get()).unwrap_or_default();
         let (life, alive) = watch::channel(Life::Open);
         let (inbox, arrivals) = Inbox::new(self.queue_bytes.clone(), life.clone(), self.metrics.clone());
         socket.on_fallback(inbox);
@@ -212,7 +214,7 @@ impl Clients {
         let (clients, position) = (self.clone(), self.position());
         Ok(Box::new(move |socket| {
             let outlet = Outlet::new(socket, alive, clients.lines.clone());
-            let session = Session::new(clients, pass, outlet, arrivals, events, position);
+            let session = Session::new(clients, pass, outlet, arrivals, events, position, wishes);
             Box::pin(async move {
                 session.run(auth).await;
                 drop(place);

@@ -64,7 +64,7 @@ impl Node {
     }
 
     fn import(&mut self, now: u64, blocks: Vec<Vec<u8>>) -> f64 {
-        self.turn(now, vec![Input::Import { token: 0, blocks }])
+        self.turn(now, vec![Input::import(0, blocks)])
     }
 
     fn wish(&mut self, now: u64, wish: Wish) -> (BlockHash, f64) {
@@ -190,7 +190,7 @@ fn remove_who_wrote_apart(founder: &mut Node, hub: &mut Node, member: &mut Node,
     let vouchers: Vec<Vec<u8>> = unseen.into_iter().chain(member.written.drain(..)).collect();
     let back = [&mut *founder, hub].map(|node| {
         let began = cpu();
-        node.turn(now + 300, vec![Input::Import { token: 1, blocks: vouchers.clone() }]);
+        node.turn(now + 300, vec![Input::import(1, vouchers.clone())]);
         assert_eq!(node.replica.digest(), member.replica.digest());
         cpu() - began
     });

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 use crate::{
     id::{BlockHash, EntryId, LedgerId, NodeId},
-    key::{self, Key, KeyError},
+    key::{Key, KeyError, Signers},
     limits::{BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, ENCODED_BLOCK_BYTES, PAYLOAD_BYTES},
     order::OrderKey,
     time::Timestamp,
@@ -252,15 +252,24 @@ impl Block {
         if bytes.len() > ENCODED_BLOCK_BYTES {
             return Err(BlockError::TooLarge { len: bytes.len() });
         }
-        let mut decoder = Decoder::new(bytes);
+        Self::decode_owned(bytes.to_vec())
+    }
+
+    /// The same of bytes that it may keep.
+    pub(crate) fn decode_owned(bytes: Vec<u8>) -> Result<Block, BlockError> {
+        if bytes.len() > ENCODED_BLOCK_BYTES {
+            return Err(BlockError::TooLarge { len: bytes.len() });
+        }
+        let mut decoder = Decoder::new(&bytes);
         expect_array(&mut decoder, 3)?;
         let header = decode_header(&mut decoder)?;
         let entries = decode_entries(&mut decoder)?;
         let signature = decode_bytes(&mut decoder)?;
-        let block = Self::assemble(header, entries, signature);
-        if block.bytes != bytes {
+        if !Same::holds(&bytes, |encoder| encode_block(encoder, &header, &entries, &signature)) {
             return Err(BlockError::NotCanonical);
         }
+        let hashes = hash_chain(&header, &entries);
+        let block = Block { header, entries, signature, hashes, bytes };
         // What a block may be must not depend on how many of its payloads are there.
         if block.full_len() > BLOCK_BYTES {
             return Err(BlockError::TooLarge { len: block.full_len() });
@@ -283,7 +292,9 @@ impl Block {
 
     fn assemble(header: Header, entries: Vec<Entry>, signature: [u8; 64]) -> Block {
         let hashes = hash_chain(&header, &entries);
-        let bytes = encode_block(&header, &entries, &signature);
+        let payloads: usize = entries.iter().map(|entry| 40 + entry.payload().map_or(0, <[u8]>::len)).sum();
+        let mut bytes = Vec::with_capacity(180 + 34 * header.parents.len() + payloads);
+        infallible(encode_block(&mut Encoder::new(&mut bytes), &header, &entries, &signature));
         Block { header, entries, signature, hashes, bytes }
     }
 
@@ -305,8 +316,16 @@ impl Block {
     /// # Errors
     /// When the key is weak or the signature is not the author's.
     pub fn verify(self) -> Result<VerifiedBlock, BlockError> {
+        self.verify_with(&mut Signers::default())
+    }
+
+    /// The same, with the keys of those who have signed before.
+    ///
+    /// # Errors
+    /// When the key is weak or the signature is not the author's.
+    pub fn verify_with(self, signers: &mut Signers) -> Result<VerifiedBlock, BlockError> {
         if !mutant!(SignatureUnchecked) {
-            key::verify(&self.header.author, &signed_message(&self.hash()), &self.signature)?;
+            signers.verify(&self.header.author, &signed_message(&self.hash()), &self.signature)?;
         }
         Ok(VerifiedBlock(self))
     }
@@ -458,6 +477,7 @@ fn hash_chain(header: &Header, entries: &[Entry]) -> Vec<BlockHash> {
     let mut hashes = Vec::with_capacity(entries.len());
     for entry in entries {
         bytes.clear();
+        // What stays of it when its payload goes.
         infallible(encode_entry(&mut Encoder::new(&mut bytes), &entry.strip()));
         previous = Sha256::new().chain_update(previous).chain_update(&bytes).finalize().into();
         hashes.push(BlockHash::from_bytes(previous));
@@ -479,18 +499,44 @@ pub(crate) fn infallible(result: EncodeResult) {
     }
 }
 
-fn encode_block(header: &Header, entries: &[Entry], signature: &[u8; 64]) -> Vec<u8> {
-    let payloads: usize = entries.iter().map(|entry| 40 + entry.payload().map_or(0, <[u8]>::len)).sum();
-    let mut bytes = Vec::with_capacity(180 + 34 * header.parents.len() + payloads);
-    let mut encoder = Encoder::new(&mut bytes);
-    infallible((|| {
-        encoder.array(3)?;
-        encode_header(&mut encoder, header)?;
-        encoder.array(entries.len() as u64)?;
-        entries.iter().try_for_each(|entry| encode_entry(&mut encoder, entry))?;
-        encoder.bytes(signature)?.ok()
-    })());
-    bytes
+/// Takes what is encoded only as long as it is what these bytes say: whether bytes are canonical shows without a copy of them.
+pub(crate) struct Same<'a> {
+    rest: &'a [u8],
+    same: bool,
+}
+
+impl<'a> Same<'a> {
+    /// Whether `encode` writes these bytes.
+    pub(crate) fn holds(bytes: &'a [u8], encode: impl FnOnce(&mut Encoder<&mut Self>) -> EncodeResult) -> bool {
+        let mut same = Self { rest: bytes, same: true };
+        infallible(encode(&mut Encoder::new(&mut same)));
+        same.same && same.rest.is_empty()
+    }
+}
+
+impl Write for Same<'_> {
+    type Error = Infallible;
+
+    fn write_all(&mut self, written: &[u8]) -> Result<(), Infallible> {
+        match self.rest.strip_prefix(written) {
+            Some(rest) => self.rest = rest,
+            None => self.same = false,
+        }
+        Ok(())
+    }
+}
+
+fn encode_block<W: Write<Error = Infallible>>(
+    encoder: &mut Encoder<W>,
+    header: &Header,
+    entries: &[Entry],
+    signature: &[u8; 64],
+) -> EncodeResult {
+    encoder.array(3)?;
+    encode_header(encoder, header)?;
+    encoder.array(entries.len() as u64)?;
+    entries.iter().try_for_each(|entry| encode_entry(encoder, entry))?;
+    encoder.bytes(signature)?.ok()
 }
 
 fn encode_header<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, header: &Header) -> EncodeResult {

@@ -10,6 +10,7 @@ use crate::{
     block::VerifiedBlock,
     evidence::Evidence,
     id::{BlockHash, EntryId, NodeId},
+    incoming::{Frame, Incoming},
     members::{self, MemberError, Removal},
     names::NameError,
     time::Timestamp,
@@ -64,12 +65,12 @@ pub enum Input {
         /// One entry each.
         payloads: Vec<Vec<u8>>,
     },
-    /// Encoded blocks from a file. Answered by [`Effect::Imported`].
+    /// Blocks from a file. Answered by [`Effect::Imported`].
     Import {
         /// Comes back in the answer.
         token: u64,
         /// Parents before children.
-        blocks: Vec<Vec<u8>>,
+        blocks: Vec<Incoming>,
     },
     /// Somebody of this node wants to change who belongs to a ledger, what they are called, or to erase. Answered by
     /// [`Effect::Granted`].
@@ -136,6 +137,13 @@ pub enum Input {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// The same, read already.
+    ReadFrame {
+        /// From this link.
+        link: LinkId,
+        /// What it holds.
+        frame: Frame,
+    },
     /// The peer asks whether this side lives.
     Ping {
         /// On this link.
@@ -155,6 +163,11 @@ pub enum Input {
 }
 
 impl Input {
+    /// Blocks from a file, as they are.
+    pub fn import(token: u64, blocks: Vec<Vec<u8>>) -> Self {
+        Self::Import { token, blocks: blocks.into_iter().map(Incoming::Bytes).collect() }
+    }
+
     /// A connection to or from a relay is open.
     pub fn relay_opened(link: LinkId, role: Role) -> Self {
         Self::LinkOpened { link, role, path: LinkPath::Relay, dial: None }

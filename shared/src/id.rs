@@ -1,7 +1,10 @@
 //! Names of things: ledgers, nodes, blocks and entries.
 
 use alloc::string::String;
-use core::{fmt, str::FromStr};
+use core::{
+    fmt,
+    str::{self, FromStr},
+};
 
 use thiserror::Error;
 
@@ -45,7 +48,10 @@ macro_rules! id32 {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                // Every entry that is shown has five ids: formatted byte by byte they would be most of what that costs.
+                let mut digits = [0; 64];
+                hex::encode_to_slice(self.0, &mut digits).map_err(|_| fmt::Error)?;
+                f.write_str(str::from_utf8(&digits).map_err(|_| fmt::Error)?)
             }
         }
 

@@ -86,6 +86,10 @@ pub const NAME_BYTES: usize = 64;
 pub const NAME_JSON_BYTES: usize = 6 * NAME_BYTES + 2;
 /// Invites that a replica can list; of more the oldest are left out, those first that are closed.
 pub const INVITES: usize = 1024;
+/// Keys that are kept unpacked, to check signatures with.
+pub const SIGNERS: usize = 1024;
+/// Bytes from which on the blocks of a frame are worth being checked on another core.
+pub const CHECK_AHEAD_BYTES: usize = 8 * 1024;
 /// Links of one relay object or hub whose peers belong.
 pub const LINKS: usize = 5_000;
 /// Links of one hub whose peers have yet to show that they belong; one more closes one of them. With so many, a newcomer

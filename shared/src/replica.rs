@@ -45,7 +45,7 @@ use crate::{
     block::{Entry, Header, Kind, VerifiedBlock},
     effect::{Added, AppendError, Effect, Input, LinkId, LinkPath, Role, Wish},
     id::{BlockHash, EntryId, LedgerId, NodeId},
-    key::Key,
+    key::{Key, Signers},
     ledger::Ledger,
     limits::{
         APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, CLOCK_WINDOW, PAYLOAD_BYTES, TURN_BYTES,
@@ -278,6 +278,7 @@ pub struct Replica<S: Store> {
     me: NodeId,
     ledger: Ledger,
     pool: Pool,
+    signers: Signers,
     proofs: Proofs,
     links: BTreeMap<LinkId, Link>,
     /// Those of the links whose peers have yet to show that they belong, in no order.
@@ -337,6 +338,7 @@ impl<S: Store> Replica<S> {
             me,
             ledger,
             pool: Pool::default(),
+            signers: Signers::default(),
             proofs: Proofs::new(ledger_id),
             links: BTreeMap::new(),
             door: Vec::new(),
@@ -369,7 +371,7 @@ impl<S: Store> Replica<S> {
         if let Some(join) = replica.config.join.clone()
             && replica.ledger.members().of(&me).next().is_none()
         {
-            replica.offer(&join, None, effects).map_err(|error| match error {
+            replica.offer(join.into(), None, effects).map_err(|error| match error {
                 ReplicaError::Store(error) => OpenError::Store(error),
                 ReplicaError::Damaged(_) => OpenError::Damaged("a block of it"),
             })?;
@@ -404,6 +406,7 @@ impl<S: Store> Replica<S> {
             Input::NetworkChanged => self.handle_network_changed(effects),
             Input::LinkClosed { link } => self.forget(link, effects),
             Input::Frame { link, bytes } => self.on_frame(link, &bytes, effects)?,
+            Input::ReadFrame { link, frame } => self.on_read_frame(link, frame, effects)?,
             Input::Ping { link } => {
                 self.heard(link);
                 if self.links.contains_key(&link) {

@@ -12,7 +12,7 @@ use alloc::{
 use core::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use thiserror::Error;
 
 use self::data::Data;
@@ -412,6 +412,9 @@ pub fn arrived<S: ReadStore>(
 ///
 /// # Errors
 /// Never, for an [`EntryView`]; the error is serde's.
-pub fn to_line(view: &EntryView) -> Result<String, serde_json::Error> {
-    Ok(serde_json::to_string(view)?.replace(['\n', '\r'], " "))
+pub fn to_line(view: &EntryView) -> Result<Box<RawValue>, serde_json::Error> {
+    let json = to_raw_value(view)?;
+    // Nearly every payload is one line already.
+    let breaks = json.get().bytes().fold(false, |found, byte| found | (byte == b'\n') | (byte == b'\r'));
+    if breaks { RawValue::from_string(json.get().replace(['\n', '\r'], " ")) } else { Ok(json) }
 }

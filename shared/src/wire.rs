@@ -14,9 +14,10 @@ use thiserror::Error;
 
 use crate::{
     announce::Announcement,
-    block::infallible,
+    block::{EncodeResult, Same, infallible},
     directed::Directed,
     id::{BlockHash, LedgerId, NodeId},
+    incoming::Incoming,
     limits::{
         ANNOUNCED_AT_ONCE, ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS,
         WANTED_PER_FRAME,
@@ -173,8 +174,8 @@ pub enum Message {
     },
     /// New blocks, parents before children. Needs credit.
     EntryAnnounce {
-        /// Encoded blocks.
-        blocks: Vec<Vec<u8>>,
+        /// The blocks.
+        blocks: Vec<Incoming>,
         /// How many blocks are still to come in this exchange.
         remaining: u64,
     },
@@ -185,8 +186,8 @@ pub enum Message {
     },
     /// The answer: at most [`ANSWER_BLOCKS`] blocks of a lane, ascending, the wanted one last. Needs credit.
     EntryResponse {
-        /// Encoded blocks.
-        blocks: Vec<Vec<u8>>,
+        /// The blocks.
+        blocks: Vec<Incoming>,
     },
     /// What is durable at the speaker now: lanes and their heights.
     Have {
@@ -226,6 +227,16 @@ pub enum Message {
 }
 
 impl Message {
+    /// New blocks, as they are, of which so many are still to come.
+    pub fn announce(blocks: Vec<Vec<u8>>, remaining: u64) -> Self {
+        Self::EntryAnnounce { blocks: blocks.into_iter().map(Incoming::Bytes).collect(), remaining }
+    }
+
+    /// Blocks that were asked for, as they are.
+    pub fn answer(blocks: Vec<Vec<u8>>) -> Self {
+        Self::EntryResponse { blocks: blocks.into_iter().map(Incoming::Bytes).collect() }
+    }
+
     fn number(&self) -> u64 {
         match self {
             Self::Hello { .. } => 1,
@@ -316,7 +327,7 @@ pub fn decode_frame(bytes: &[u8]) -> Result<Vec<Envelope>, WireError> {
     while decoder.position() < bytes.len() {
         let start = decoder.position();
         let envelope = decode_envelope(&mut decoder)?;
-        if envelope.encode() != bytes[start..decoder.position()] {
+        if !envelope.is_encoded_as(&bytes[start..decoder.position()]) {
             return Err(WireError::NotCanonical);
         }
         envelopes.push(envelope);
@@ -334,19 +345,22 @@ impl Envelope {
 
     /// Appends the canonical encoding to a frame.
     pub fn encode_into(&self, frame: &mut Vec<u8>) {
-        let mut encoder = Encoder::new(frame);
-        infallible((|| {
-            encoder.array(5)?.u64(self.message.number())?.bytes(&self.message_id)?.bytes(self.sender.as_bytes())?;
-            encoder.bytes(self.recipient.as_ref().map_or(&[], |id| id.as_bytes()))?;
-            encode_payload(&mut encoder, &self.message)
-        })());
+        infallible(encode_envelope(&mut Encoder::new(frame), self));
+    }
+
+    /// Whether these bytes are the canonical encoding.
+    fn is_encoded_as(&self, bytes: &[u8]) -> bool {
+        Same::holds(bytes, |encoder| encode_envelope(encoder, self))
     }
 }
 
-fn encode_payload<W: Write<Error = Infallible>>(
-    encoder: &mut Encoder<W>,
-    message: &Message,
-) -> Result<(), minicbor::encode::Error<Infallible>> {
+fn encode_envelope<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, envelope: &Envelope) -> EncodeResult {
+    encoder.array(5)?.u64(envelope.message.number())?.bytes(&envelope.message_id)?.bytes(envelope.sender.as_bytes())?;
+    encoder.bytes(envelope.recipient.as_ref().map_or(&[], |id| id.as_bytes()))?;
+    encode_payload(encoder, &envelope.message)
+}
+
+fn encode_payload<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, message: &Message) -> EncodeResult {
     match message {
         Message::Hello { version, ledger, node, nonce } => {
             encoder.array(4)?.u64(*version)?.bytes(ledger.as_bytes())?.bytes(node.as_bytes())?.bytes(nonce)?.ok()
@@ -372,7 +386,7 @@ fn encode_payload<W: Write<Error = Infallible>>(
         }
         Message::EntryAnnounce { blocks, remaining } => {
             encoder.array(2)?.array(blocks.len() as u64)?;
-            blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())?;
+            blocks.iter().try_for_each(|block| encoder.bytes(block.bytes())?.ok())?;
             encoder.u64(*remaining)?.ok()
         }
         Message::EntryRequest { blocks } => {
@@ -381,7 +395,7 @@ fn encode_payload<W: Write<Error = Infallible>>(
         }
         Message::EntryResponse { blocks } => {
             encoder.array(1)?.array(blocks.len() as u64)?;
-            blocks.iter().try_for_each(|block| encoder.bytes(block)?.ok())
+            blocks.iter().try_for_each(|block| encoder.bytes(block.bytes())?.ok())
         }
         Message::Have { lanes } => {
             encoder.array(1)?.array(lanes.len() as u64)?;
@@ -456,13 +470,13 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
         4 => Message::LedgerSyncRequest { digest: fixed(decoder)? },
         5 => Message::LedgerSyncResponse { heads: list(decoder, HEADS_PER_FRAME, decode_head)?, last: decoder.bool()? },
         6 => Message::EntryAnnounce {
-            blocks: list(decoder, MESSAGE_BLOCKS, |d| Ok(d.bytes()?.to_vec()))?,
+            blocks: list(decoder, MESSAGE_BLOCKS, |d| Ok(d.bytes()?.to_vec().into()))?,
             remaining: decoder.u64()?,
         },
         7 => {
             Message::EntryRequest { blocks: list(decoder, WANTED_PER_FRAME, |d| Ok(BlockHash::from_bytes(fixed(d)?)))? }
         }
-        8 => Message::EntryResponse { blocks: list(decoder, ANSWER_BLOCKS, |d| Ok(d.bytes()?.to_vec()))? },
+        8 => Message::EntryResponse { blocks: list(decoder, ANSWER_BLOCKS, |d| Ok(d.bytes()?.to_vec().into()))? },
         9 => Message::Have {
             lanes: list(decoder, AUTHORS, |d| {
                 expect_array(d, 2)?;

@@ -202,7 +202,7 @@ impl Flooder {
                 Hostile::Beyond => {
                     let blocks = linked.member.write(BATCH)?;
                     held = held.max(written(&linked.quiet()));
-                    self.tell(linked, vec![Message::EntryAnnounce { blocks, remaining: 0 }]).await?;
+                    self.tell(linked, vec![Message::announce(blocks, 0)]).await?;
                 }
                 Hostile::Chatter => {
                     linked.quiet();

@@ -208,7 +208,7 @@ impl Member {
     /// Takes in what others wrote.
     fn import(&mut self, blocks: &[Vec<u8>]) -> Result<(), Error> {
         for blocks in blocks.chunks(BATCH) {
-            self.turn(vec![Input::Import { token: 0, blocks: blocks.to_vec() }])?;
+            self.turn(vec![Input::import(0, blocks.to_vec())])?;
             self.effects.clear();
         }
         Ok(())

@@ -281,5 +281,5 @@ fn orphan(hello: &Envelope, key: &SigningKey, number: u64) -> Message {
     };
     let entry = Entry::new(Kind::DATA, [0; 16], format!("{:>10000}", number).into_bytes());
     let block = VerifiedBlock::sign(header, vec![entry], &Key::from_secret(&key.to_bytes()));
-    Message::EntryAnnounce { blocks: vec![block.bytes().to_vec()], remaining: 1_000_000 }
+    Message::announce(vec![block.bytes().to_vec()], 1_000_000)
 }

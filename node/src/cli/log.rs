@@ -75,8 +75,11 @@ impl<W: Write> Out<W> {
     fn print(&mut self, entries: &[EntryView]) -> Result<(), Failure> {
         let failed = Failure::io("entries cannot be printed");
         for entry in entries {
-            let line =
-                if self.json { view::to_line(entry).map_err(io::Error::from) } else { Ok(self.names.line(entry)) };
+            let line = if self.json {
+                view::to_line(entry).map(|line| line.to_string()).map_err(io::Error::from)
+            } else {
+                Ok(self.names.line(entry))
+            };
             line.and_then(|line| writeln!(self.to, "{line}")).map_err(&failed)?;
         }
         self.to.flush().map_err(failed)

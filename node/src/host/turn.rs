@@ -12,8 +12,8 @@ use std::{
 
 use serde_json::value::RawValue;
 use shared::{
-    Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Input, Key, Keyring, LinkId, LinkPath, NodeId,
-    Replica, ReplicaError, Role, Timestamp, Token, VerifiedBlock,
+    Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Frame, Incoming, Input, Key, Keyring, LinkId,
+    LinkPath, NodeId, Replica, ReplicaError, Role, Timestamp, Token, VerifiedBlock,
     effect::{Added, DirectedError, ImportReport, Wish, WishError},
     limits,
     members::{InviteStatus, MemberStatus},
@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 use super::{
     EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo, Meeting,
-    MemberInfo, Offer, Parked, PeerInfo, Queued, Received, Start, Status, Tip, Totals, describe,
+    MemberInfo, Offer, Parked, PeerInfo, Queued, Received, Start, Status, Tip, Totals, ahead::Proved, describe,
 };
 use crate::{
     keys::NodeKeys,
@@ -63,7 +63,7 @@ pub(super) enum Command {
         reply: AppendReply,
     },
     Import {
-        blocks: Vec<Vec<u8>>,
+        blocks: Vec<Incoming>,
         reply: oneshot::Sender<ImportReport>,
     },
     Control {
@@ -101,6 +101,7 @@ pub(super) enum Command {
         path: LinkPath,
         dial: Option<DialId>,
         queue: mpsc::Sender<LinkCommand>,
+        proved: Arc<Proved>,
     },
     LinkClosed {
         link: LinkId,
@@ -108,6 +109,11 @@ pub(super) enum Command {
     Frame {
         link: LinkId,
         bytes: Vec<u8>,
+    },
+    /// A frame that was read and checked ahead.
+    ReadFrame {
+        link: LinkId,
+        frame: Frame,
     },
     Ping {
         link: LinkId,
@@ -143,9 +149,11 @@ impl Command {
     /// The link that it came by, if its order among what else comes by that link is all that matters.
     fn link(&self) -> Option<LinkId> {
         match self {
-            Self::Frame { link, .. } | Self::Ping { link } | Self::Pong { link } | Self::LinkClosed { link } => {
-                Some(*link)
-            }
+            Self::Frame { link, .. }
+            | Self::ReadFrame { link, .. }
+            | Self::Ping { link }
+            | Self::Pong { link }
+            | Self::LinkClosed { link } => Some(*link),
             _ => None,
         }
     }
@@ -190,7 +198,7 @@ pub(super) struct Turns {
     beginning: Beginning,
     keys: NodeKeys,
     epoch_keys: Keys,
-    links: BTreeMap<LinkId, mpsc::Sender<LinkCommand>>,
+    links: BTreeMap<LinkId, (mpsc::Sender<LinkCommand>, Arc<Proved>)>,
     /// What came by each link and has yet to be handled, at most [`LINK_WAITING`](super::LINK_WAITING) frames; and the link that was served last.
     waiting: BTreeMap<LinkId, VecDeque<Queued>>,
     served: LinkId,
@@ -446,8 +454,8 @@ impl Turns {
                 self.invites.push(reply);
                 Ok(())
             }
-            Command::LinkOpened { link, role, path, dial, queue } => {
-                self.links.insert(link, queue);
+            Command::LinkOpened { link, role, path, dial, queue, proved } => {
+                self.links.insert(link, (queue, proved));
                 self.input(Input::LinkOpened { link, role, path, dial })
             }
             Command::LinkClosed { link } => {
@@ -455,6 +463,7 @@ impl Turns {
                 self.input(Input::LinkClosed { link })
             }
             Command::Frame { link, bytes } => self.link_input(link, Input::Frame { link, bytes }),
+            Command::ReadFrame { link, frame } => self.link_input(link, Input::ReadFrame { link, frame }),
             Command::Ping { link } => self.link_input(link, Input::Ping { link }),
             Command::Pong { link } => self.link_input(link, Input::Pong { link }),
             Command::DialFailed => self.input(Input::DialFailed),
@@ -558,6 +567,7 @@ impl Turns {
         self.last_seq.store(self.replica.last_seq(), Ordering::Release);
         let me = self.replica.node();
         let mut mine: BTreeMap<EntryId, EntryJson> = BTreeMap::new();
+        let mut imported = Vec::new();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             debug!(effect = %describe::effect(&effect));
@@ -585,9 +595,7 @@ impl Turns {
                     }
                 }
                 Effect::Imported { token, report } => {
-                    if let Some(reply) = self.imports.remove(&token) {
-                        _ = reply.send(report);
-                    }
+                    imported.extend(self.imports.remove(&token).map(|reply| (reply, report)))
                 }
                 Effect::Added(added) => {
                     let author = added.block.header().author;
@@ -598,7 +606,7 @@ impl Turns {
                     if author == me {
                         mine.extend(entries.iter().map(|entry| (entry.id, entry.clone())));
                     }
-                    self.tell(Event::Added { seq: added.seq, entries: entries.into() });
+                    self.tell(Event::Added { seq: added.seq, entries: Arc::new(entries.into()) });
                 }
                 Effect::Repaired { hash } => self.tell(Event::Repaired { hash }),
                 Effect::OrderChanged { from } => self.tell(Event::OrderChanged { from }),
@@ -636,6 +644,9 @@ impl Turns {
                 Effect::Held { height, nodes } => self.tell(Event::Held { height, nodes }),
                 Effect::Progress { link: _, done, total } => self.tell(Event::Progress { done, total }),
                 Effect::PeerUp { link, node } => {
+                    if let Some((_, proved)) = self.links.get(&link) {
+                        proved.set();
+                    }
                     self.link_send(link, LinkCommand::PeerUp(node));
                     self.tell(Event::PeersChanged);
                 }
@@ -644,6 +655,10 @@ impl Turns {
             }
         }
         self.effects = effects;
+        // Whoever hears that something is in finds that everybody was told of it.
+        for (reply, report) in imported {
+            _ = reply.send(report);
+        }
         for reply in std::mem::take(&mut self.leaving) {
             _ = reply.send(());
         }
@@ -674,7 +689,7 @@ impl Turns {
     /// The replica's credit bounds what is in flight, so a full queue means a peer that breaks the rules of credit or
     /// a socket that is stuck: that link ends, and resumes from its heads when it is dialled again.
     fn link_send(&mut self, link: LinkId, command: LinkCommand) {
-        if let Some(queue) = self.links.get(&link)
+        if let Some((queue, _)) = self.links.get(&link)
             && queue.try_send(command).is_err()
         {
             debug!(link = link.0, "the link takes no more data and is closed");

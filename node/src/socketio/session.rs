@@ -2,9 +2,9 @@
 
 use std::{collections::VecDeque, convert::Infallible, future::Future, pin::Pin, task::Poll, time::Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
-use shared::{AppendError, Evidence, limits::CLIENT_APPENDS, view::Cursor};
+use shared::{AppendError, EntryId, Evidence, limits::CLIENT_APPENDS, view::Cursor};
 use tokio::sync::broadcast::{
     self,
     error::{RecvError, TryRecvError},
@@ -25,9 +25,12 @@ use super::{
 use crate::{
     admission::Pass,
     control::InviteFor,
-    host::{EntryJson, Event, Pending, Stopped},
+    host::{EntriesJson, EntryJson, Event, Pending, Stopped},
     ledgers::{LedgerInfo, MakeError},
 };
+
+/// Ids from which on a status goes out, though more entries became durable with them.
+const STATUS_IDS: usize = 1024;
 
 /// Why a session ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +88,14 @@ enum Step {
     Read,
 }
 
+/// How a client wants to be told, as the auth of its connection says.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct Wishes {
+    /// What is added comes as arrays of entries: `ledger_entries_added` instead of `ledger_entry_added`.
+    #[serde(default)]
+    batches: bool,
+}
+
 /// One client and all that is to be done for it.
 pub(super) struct Session {
     clients: Clients,
@@ -93,6 +104,7 @@ pub(super) struct Session {
     arrivals: Arrivals,
     events: broadcast::Receiver<Event>,
     feed: Feed,
+    wishes: Wishes,
     /// Events were missed, and the client does not know it yet.
     missed: bool,
     /// In the order in which they were sent, which is that in which they become durable.
@@ -112,9 +124,11 @@ impl Session {
         arrivals: Arrivals,
         events: broadcast::Receiver<Event>,
         position: Cursor,
+        wishes: Wishes,
     ) -> Self {
         Self {
             clients,
+            wishes,
             pass,
             outlet,
             arrivals,
@@ -198,9 +212,7 @@ impl Session {
         match event {
             Event::Added { seq, entries } => {
                 if self.feed.takes(seq) {
-                    for entry in entries.iter() {
-                        self.added(&entry.json).await?;
-                    }
+                    self.show_added(&entries).await?;
                     self.feed.took(seq, entries.len());
                     self.finish().await?;
                 }
@@ -281,8 +293,13 @@ impl Session {
         };
         match work {
             Work::Missed(_) => {
-                for entry in &entries {
-                    self.added(entry).await?;
+                if self.wishes.batches && !entries.is_empty() {
+                    self.outlet.emit("ledger_entries_added", &entries).await?;
+                    self.outlet.count(entries.iter().map(|entry| entry.get().len()).sum());
+                } else {
+                    for entry in &entries {
+                        self.added(entry).await?;
+                    }
                 }
                 self.feed.read_missed(reached, entries.is_empty());
             }
@@ -296,6 +313,19 @@ impl Session {
             }
         }
         self.finish().await
+    }
+
+    async fn show_added(&mut self, entries: &EntriesJson) -> Result<(), Gone> {
+        if self.wishes.batches {
+            let array = entries.array();
+            self.outlet.emit("ledger_entries_added", array).await?;
+            self.outlet.count(array.get().len());
+            return Ok(());
+        }
+        for entry in entries.iter() {
+            self.added(&entry.json).await?;
+        }
+        Ok(())
     }
 
     async fn added(&mut self, entry: &RawValue) -> Result<(), Gone> {
@@ -465,7 +495,25 @@ impl Session {
         }
     }
 
+    /// Answers the oldest append, and those behind it that are durable too: most often a turn made many so.
     async fn on_appended(&mut self, result: Appended) -> Result<(), End> {
+        let mut stored = Vec::new();
+        let mut next = Some(result);
+        while let Some(result) = next {
+            self.answer_append(result, &mut stored).await?;
+            next = match self.appends.front_mut() {
+                Some(append) if stored.len() < STATUS_IDS => append.pending.now().transpose()?,
+                _ => None,
+            };
+        }
+        if !stored.is_empty() {
+            self.tell_status("stored", &stored, 0).await?;
+            self.statuses.watch(stored);
+        }
+        Ok(())
+    }
+
+    async fn answer_append(&mut self, result: Appended, stored: &mut Vec<EntryId>) -> Result<(), End> {
         let Some(append) = self.appends.pop_front() else { return Ok(()) };
         self.appending -= append.entries;
         let entries = match result {
@@ -479,9 +527,7 @@ impl Session {
                 _ => self.outlet.ack(id, &Granted { key: "entries", value: entries.as_slice() }).await?,
             }
         }
-        let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
-        self.tell_status("stored", &ids, 0).await?;
-        self.statuses.watch(ids);
+        stored.extend(entries.iter().map(|entry| entry.id));
         Ok(())
     }
 
@@ -490,7 +536,7 @@ impl Session {
         if ids.is_empty() { Ok(()) } else { Ok(self.tell_status("held", &ids, nodes).await?) }
     }
 
-    async fn tell_status(&mut self, state: &str, ids: &[shared::EntryId], held_by: u32) -> Result<(), Gone> {
+    async fn tell_status(&mut self, state: &str, ids: &[EntryId], held_by: u32) -> Result<(), Gone> {
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         self.outlet.emit("entry_status", &json!({ "ids": ids, "state": state, "held_by": held_by })).await
     }

@@ -127,9 +127,9 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
             let heads = (0..choices.below(6)).map(|_| head(choices)).collect();
             Message::LedgerSyncResponse { heads, last: choices.below(3) > 0 }
         }
-        5 => Message::EntryAnnounce { blocks: some_blocks(choices), remaining: choices.number() },
+        5 => Message::announce(some_blocks(choices), choices.number()),
         6 => Message::EntryRequest { blocks: (0..choices.below(65)).map(|_| hash(choices, known)).collect() },
-        7 => Message::EntryResponse { blocks: some_blocks(choices) },
+        7 => Message::answer(some_blocks(choices)),
         8 => Message::Have { lanes: (0..choices.below(5)).map(|_| (node(choices), choices.number())).collect() },
         9 => Message::Credit { frames: choices.number(), bytes: choices.number() },
         10 => Message::Prune,

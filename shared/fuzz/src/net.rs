@@ -271,7 +271,7 @@ impl Net {
         let state = &mut self.nodes[node];
         state.forks = 0;
         let before = snapshot(&state.replica);
-        self.turn(node, vec![Input::Import { token: 0, blocks }]);
+        self.turn(node, vec![Input::import(0, blocks)]);
         let state = &self.nodes[node];
         if state.imported.added == 0 && state.imported.parked == 0 && state.forks == 0 {
             let after = snapshot(&state.replica);

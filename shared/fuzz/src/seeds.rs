@@ -125,9 +125,9 @@ fn frames() -> Vec<Vec<u8>> {
         Message::Graft,
         Message::LedgerSyncRequest { digest: [3; 32] },
         Message::LedgerSyncResponse { heads: vec![head], last: true },
-        Message::EntryAnnounce { blocks: encoded[..2].to_vec(), remaining: 7 },
+        Message::announce(encoded[..2].to_vec(), 7),
         Message::EntryRequest { blocks: vec![hash] },
-        Message::EntryResponse { blocks: encoded[..1].to_vec() },
+        Message::answer(encoded[..1].to_vec()),
         Message::Have { lanes: vec![(node_id(1), 300)] },
         Message::Credit { frames: 1, bytes: 70_000 },
         Message::Evidence { proof: proof() },
@@ -159,7 +159,9 @@ fn texts() -> Vec<Vec<u8>> {
     ];
     for block in blocks() {
         texts.extend(
-            view::views(&block, &block.hash(), &Keyring::default()).iter().filter_map(|view| view::to_line(view).ok()),
+            view::views(&block, &block.hash(), &Keyring::default())
+                .iter()
+                .filter_map(|view| Some(view::to_line(view).ok()?.to_string())),
         );
     }
     texts.into_iter().map(String::into_bytes).collect()

@@ -14,6 +14,7 @@ use crate::{
     evidence::Evidence,
     freeze::{Candidate, Freezes, counting, lower},
     id::{BlockHash, NodeId},
+    incoming::{Incoming, Read},
     ledger::{RuleError, Standing, decode, stored, summarise},
     limits::{CLOCK_WINDOW, FORKED_LANES, ZONE_AT_ONCE, ZONE_EVERY},
     members::{Control, Member, Members, is_closed, removed},
@@ -59,12 +60,12 @@ type AllConnected = (Vec<Connected>, Option<Members>);
 impl<S: Store> Replica<S> {
     pub(super) fn handle_import(
         &mut self,
-        blocks: Vec<Vec<u8>>,
+        blocks: Vec<Incoming>,
         effects: &mut Vec<Effect>,
     ) -> Result<ImportReport, ReplicaError<S::Error>> {
         let mut report = ImportReport::default();
-        for bytes in blocks {
-            match self.offer(&bytes, None, effects)? {
+        for block in blocks {
+            match self.offer(block, None, effects)? {
                 Outcome::Added => report.added += 1,
                 Outcome::Known { .. } => report.known += 1,
                 Outcome::Parked => report.parked += 1,
@@ -74,14 +75,14 @@ impl<S: Store> Replica<S> {
         Ok(report)
     }
 
-    /// Takes in the bytes of a block from outside.
+    /// Takes in a block from outside.
     pub(super) fn offer(
         &mut self,
-        bytes: &[u8],
+        incoming: Incoming,
         source: Option<LinkId>,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, ReplicaError<S::Error>> {
-        let block = match self.check(bytes) {
+        let block = match self.check(incoming) {
             Ok(block) => block,
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
@@ -100,12 +101,12 @@ impl<S: Store> Replica<S> {
         if self.pool.get(&block.hash()).is_some() {
             return Ok(Outcome::Parked);
         }
-        let block = match block.verify() {
-            Ok(block) => Arc::new(block),
+        let block = match block.verify(&mut self.signers) {
+            Ok(block) => block,
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };
         if !self.look_for_forks(&block, source, effects)? {
-            return Ok(self.postpone(bytes, source));
+            return Ok(self.postpone(block.bytes(), source));
         }
         let outcome = self.place(block.clone(), source, effects)?;
         if outcome == Outcome::Added {
@@ -115,8 +116,8 @@ impl<S: Store> Replica<S> {
     }
 
     /// Rules 1 and the half of 2 that costs little.
-    fn check(&self, bytes: &[u8]) -> Result<Block, BlockError> {
-        let block = Block::decode(bytes)?;
+    fn check(&self, incoming: Incoming) -> Result<Read, BlockError> {
+        let block = incoming.read()?;
         let (came, here) = (block.header().ledger, self.config.ledger);
         if came != here && !mutant!(LedgerUnchecked) {
             return Err(BlockError::WrongLedger { came, here });

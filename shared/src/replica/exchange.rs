@@ -10,6 +10,7 @@ use crate::{
     directed::Route,
     effect::{CloseReason, Effect, LinkId},
     id::{BlockHash, NodeId},
+    incoming::{Frame, Incoming},
     ledger::RuleError,
     limits::{
         FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SLICE, SUSPECT_TIMEOUT, WANTED_PER_FRAME,
@@ -69,26 +70,42 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn on_frame(&mut self, id: LinkId, bytes: &[u8], effects: &mut Vec<Effect>) -> Turn<S> {
-        // A driver that hands in the next frame has nobody else to think of.
-        self.read_on(id, usize::MAX, effects)?;
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        link.stirred = true;
-        link.bytes.0 += bytes.len() as u64;
-        let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
-        if link.peer().is_none() && bytes.len() > most {
-            self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
+        if !self.admits(id, bytes.len(), effects)? {
             return Ok(());
         }
-        let envelopes = match decode_frame(bytes) {
-            Ok(envelopes) => envelopes,
+        match decode_frame(bytes) {
+            Ok(envelopes) => self.on_envelopes(id, Frame { len: bytes.len(), envelopes }, effects),
             Err(error) => {
                 self.close(id, CloseReason::Protocol(error.summary()), effects);
-                return Ok(());
+                Ok(())
             }
-        };
+        }
+    }
+
+    /// A frame that was read elsewhere.
+    pub(super) fn on_read_frame(&mut self, id: LinkId, frame: Frame, effects: &mut Vec<Effect>) -> Turn<S> {
+        if self.admits(id, frame.len, effects)? { self.on_envelopes(id, frame, effects) } else { Ok(()) }
+    }
+
+    /// Whether a frame is looked at.
+    fn admits(&mut self, id: LinkId, len: usize, effects: &mut Vec<Effect>) -> Result<bool, ReplicaError<S::Error>> {
+        // A driver that hands in the next frame has nobody else to think of.
+        self.read_on(id, usize::MAX, effects)?;
+        let Some(link) = self.links.get_mut(&id) else { return Ok(false) };
+        link.stirred = true;
+        link.bytes.0 += len as u64;
+        let most = if matches!(link.phase, Phase::Joining { .. }) { FRAME_TARGET_BYTES } else { GREETING_BYTES };
+        if link.peer().is_none() && len > most {
+            self.close(id, CloseReason::Protocol("a frame before the handshake is too large"), effects);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn on_envelopes(&mut self, id: LinkId, Frame { len, envelopes }: Frame, effects: &mut Vec<Effect>) -> Turn<S> {
         self.heard(id);
         let needs_credit = envelopes.iter().any(|envelope| envelope.message.needs_credit());
-        if let Err(reason) = self.meter(id, bytes.len(), envelopes.len() as u64, needs_credit) {
+        if let Err(reason) = self.meter(id, len, envelopes.len() as u64, needs_credit) {
             self.close(id, reason, effects);
             return Ok(());
         }
@@ -384,7 +401,7 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    pub(super) fn on_blocks(&mut self, id: LinkId, blocks: Vec<Vec<u8>>, effects: &mut Vec<Effect>) -> Reply<S> {
+    pub(super) fn on_blocks(&mut self, id: LinkId, blocks: Vec<Incoming>, effects: &mut Vec<Effect>) -> Reply<S> {
         Ok(self.take_blocks(id, blocks, effects)?.map(|_| ()))
     }
 
@@ -392,13 +409,13 @@ impl<S: Store> Replica<S> {
     fn take_blocks(
         &mut self,
         id: LinkId,
-        blocks: Vec<Vec<u8>>,
+        blocks: Vec<Incoming>,
         effects: &mut Vec<Effect>,
     ) -> Result<Result<Option<LinkId>, CloseReason>, ReplicaError<S::Error>> {
         let mut spare = None;
         let mut news = false;
-        for bytes in blocks {
-            match self.offer(&bytes, Some(id), effects)? {
+        for block in blocks {
+            match self.offer(block, Some(id), effects)? {
                 Outcome::Refused(refusal) => {
                     return Ok(Err(CloseReason::Protocol(match refusal {
                         Refusal::Block(_) => "a block is malformed or its signature is wrong",

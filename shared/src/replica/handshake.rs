@@ -7,6 +7,7 @@ use crate::{
     block::Block,
     effect::{CloseReason, DialId, Effect, LinkId, LinkPath, Role},
     id::{BlockHash, NodeId},
+    incoming::Incoming,
     key,
     ledger::{stored, stored_removal},
     limits::{
@@ -430,7 +431,7 @@ impl<S: Store> Replica<S> {
             return Ok(Ok(()));
         }
         self.admit(id, peer, effects)?;
-        self.on_blocks(id, shown.to_vec(), effects)
+        self.on_blocks(id, shown.iter().cloned().map(Incoming::Bytes).collect(), effects)
     }
 
     /// A member was removed: that is the last thing it hears.

@@ -7,9 +7,9 @@ use super::{
     accept::{Outcome, Refusal},
 };
 use crate::{
-    block::Block,
     effect::{CloseReason, Effect, LinkId, Role},
     id::BlockHash,
+    incoming::Read,
     ledger::{forget_checkpoint, summarise},
     limits::{REPAIR_BLOCKS, WANTED_PER_LINK},
     park::Pool,
@@ -55,14 +55,14 @@ impl<S: Store> Replica<S> {
     /// among them. The rest comes when heads are compared again.
     pub(super) fn offer_repair(
         &mut self,
-        block: Block,
+        block: Read,
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, ReplicaError<S::Error>> {
         let hash = block.hash();
         if !self.repairing.contains(&hash) {
             return Ok(Outcome::Dropped);
         }
-        let block = match block.verify() {
+        let block = match block.verify(&mut self.signers) {
             Ok(block) => block,
             Err(error) => return Ok(Outcome::Refused(Refusal::Block(error))),
         };

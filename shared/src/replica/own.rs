@@ -345,7 +345,7 @@ impl<S: Store> Replica<S> {
         }
         self.own.late_bytes = 0;
         for bytes in core::mem::take(&mut self.own.late) {
-            self.offer(&bytes, None, effects)?;
+            self.offer(bytes.into(), None, effects)?;
         }
         // What of the lane waits here comes first, however much there is and whenever it was looked at.
         self.timers.stop(Timer::Zone);

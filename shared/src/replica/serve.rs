@@ -7,6 +7,7 @@ use crate::{
     directed::Route,
     effect::{Effect, LinkId, LinkPath},
     id::{BlockHash, NodeId},
+    incoming::Incoming,
     ledger::{checked, stored_evidence, stored_removal},
     limits::{
         ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, SILENCE,
@@ -153,7 +154,7 @@ impl<S: Store> Replica<S> {
             let Some(lack) = self.links.get_mut(&id).and_then(|link| link.lacked.pop_front()) else { break };
             if let Some(block) = self.payloads_for(&lack)? {
                 bytes += block.bytes().len() + PREFIX_BYTES;
-                blocks.push(block.into_bytes());
+                blocks.push(block.into_bytes().into());
             }
         }
         if !blocks.is_empty() {
@@ -175,7 +176,7 @@ impl<S: Store> Replica<S> {
                 break;
             }
             bytes += size;
-            blocks.push(record);
+            blocks.push(record.into());
             let behind = self.ledger.is_forked(&next.author).then_some(next.hash);
             let following = self.next_in_lane(&next.author, next.height, behind)?;
             let Some(link) = self.links.get_mut(&id) else { return Ok(None) };
@@ -235,7 +236,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// The wanted block and those before it in its lane. Void ones too, as far as they are kept: somebody may vouch for them.
-    fn answer(&self, hash: &BlockHash) -> Result<Vec<Vec<u8>>, ReplicaError<S::Error>> {
+    fn answer(&self, hash: &BlockHash) -> Result<Vec<Incoming>, ReplicaError<S::Error>> {
         let (mut blocks, mut bytes, mut next) = (Vec::new(), 0, Some(*hash));
         while let Some(hash) = next {
             let block = match self.store.block(&hash)? {
@@ -250,7 +251,7 @@ impl<S: Store> Replica<S> {
                 break;
             }
             next = block.header().parents.first().copied().filter(|_| block.header().height > 1);
-            blocks.push(block.into_bytes());
+            blocks.push(block.into_bytes().into());
         }
         blocks.reverse();
         Ok(blocks)

@@ -278,7 +278,7 @@ impl World {
 
     pub(super) fn announce(&mut self, number: usize, link: LinkId, blocks: Vec<Vec<u8>>, refusable: bool) {
         let remaining = if self.random.per_mille(100) { self.random.next() } else { 0 };
-        self.speak(number, link, Message::EntryAnnounce { blocks, remaining }, refusable);
+        self.speak(number, link, Message::announce(blocks, remaining), refusable);
     }
 
     fn speak(&mut self, number: usize, link: LinkId, message: Message, refusable: bool) {
@@ -315,7 +315,7 @@ impl World {
         if answer.is_empty() || self.random.per_mille(200) {
             return false;
         }
-        self.speak(number, link, Message::EntryResponse { blocks: answer }, false);
+        self.speak(number, link, Message::answer(answer), false);
         true
     }
 
@@ -332,7 +332,7 @@ pub(super) fn only_blocks(frame: Vec<u8>, keeps: impl Fn(NodeId) -> bool) -> Vec
     for envelope in &mut envelopes {
         if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
             // What cannot be read is nobody's.
-            blocks.retain(|bytes| Block::decode_header(bytes).is_ok_and(|header| keeps(header.author)));
+            blocks.retain(|block| Block::decode_header(block.bytes()).is_ok_and(|header| keeps(header.author)));
         }
     }
     envelopes.iter().flat_map(Envelope::encode).collect()

@@ -77,7 +77,7 @@ impl Carried {
             let (Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks }) = envelope.message else {
                 continue;
             };
-            for block in blocks.iter().filter_map(|bytes| Block::decode(bytes).ok()) {
+            for block in blocks.iter().filter_map(|block| Block::decode(block.bytes()).ok()) {
                 self.copies += 1;
                 let hops = self.hops.entry(block.hash()).or_default();
                 let so_far = hops.get(&from).copied().unwrap_or_default();

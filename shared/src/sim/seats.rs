@@ -130,7 +130,7 @@ impl World {
         let Ok(mut replica) = Replica::restore(config, MemoryStore::default(), &[], clock, &mut effects) else {
             return invited;
         };
-        if replica.handle(clock, Input::Import { token: 0, blocks }, &mut effects).is_err() {
+        if replica.handle(clock, Input::import(0, blocks), &mut effects).is_err() {
             return invited;
         }
         let replicas = || self.honest().filter_map(|number| self.machines[number].replica.as_ref());

@@ -515,7 +515,7 @@ impl World {
         let mut rebuilt: Vec<BlockHash> = Vec::new();
         let mut done = false;
         if let Ok(mut replica) = Replica::restore(config, MemoryStore::default(), &[], clock, &mut effects) {
-            let input = Input::Import { token: 0, blocks: shuffled };
+            let input = Input::import(0, shuffled);
             done = replica.handle(clock, input, &mut effects).is_ok() && replica.commit(clock, &mut effects).is_ok();
             rebuilt = all(replica.store()).iter().map(|record| record.summary.hash).collect();
         }

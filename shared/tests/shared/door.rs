@@ -129,12 +129,12 @@ fn frame(link: LinkId, key: &Key, message: Message) -> Input {
 }
 
 fn nothing_new() -> Message {
-    Message::EntryAnnounce { blocks: vec![], remaining: 0 }
+    Message::announce(vec![], 0)
 }
 
 fn news(author: u8, height: u64, parent: Option<BlockHash>) -> (Message, BlockHash) {
     let block = block(author, height, START + height, parent.as_slice(), &[b"1"]);
-    (Message::EntryAnnounce { blocks: vec![block.bytes().to_vec()], remaining: 0 }, block.hash())
+    (Message::announce(vec![block.bytes().to_vec()], 0), block.hash())
 }
 
 /// A store whose hub has taken all that an author may write at once, and `more` blocks.

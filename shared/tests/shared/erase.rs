@@ -58,7 +58,7 @@ fn block_of(net: &Net, node: usize, entry: &EntryId) -> Block {
 }
 
 fn hand(net: &mut Net, node: usize, block: &Block) {
-    net.turn(node, vec![Input::Import { token: 0, blocks: vec![block.bytes().to_vec()] }]);
+    net.turn(node, vec![Input::import(0, vec![block.bytes().to_vec()])]);
 }
 
 /// A block made outside any replica that erases an entry of another one.
@@ -166,12 +166,12 @@ fn block_and_erase_in_any_order_come_to_the_same() {
             let mut net = Net::new(&[false]);
             let given = order.iter().filter(|i| **i != left_out);
             let bytes = given.map(|i| blocks[*i].bytes().to_vec()).collect();
-            net.turn(0, vec![Input::Import { token: 0, blocks: bytes }]);
+            net.turn(0, vec![Input::import(0, bytes)]);
             assert_eq!(net.replica(0).parked(), (0, 0));
             let records = net.replica(0).store().after(None, ALL).unwrap();
             let bytes: Vec<Vec<u8>> = records.into_iter().map(|record| record.bytes).collect();
             let id = EntryId { author: node_id(5), height: 1, index: 0 };
-            let view = view::to_line(&shown(&net, 0, &id)).unwrap();
+            let view = view::to_line(&shown(&net, 0, &id)).unwrap().to_string();
             let state = (bytes, view, net.replica(0).digest(), net.replica(0).totals(), net.replica(0).withheld());
             assert_eq!(expected.get_or_insert_with(|| state.clone()), &state, "order {order:?} without {left_out}");
         }
@@ -265,7 +265,7 @@ fn what_the_rules_go_by_is_never_erased() {
 /// A store that a liar filled, who leaves every payload out.
 fn lied_to(net: &mut Net, node: usize, from: usize) {
     let blocks = net.verified(from).iter().map(|block| block.strip().bytes().to_vec()).collect();
-    net.turn(node, vec![Input::Import { token: 0, blocks }]);
+    net.turn(node, vec![Input::import(0, blocks)]);
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn what_nobody_has_is_asked_for_when_there_is_a_reason_and_not_for_ever() {
         lane
     });
     let blocks = hidden.iter().map(|block| block.strip().bytes().to_vec()).collect();
-    net.turn(HUB, vec![Input::Import { token: 0, blocks }]);
+    net.turn(HUB, vec![Input::import(0, blocks)]);
     net.settle();
     net.assert_equal();
     assert_eq!((0..3).map(|node| net.replica(node).withheld()).collect::<Vec<_>>(), [200; 3]);

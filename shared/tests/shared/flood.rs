@@ -53,7 +53,7 @@ fn a_member_who_floods_waits_for_credit_while_others_write() {
         lane.push(common::block(2, height, net.now + 10 * height, &parents, &[b"x"]));
     }
     let blocks = |part: &[VerifiedBlock]| Message::EntryAnnounce {
-        blocks: part.iter().map(|block| block.bytes().to_vec()).collect(),
+        blocks: part.iter().map(|block| block.bytes().to_vec().into()).collect(),
         remaining: 0,
     };
     let flood = |net: &mut Net, lane: &[VerifiedBlock]| {
@@ -108,7 +108,7 @@ fn who_brings_much_is_not_taken_for_dead_because_nothing_of_it_is_read() {
     }
     for part in lane.chunks(64) {
         let blocks = part.iter().map(|block| block.bytes().to_vec()).collect();
-        net.turn(0, vec![says(end, Message::EntryAnnounce { blocks, remaining: 0 })]);
+        net.turn(0, vec![says(end, Message::announce(blocks, 0))]);
     }
     // Something is sent to it, and its answer lies where nobody reads it yet.
     net.append(0, "said");
@@ -132,7 +132,7 @@ fn a_full_frame_leaves_others_their_turn() {
     let (last, first) = lane.split_last().unwrap();
     let frame = |blocks: &[VerifiedBlock]| {
         let blocks = blocks.iter().map(|block| block.bytes().to_vec()).collect();
-        says(end, Message::EntryAnnounce { blocks, remaining: 0 })
+        says(end, Message::announce(blocks, 0))
     };
     let mut take = |micros: u64, input: Input| {
         let (mut effects, now) = (Vec::new(), at(net.now + micros));

@@ -30,7 +30,7 @@ fn a_peer_may_say_that_any_number_of_blocks_is_to_come() {
     let (end, _) = net.link(0, 1);
     net.settle();
     let news = block(9, 1, 1_000_000, &[], &[b"1"]);
-    let message = Message::EntryAnnounce { blocks: vec![news.bytes().to_vec()], remaining: u64::MAX };
+    let message = Message::announce(vec![news.bytes().to_vec()], u64::MAX);
     let envelope = Envelope { message_id: [0; 16], sender: node_id(2), recipient: None, message };
     net.turn(0, vec![Input::Frame { link: end.link, bytes: envelope.encode() }]);
     assert_eq!(net.nodes[0].progress.last(), Some(&(1, u64::MAX)));
@@ -90,7 +90,7 @@ fn a_store_that_lost_the_own_head_is_not_written_again_from_height_one() {
     // Another author's block on top, so that the own head is a tip no more and is looked up.
     let head = replica.heads()[&node_id(1)][0].1;
     let above = block(9, 1, 3_000_000, &[head], &[b"1"]);
-    let input = Input::Import { token: 0, blocks: vec![above.bytes().to_vec()] };
+    let input = Input::import(0, vec![above.bytes().to_vec()]);
     replica.handle(at(3_000_000), input, &mut Vec::new()).unwrap();
     replica.checkpoint().unwrap();
     let mut store = replica.store().clone();
@@ -110,7 +110,7 @@ fn rows_in_an_order_that_blocks_cannot_have_are_damage() {
     let mut replica = restore(store).ok().unwrap();
     // The other half of a fork of each: what is void is looked for from the first of them on.
     let forks = [block(8, 1, 1_000_000, &[], &[b"2"]), block(9, 1, 1_500_000, &[], &[b"2"])];
-    let import = |fork: &VerifiedBlock| Input::Import { token: 0, blocks: vec![fork.bytes().to_vec()] };
+    let import = |fork: &VerifiedBlock| Input::import(0, vec![fork.bytes().to_vec()]);
     let result = forks.iter().try_for_each(|fork| replica.handle(at(2_000_000), import(fork), &mut Vec::new()));
     assert!(matches!(result, Err(ReplicaError::Damaged(_))), "{result:?}");
 }

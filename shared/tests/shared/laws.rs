@@ -85,9 +85,9 @@ fn any_message() -> impl Strategy<Value = Message> {
             .prop_map(|(nodes, announcements)| Message::NodeAnnounce { nodes, announcements }),
         any::<[u8; 32]>().prop_map(|digest| Message::LedgerSyncRequest { digest }),
         (heads, any::<bool>()).prop_map(|(heads, last)| Message::LedgerSyncResponse { heads, last }),
-        (blobs(), any::<u64>()).prop_map(|(blocks, remaining)| Message::EntryAnnounce { blocks, remaining }),
+        (blobs(), any::<u64>()).prop_map(|(blocks, remaining)| Message::announce(blocks, remaining)),
         vec(any_hash(), 0..5).prop_map(|blocks| Message::EntryRequest { blocks }),
-        blobs().prop_map(|blocks| Message::EntryResponse { blocks }),
+        blobs().prop_map(|blocks| Message::answer(blocks)),
         vec((any_node(), any::<u64>()), 0..5).prop_map(|lanes| Message::Have { lanes }),
         (any::<u64>(), any::<u64>()).prop_map(|(frames, bytes)| Message::Credit { frames, bytes }),
         vec(any::<u8>(), 0..50).prop_map(|proof| Message::Evidence { proof }),
@@ -139,7 +139,7 @@ proptest! {
         let (end, _) = net.link(0, 1);
         net.settle();
         net.turn(0, vec![Input::Frame { link: end.link, bytes: bytes.clone() }]);
-        net.turn(1, vec![Input::Import { token: 0, blocks: vec![bytes] }]);
+        net.turn(1, vec![Input::import(0, vec![bytes])]);
         prop_assert_eq!(net.replica(0).totals().blocks + net.replica(1).totals().blocks, 0);
     }
 
@@ -197,7 +197,7 @@ fn check_delivery(seed: u64) {
         }
         while !delivery.is_empty() {
             let group: Vec<_> = delivery.drain(..(1 + choices.below(5)).min(delivery.len())).collect();
-            let inputs = group.iter().map(|b| Input::Import { token: 0, blocks: vec![b.bytes().to_vec()] });
+            let inputs = group.iter().map(|b| Input::import(0, vec![b.bytes().to_vec()]));
             net.turn(node, inputs.collect());
             if choices.chance(10) {
                 // Once more is once.

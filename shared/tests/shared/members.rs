@@ -522,8 +522,8 @@ fn nothing_is_read_from_a_stranger() {
     let before = net.order(HUB);
     for steps in 0..3 {
         for message in [
-            Message::EntryAnnounce { blocks: blocks.clone(), remaining: 0 },
-            Message::EntryResponse { blocks: blocks.clone() },
+            Message::announce(blocks.clone(), 0),
+            Message::answer(blocks.clone()),
             Message::LedgerSyncRequest { digest: [0; 32] },
         ] {
             let link = knock(&mut net, 9, steps);
@@ -628,7 +628,7 @@ fn more_newcomers_at_once_than_a_block_has_parents_all_stay() {
         let invite = invite(&mut net, by, 120, Role::Member, uses);
         net.settle();
         let joins = (10..50).map(|newcomer| join(newcomer, 120, invite, net.now).bytes().to_vec()).collect();
-        net.turn(0, vec![Input::Import { token: 0, blocks: joins }]);
+        net.turn(0, vec![Input::import(0, joins)]);
         if by == 1 {
             wish(&mut net, 0, Wish::Remove { member: node_id(2) }).unwrap();
         }
@@ -899,7 +899,7 @@ fn an_erase_waits_for_the_block_that_it_names() {
     let erase = block(2, height + 1, target.end().micros(), &[head], Kind::ERASE, &payload);
     let mut other = Net::of(Some(ledger()), &[false]);
     other.now = net.now;
-    other.turn(0, vec![Input::Import { token: 0, blocks: before }]);
+    other.turn(0, vec![Input::import(0, before)]);
     other.inject(0, &erase);
     assert_eq!(other.replica(0).parked().0, 1);
     other.inject(0, &target);
@@ -962,7 +962,7 @@ fn who_was_let_in_before_its_invite_was_here_is_turned_away_when_that_is_closed(
     net.nodes[1].join = Some(join(2, 120, invite, net.now).bytes().to_vec());
     net.restart(1, MemoryStore::default());
     let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
-    net.turn(1, vec![Input::Import { token: 0, blocks }]);
+    net.turn(1, vec![Input::import(0, blocks)]);
     wish(&mut net, 0, Wish::Close { invite }).unwrap();
     let (lane, _) = *net.nodes[0].removed.last().unwrap();
     let proof = shared::ledger::stored_evidence(net.replica(0).store(), &lane).unwrap().unwrap();
@@ -1349,7 +1349,7 @@ fn two_who_remove_apart(forked: bool) -> (Net, [VerifiedBlock; 2]) {
 fn what_was_seen_before_a_removal_that_had_waited_stays() {
     let (mut net, [of_eight, of_nine]) = two_who_remove_apart(false);
     let blocks = net.verified(1).iter().map(|block| block.bytes().to_vec()).collect();
-    net.turn(0, vec![Input::Import { token: 0, blocks }]);
+    net.turn(0, vec![Input::import(0, blocks)]);
     assert!(net.blocks(0).contains(&of_nine.hash()) && net.replica(0).frozen()[&node_id(8)] == 2);
     assert!(net.blocks(0).contains(&of_eight.hash()), "what the founder had seen is void");
     (0..2).for_each(|node| _ = net.link(node, HUB));
@@ -1422,7 +1422,7 @@ fn who_lost_blocks_of_its_own_that_were_void_signs_no_height_again() {
     wish(&mut net, 0, Wish::Close { invite }).unwrap();
     let import = |net: &mut Net, from: usize| {
         let blocks = net.verified(from).iter().map(|block| block.bytes().to_vec()).collect();
-        net.turn(1, vec![Input::Import { token: 0, blocks }]);
+        net.turn(1, vec![Input::import(0, blocks)]);
     };
     import(&mut net, 0);
     assert_eq!(net.replica(1).height(&node_id(2)), 0);
@@ -1477,7 +1477,7 @@ fn of_two_closings_that_had_waited_together_each_is_in_force() {
         wish(&mut net, 0, Wish::Close { invite }).unwrap();
     }
     let blocks = net.verified(0).iter().map(|block| block.bytes().to_vec()).collect();
-    net.turn(HUB, vec![Input::Import { token: 0, blocks }]);
+    net.turn(HUB, vec![Input::import(0, blocks)]);
     assert!(net.blocks(HUB).contains(&word.hash()));
     assert_eq!(members(&net, HUB), nodes(&[1, 2]));
     (0..2).for_each(|node| _ = net.link(node, HUB));
@@ -1592,7 +1592,7 @@ fn war(seed: u64) {
     }
     let mut other = Net::of(Some(ledger()), &[false]);
     other.now = net.now;
-    other.turn(0, vec![Input::Import { token: 0, blocks }]);
+    other.turn(0, vec![Input::import(0, blocks)]);
     assert_eq!(other.order(0), net.order(HUB));
     let names = |replica: &Replica<MemoryStore>| {
         replica.members().unwrap().iter().map(|member| member.node).collect::<Vec<_>>()

@@ -369,13 +369,14 @@ fn views_open_what_is_sealed_and_say_what_stays_closed() {
             // Suite 1, and the id of the epoch.
             let start = format!("01{}", current(&net, 0).id());
             assert!(view.sealed && view.data.get() == "null" && view.payload_hex.as_ref().unwrap().starts_with(&start));
-            assert!(view::to_line(&view).unwrap().ends_with(",\"sealed\":true}"));
+            assert!(view::to_line(&view).unwrap().get().ends_with(",\"sealed\":true}"));
         }
     }
     // All ways to read show the same.
     let (store, keys) = (net.replica(0).store(), net.replica(0).keys());
     let all = view::after(store, None, usize::MAX, keys).unwrap();
-    let lines = |views: &[EntryView]| views.iter().map(|view| view::to_line(view).unwrap()).collect::<Vec<_>>();
+    let lines =
+        |views: &[EntryView]| views.iter().map(|view| view::to_line(view).unwrap().to_string()).collect::<Vec<_>>();
     assert_eq!(lines(&view::newest(store, usize::MAX, usize::MAX, keys).unwrap()), lines(&all));
     for view in &all {
         let entry = view::entry(store, &view.id.parse().unwrap(), keys).unwrap();

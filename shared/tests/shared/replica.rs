@@ -181,7 +181,7 @@ fn refused_blocks_leave_no_trace() {
         &[0xff; 40],
         &good.bytes()[1..],
     ] {
-        net.turn(0, vec![Input::Import { token: 0, blocks: vec![bytes.to_vec()] }]);
+        net.turn(0, vec![Input::import(0, vec![bytes.to_vec()])]);
         assert_eq!(net.nodes[0].imported.last().unwrap().refused, 1);
     }
     assert_eq!(net.replica(0).digest(), digest);

@@ -85,7 +85,9 @@ fn envelopes_read_back() {
                 assert_eq!(hex::encode(&message), text(&vector["signed"]));
                 assert_eq!(key(1).sign(&message), signature);
             }
-            Message::EntryAnnounce { blocks, remaining } => assert_eq!((blocks, remaining), (vec![block.clone()], 3)),
+            Message::EntryAnnounce { blocks, remaining } => {
+                assert_eq!((blocks, remaining), (vec![block.clone().into()], 3))
+            }
             other => panic!("no vector is {other:?}"),
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn block(bytes: &[u8]) {
     assert_eq!((stripped.full_len(), stripped.lacking().count()), (block.full_len(), block.entries().len()));
     assert!(block.full_len() <= BLOCK_BYTES);
     for view in view::views(&block, &BlockHash::from_bytes([0; 32]), &Keyring::default()) {
-        let line = view::to_line(&view).expect("a view is JSON");
+        let line = view::to_line(&view).expect("a view is JSON").to_string();
         assert!(!line.contains('\n'));
         let again: EntryView = serde_json::from_str(&line).expect("a view reads back");
         assert_eq!((again.id.parse::<EntryId>().is_ok(), again.hash), (true, view.hash));
@@ -89,7 +89,7 @@ pub(super) fn text(bytes: &[u8]) {
     for line in String::from_utf8_lossy(bytes).lines() {
         at_most(BEFORE_PROOF, "an id", || ids(line));
         if let Ok(view) = serde_json::from_str::<EntryView>(line) {
-            let line = view::to_line(&view).expect("a view is JSON");
+            let line = view::to_line(&view).expect("a view is JSON").to_string();
             assert!(!line.contains(['\n', '\r']));
             let again: EntryView = serde_json::from_str(&line).expect("a view reads back");
             assert_eq!((again.id, again.hash, again.index), (view.id, view.hash, view.index));

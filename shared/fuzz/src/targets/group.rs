@@ -123,7 +123,7 @@ fn begun() -> &'static Begun {
         let [open, closed] = [OPEN, CLOSED].map(|key| wish(&mut founder, invite(key, Role::Member, 2)));
         wish(&mut founder, Wish::Close { invite: closed });
         let join = join(ADMIN, 5, admin, START + 10_000);
-        turn(&mut founder, START + 20_000, vec![Input::Import { token: 0, blocks: vec![join] }]);
+        turn(&mut founder, START + 20_000, vec![Input::import(0, vec![join])]);
         assert_eq!(founder.members().map(|members| members.len()).ok(), Some(2));
         let Ok(records) = founder.store().after(None, Page { blocks: usize::MAX, bytes: usize::MAX });
         let blocks = records.into_iter().map(|record| record.bytes).collect();
@@ -170,7 +170,7 @@ pub(super) fn group(bytes: &[u8]) {
             2 => _ = turn(&mut replica, now, vec![Input::Wake]),
             3 => {
                 let block = control(&mut choices, &blocks, begun, now).bytes().to_vec();
-                turn(&mut replica, now, vec![Input::Import { token: 0, blocks: vec![block.clone()] }]);
+                turn(&mut replica, now, vec![Input::import(0, vec![block.clone()])]);
                 blocks.push(block);
             }
             _ => {
@@ -286,7 +286,7 @@ fn knock(
             1 => {
                 let block = control(choices, blocks, begun, now).bytes().to_vec();
                 blocks.push(block.clone());
-                Message::EntryAnnounce { blocks: vec![block], remaining: 0 }
+                Message::announce(vec![block], 0)
             }
             _ => made::message(choices, &known, blocks),
         };

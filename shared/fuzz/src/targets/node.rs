@@ -207,9 +207,9 @@ fn database() -> &'static [u8] {
         let lie = |payload: &[u8]| made::block(4, 1, START, Vec::new(), data(payload)).bytes().to_vec();
         let inputs = [
             Input::Append { token: 1, payloads: vec![b"1".to_vec(), b"2".to_vec()] },
-            Input::Import { token: 0, blocks: vec![lie(b"\"one\"")] },
+            Input::import(0, vec![lie(b"\"one\"")]),
             Input::Append { token: 1, payloads: vec![b"3".to_vec()] },
-            Input::Import { token: 0, blocks: vec![lie(b"\"other\"")] },
+            Input::import(0, vec![lie(b"\"other\"")]),
         ];
         for input in inputs {
             replica.handle(at(START), input, &mut effects).expect("a new store works");

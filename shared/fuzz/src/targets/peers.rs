@@ -49,7 +49,7 @@ fn write_history() -> (Replica<MemoryStore>, Vec<Vec<u8>>) {
     let mut effects = Vec::new();
     let replica = Replica::restore(config(0, false, 1), MemoryStore::default(), &[], at(START + 100), &mut effects);
     let Ok(mut replica) = replica else { panic!("an empty store opens") };
-    turn(&mut replica, START + 100, vec![Input::Import { token: 0, blocks: blocks.clone() }]);
+    turn(&mut replica, START + 100, vec![Input::import(0, blocks.clone())]);
     assert_eq!(replica.totals().blocks, 6);
     (replica, blocks)
 }
@@ -160,10 +160,7 @@ pub(super) fn peer(bytes: &[u8]) {
                 let block = made::block(PEER, height, end, parents, data(choices.bytes(30)));
                 blocks.push(block.bytes().to_vec());
                 tip = Some(block);
-                let message = Message::EntryAnnounce {
-                    blocks: blocks.last().cloned().into_iter().collect(),
-                    remaining: choices.number(),
-                };
+                let message = Message::announce(blocks.last().cloned().into_iter().collect(), choices.number());
                 vec![Input::Frame { link: id, bytes: made::envelope(node_id(PEER), message) }]
             }
             _ => {

@@ -40,7 +40,7 @@ fn history() -> &'static MemoryStore {
         for height in 1..=8 {
             let block = made::block(1, height, START + height, parent, data(b"{\"text\":\"note\"}"));
             parent = vec![block.hash()];
-            let input = Input::Import { token: 0, blocks: vec![block.bytes().to_vec()] };
+            let input = Input::import(0, vec![block.bytes().to_vec()]);
             replica.handle(at(START), input, &mut effects).expect("a store in memory never fails");
         }
         replica.commit(at(START), &mut effects).expect("a store in memory never fails");

@@ -27,9 +27,9 @@ fn history() -> &'static MemoryStore {
         let lie = |payload: &[u8]| made::block(4, 1, START, Vec::new(), data(payload)).bytes().to_vec();
         let inputs = [
             Input::Append { token: 1, payloads: vec![b"1".to_vec(), b"2".to_vec()] },
-            Input::Import { token: 0, blocks: vec![lie(b"\"one\"")] },
+            Input::import(0, vec![lie(b"\"one\"")]),
             Input::Append { token: 1, payloads: vec![b"3".to_vec()] },
-            Input::Import { token: 0, blocks: vec![lie(b"\"other\"")] },
+            Input::import(0, vec![lie(b"\"other\"")]),
             Input::Append { token: 1, payloads: vec![b"4".to_vec()] },
         ];
         for (step, input) in inputs.into_iter().enumerate() {
@@ -159,9 +159,9 @@ pub(super) fn live<S: Store>(store: S, choices: &mut Choices<'_>) {
     let inputs = [
         Input::relay_opened(LinkId(1), Role::Accepted),
         Input::Append { token: 1, payloads: vec![b"5".to_vec()] },
-        Input::Import { token: 0, blocks: vec![fork(b"1")] },
+        Input::import(0, vec![fork(b"1")]),
         Input::Wake,
-        Input::Import { token: 0, blocks: vec![fork(b"2")] },
+        Input::import(0, vec![fork(b"2")]),
         Input::Append { token: 1, payloads: vec![b"6".to_vec()] },
     ];
     for input in inputs {

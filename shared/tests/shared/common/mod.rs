@@ -143,7 +143,7 @@ fn without_others(bytes: &[u8]) -> Vec<u8> {
     for mut envelope in decode_frame(bytes).unwrap() {
         let sender = envelope.sender;
         if let Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } = &mut envelope.message {
-            blocks.retain(|bytes| Block::decode(bytes).unwrap().header().author == sender);
+            blocks.retain(|block| Block::decode(block.bytes()).unwrap().header().author == sender);
             if blocks.is_empty() {
                 continue;
             }
@@ -342,12 +342,11 @@ impl Net {
             }
             if let (Packet::Frame(bytes), Some(carried)) = (&packet, &mut self.carried) {
                 for envelope in decode_frame(bytes).unwrap() {
-                    if let Message::EntryAnnounce { blocks, .. }
-                    | Message::EntryResponse { blocks }
-                    | Message::Membership { blocks } = envelope.message
-                    {
-                        *carried.entry((from.node, to.node)).or_default() += blocks.len();
-                    }
+                    *carried.entry((from.node, to.node)).or_default() += match envelope.message {
+                        Message::EntryAnnounce { blocks, .. } | Message::EntryResponse { blocks } => blocks.len(),
+                        Message::Membership { blocks } => blocks.len(),
+                        _ => continue,
+                    };
                 }
             }
             self.queues.entry(*to).or_default().push_back(packet);
@@ -487,7 +486,7 @@ impl Net {
     }
 
     pub(crate) fn inject(&mut self, node: usize, block: &VerifiedBlock) {
-        self.turn(node, vec![Input::Import { token: 0, blocks: vec![block.bytes().to_vec()] }]);
+        self.turn(node, vec![Input::import(0, vec![block.bytes().to_vec()])]);
     }
 
     pub(crate) fn blocks(&self, node: usize) -> BTreeSet<BlockHash> {
