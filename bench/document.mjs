@@ -44,12 +44,18 @@ export function meets(goal, value) {
   return "least" in goal ? value >= goal.least : value <= goal.most;
 }
 
+/** Bytes from which they are shown in a larger unit. */
+const LARGE = 10_000;
+
 /**
- * A number for people: three digits that count, or all before the point.
+ * A number for people: three digits that count, or all before the point. Many bytes are shown in KiB or MiB.
  *
  * @param {number} value
+ * @param {string} [unit]
  */
-export function number(value) {
+export function number(value, unit) {
+  if (unit === "bytes" && value >= 2 ** 20) return `${number(value / 2 ** 20)} MiB`;
+  if (unit === "bytes" && value >= LARGE) return `${number(value / 2 ** 10)} KiB`;
   const digits = value === 0 ? 0 : Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
   return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(digits, 6) });
 }
@@ -58,9 +64,9 @@ export function number(value) {
  * @param {import("./figures.mjs").Goal | undefined} goal
  * @param {string} [unit]
  */
-function asked(goal, unit = "") {
+function asked(goal, unit) {
   if (goal === undefined) return "";
-  return "least" in goal ? `≥ ${number(goal.least)}${unit}` : `≤ ${number(goal.most)}${unit}`;
+  return "least" in goal ? `≥ ${number(goal.least, unit)}` : `≤ ${number(goal.most, unit)}`;
 }
 
 /** @param {readonly (number | undefined)[]} values */
@@ -87,8 +93,9 @@ export const FIGURE_COLUMNS = ["figure", "unit", "goal", "min", "median", "max",
 export function figureRow(figure, runs) {
   const { min, median, max } = spread(runs.map(({ value }) => value));
   const [cpu, memory] = [middle(runs.map((run) => run.cpu)), middle(runs.map((run) => run.memory))];
-  const used = [cpu === undefined ? "" : number(cpu), memory === undefined ? "" : `${number(memory / 2 ** 20)} MiB`];
-  return [figure.id, figure.unit, asked(figure.goal), number(min), number(median), number(max), ...used, verdict(figure.goal, median)];
+  const used = [cpu === undefined ? "" : number(cpu), memory === undefined ? "" : number(memory, "bytes")];
+  const measured = [min, median, max].map((value) => number(value, figure.unit));
+  return [figure.id, figure.unit, asked(figure.goal, figure.unit), ...measured, ...used, verdict(figure.goal, median)];
 }
 
 /** The columns of {@link besideRow}. */
@@ -110,8 +117,14 @@ export function besideRows(figure, figures) {
     if (theirs === undefined) return [];
     const compared = figure.compared?.(own) ?? own;
     const ratio = compared / theirs;
-    return [[figure.id, `${number(compared)} ${unit}`, other, `${number(theirs)} ${unit}`, `${number(ratio)} ×`, asked(goal, " ×"), verdict(goal, ratio)]];
+    return [[figure.id, quantity(compared, unit), other, quantity(theirs, unit), `${number(ratio)} ×`, goal ? `${asked(goal)} ×` : "", verdict(goal, ratio)]];
   });
+}
+
+/** @param {number} value @param {string} unit */
+function quantity(value, unit) {
+  const shown = number(value, unit);
+  return shown.endsWith("iB") ? shown : `${shown} ${unit}`;
 }
 
 /**
@@ -200,7 +213,7 @@ function ownTable(results) {
 function figureTable(figures, results, askedBeside = () => false) {
   const rows = figures.map((figure) => {
     const runs = results?.figures[figure.id];
-    const goal = askedBeside(figure) ? "beside others" : asked(figure.goal);
+    const goal = askedBeside(figure) ? "beside others" : asked(figure.goal, figure.unit);
     const measured = runs === undefined ? ["", "not measured", "", "", "", ""] : figureRow(figure, runs).slice(3);
     return [`\`${figure.id}\``, figure.words, figure.unit, goal, ...measured];
   });

@@ -2,8 +2,10 @@
  * `just bench [words]` measures Cairn, `just bench peers [words]` compares it with others. Words choose what has one of them in its name.
  *
  *     node bench/run.mjs [peers] [words…] [--runs 3] [--json]
+ *     node bench/run.mjs --document
  *
- * A run of everything is written to `bench/results` and `docs/BENCHMARKS.md`. What fails is told, and the rest goes on; the exit code is 1 then.
+ * A run of everything is written to `bench/results` and `docs/BENCHMARKS.md`; `--document` makes the latter anew without measuring. What fails is told,
+ * and the rest goes on; the exit code is 1 then.
  */
 
 import { spawn, spawnSync } from "node:child_process";
@@ -33,14 +35,23 @@ const PLACE = join(target, "bench");
 const PEERS = join(root, "bench", "peers");
 const NATIVE = join(PEERS, "native");
 
-const own = () => join(root, "bench", "results", "own.json");
-const peers = () => join(root, "bench", "results", "peers.json");
+const RESULTS = join(root, "bench", "results");
+const OURS = join(RESULTS, "own.json");
+const THEIRS = join(RESULTS, "peers.json");
 
 await main(async () => {
   const { values, positionals } = parseArgs({
-    options: { runs: { type: "string", default: "3" }, json: { type: "boolean", default: false } },
+    options: {
+      runs: { type: "string", default: "3" },
+      json: { type: "boolean", default: false },
+      document: { type: "boolean", default: false },
+    },
     allowPositionals: true,
   });
+  if (values.document) {
+    writeDocument();
+    return 0;
+  }
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1 || runs > 100) throw new ToolError(`--runs is 1 to 100, not ${values.runs}.`);
   const compares = positionals[0] === "peers";
@@ -51,9 +62,9 @@ await main(async () => {
   const { figures, failed } = await measure(groups, runs);
   const results = { ...circumstances(compares), runs, figures, failed };
   if (words.length === 0) {
-    mkdirSync(join(root, "bench", "results"), { recursive: true });
-    writeFileSync(compares ? peers() : own(), `${JSON.stringify(results, null, 1)}\n`);
-    writeFileSync(join(root, "docs", "BENCHMARKS.md"), render(load(own()), load(peers())));
+    mkdirSync(RESULTS, { recursive: true });
+    writeFileSync(compares ? THEIRS : OURS, `${JSON.stringify(results, null, 1)}\n`);
+    writeDocument();
   }
   if (values.json) console.log(JSON.stringify(results));
   else show(results);
@@ -236,6 +247,10 @@ function crateVersions() {
     return [name, version ?? "unknown"];
   });
   return Object.fromEntries(found);
+}
+
+function writeDocument() {
+  writeFileSync(join(root, "docs", "BENCHMARKS.md"), render(load(OURS), load(THEIRS)));
 }
 
 /**
