@@ -184,11 +184,12 @@ of the comparisons; words behind it choose what has them in its name (\`just ben
 const FLOOR_WORDS = `Without any of Cairn's own work: no node can be faster than these on this machine, with one thread.`;
 
 const BESIDE_WORDS = `Both sides in turns, run after run, with the same entries. The quotient is that of the medians, Cairn's above. Where nothing is asked, it is shown only: what stands there
-does something else. [bench/peers](../bench/peers/README.md) says which mode of each is measured, what it keeps on a disk and what it checks: Socket.IO and Yjs sign nothing and
-check nothing, Hypercore has one writer for each log and does not bring its writes to the disk before it says that they are done, and iroh-gossip keeps nothing and may lose messages.`;
+does something else. Read each beside [bench/peers](../bench/peers/README.md), which says what every one of them brings to a disk and what it checks: Cairn alone syncs what it acknowledges, Socket.IO,
+Yjs and Hocuspocus sign nothing and check nothing, and iroh-gossip keeps nothing and may lose messages.`;
 
-const SCALE_WORDS = `A ledger of so many entries, each a block of its own, by so many authors in turns: µs for each entry that is taken in, in the median of the runs.`;
-const SCALE_LIVE_WORDS = `µs for one more entry in such a ledger, from its block until clients are told, in the median of 500.`;
+const SCALE_WORDS = `A ledger of so many entries, each a block of its own, by so many authors in turns: µs for each entry that is taken in, in
+the median of the runs (the last row: of one run).`;
+const SCALE_LIVE_WORDS = `µs for one more entry in such a ledger, from its block until clients are told, in the median of 500. Each waits for the disk (\`fdatasync\` above).`;
 
 /** @param {Results | undefined} results */
 function taken(results) {

@@ -126,10 +126,10 @@ async function measure(groups, runs) {
   for (const group of groups) {
     for (let turn = 1; turn <= runs; turn++) {
       for (const [index, scenario] of group.entries()) {
-        const { name } = scenario;
-        if (name in failed) continue;
+        const { name, most = runs } = scenario;
+        if (name in failed || turn > most) continue;
         const elapsed = new Date(Date.now() - began).toISOString().slice(11, 19);
-        console.error(`[${elapsed}] ${before + index + 1} of ${total}: ${name}, run ${turn} of ${runs}`);
+        console.error(`[${elapsed}] ${before + index + 1} of ${total}: ${name}, run ${turn} of ${Math.min(most, runs)}`);
         try {
           for (const { figure, ...of } of await once(scenario)) (figures[figure] ??= []).push(of);
         } catch (error) {
@@ -189,7 +189,19 @@ function program([kind, ...args]) {
 }
 
 /**
- * Runs a program to its end; what it printed. Where it fails, the last line of its standard error says why.
+ * Why a program failed, of what it said: the last line that begins as errors do, or else the last one.
+ *
+ * @param {string} said
+ * @returns {string | undefined}
+ */
+function reason(said) {
+  const lines = said.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const error = /^(?:\w*Error(?: \[\w+\])?|error): /u;
+  return lines.findLast((line) => error.test(line))?.replace(error, "") ?? lines.at(-1);
+}
+
+/**
+ * Runs a program to its end; what it printed. Where it fails, its standard error says why.
  *
  * @param {string} command
  * @param {string[]} args
@@ -205,9 +217,8 @@ function output(command, args) {
   return new Promise((resolve, reject) => {
     child.once("error", (error) => reject(new ToolError(`${command} does not start: ${error.message}`)));
     child.once("close", (code, signal) => {
-      const last = said.split("\n").findLast((line) => line.trim() !== "")?.trim();
       if (code === 0) resolve(printed);
-      else reject(new ToolError(last ?? `it ended with ${signal ?? `code ${code}`} and no word`));
+      else reject(new ToolError(reason(said) ?? `it ended with ${signal ?? `code ${code}`} and no word`));
     });
   });
 }

@@ -41,7 +41,8 @@ fn blocks(per_block: u64) -> Result<()> {
     let mut history = History::new(1);
     let contents: Vec<Vec<Entry>> = (0..BLOCKS).map(|_| history.entries(per_block)).collect();
     let (began, cpu) = (Instant::now(), meter.cpu());
-    let made: Vec<Vec<u8>> = contents.into_iter().map(|entries| history.sign(entries).into_inner().into_bytes()).collect();
+    let made: Vec<Vec<u8>> =
+        contents.into_iter().map(|entries| history.sign(entries).into_inner().into_bytes()).collect();
     figure(&format!("make/{per_block}"), entries as f64 / began.elapsed().as_secs_f64(), cost(cpu))?;
 
     let (began, cpu) = (Instant::now(), meter.cpu());

@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 
+mod audit;
 mod floor;
 mod history;
 mod ingest;
@@ -48,6 +49,8 @@ enum Figure {
     Scale(scale::Scale),
     /// What signing, checking and a disk cost alone
     Floor(floor::Floor),
+    /// The check of a history from outside, µs an entry; leaves its blocks in a file
+    Audit(audit::Audit),
     /// The version of SQLite that is measured
     Sqlite,
 }
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Figure::Rejoin(rejoin) => rejoin.run(),
         Figure::Scale(scale) => scale.run(),
         Figure::Floor(floor) => floor.run(),
+        Figure::Audit(audit) => audit.run(),
         Figure::Sqlite => {
             println!("{}", rusqlite::version());
             Ok(())

@@ -9,7 +9,8 @@ use crate::meter::Cost;
 /// Prints a figure and what it cost.
 pub(crate) fn figure(name: &str, value: f64, cost: Cost) -> io::Result<()> {
     let mut line = Map::from_iter([("figure".to_owned(), json!(name)), ("value".to_owned(), json!(value))]);
-    line.extend(cost.cpu.map(|cpu| ("cpu".to_owned(), json!(cpu))));
+    // The kernel counts hundredths of a second.
+    line.extend(cost.cpu.map(|cpu| ("cpu".to_owned(), json!((cpu * 100.0).round() / 100.0))));
     line.extend(cost.memory.map(|memory| ("memory".to_owned(), json!(memory))));
     writeln!(io::stdout().lock(), "{}", Value::Object(line))
 }
