@@ -77,9 +77,13 @@ mesh members="1000":
 fuzz target="all" seconds="600":
     node scripts/fuzz.mjs {{target}} {{seconds}}
 
-# Every figure, from a release build.
-bench:
-    node scripts/bench.mjs
+# What Cairn costs, and beside others: just bench, just bench sync, just bench peers, just bench peers live --runs 5. A run of everything writes docs/BENCHMARKS.md.
+bench *words:
+    node bench/run.mjs {{words}}
+
+# The page in Chromium, over 100,000 entries: how soon it paints, checks and scrolls, and what it weighs.
+page:
+    node scripts/page.mjs
 
 # Thousands of clients, slow readers, floods and strangers against a release build: just swarm, just swarm quick, just swarm slow
 swarm *words:

@@ -20,7 +20,7 @@ export const target = process.env["CARGO_TARGET_DIR"] ?? join(root, "target");
  * All packages that run natively. Cargo builds a dependency anew for every choice of packages that wants other features of it, so
  * whatever is built beside the tests names the same ones.
  */
-export const NATIVE = ["shared", "node", "faults", "fuzz"].flatMap((name) => ["-p", name]);
+export const NATIVE = ["shared", "node", "faults", "fuzz", "bench"].flatMap((name) => ["-p", name]);
 
 /** The simulator, with the bugs that can be planted, of which none is. */
 export const SIMULATOR = [...NATIVE, "--features", "shared/mutants", "--bin", "sim", "--bin", "mutants"];

@@ -9,17 +9,21 @@ import { root, run, ToolError } from "./relay-tools.mjs";
 
 const OLDEST_NODE = 20;
 
-/** Installs the npm packages when they are missing or older than `package-lock.json`. */
-export async function npmPackages() {
+/**
+ * Installs the npm packages of a folder when they are missing or older than its `package-lock.json`.
+ *
+ * @param {string} [folder]
+ */
+export async function npmPackages(folder = root) {
   const version = Number(process.versions.node.split(".")[0]);
   if (version < OLDEST_NODE)
     throw new ToolError(`Node.js ${OLDEST_NODE} or newer is needed, this is ${process.version}.`);
-  const installed = join(root, "node_modules", ".package-lock.json");
-  const wanted = join(root, "package-lock.json");
+  const installed = join(folder, "node_modules", ".package-lock.json");
+  const wanted = join(folder, "package-lock.json");
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(wanted).mtimeMs) return;
   console.error("Installing the npm packages (under a minute).");
   const windows = process.platform === "win32";
-  await run("npm", ["ci", "--include", "dev", "--no-audit", "--no-fund"], { env: environment(), shell: windows });
+  await run("npm", ["ci", "--include", "dev", "--no-audit", "--no-fund"], { cwd: folder, env: environment(), shell: windows });
 }
 
 /**

@@ -1,4 +1,4 @@
-//! A hub for tests and measurements: a host that takes links over real WebSockets.
+//! A hub for tests: a host that takes links over real WebSockets.
 
 use std::{net::SocketAddr, path::Path};
 
