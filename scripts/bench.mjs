@@ -26,12 +26,13 @@ await main(async () => {
   console.log(`${cpus().length} cores (${cpus()[0]?.model ?? "unknown"}), ${memory} GiB, Node.js ${process.version}, commit ${commit}`);
   console.log("\n== the node in process, and between two nodes");
   await run("cargo", ["bench", "--quiet", "-p", "node", "--bench", "bench", "--", ...process.argv.slice(2)]);
-  console.log("\n== through one Socket.IO client, and through workerd");
+  console.log("\n== through the client: appends, and from client to client");
   const binary = join(process.env["CARGO_TARGET_DIR"] ?? join(root, "target"), "release", "cairn");
   const env = environment({ CAIRN_BIN: binary });
-  await run(process.execPath, ["--import", "tsx", "test/bench/socket.ts"], { env });
-  console.log("\n== from client to client: a direct link, a relay, and a plain Socket.IO server");
-  await run(process.execPath, ["--import", "tsx", "test/bench/latency.ts"], { env });
+  for (const scenario of ["pipelined", "many", "one"])
+    await run(process.execPath, ["--import", "tsx", "bench/clients/append.ts", scenario], { env });
+  for (const scenario of ["direct", "relay"])
+    await run(process.execPath, ["--import", "tsx", "bench/clients/live.ts", scenario], { env });
   console.log("\n== the page in Chromium, over 100,000 entries");
   await run(process.execPath, ["--import", "tsx", "test/bench/page.ts"], { env });
   return 0;
