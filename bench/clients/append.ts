@@ -12,7 +12,7 @@ import { performance } from "node:perf_hooks";
 
 import { connect, type Client } from "../../client/src/index.js";
 import type { World } from "../../test/e2e/harness.js";
-import { cost, line, main, percentile, print, seconds, startNode, type Line } from "./measure.js";
+import { cost, line, main, percentile, print, seconds, startNode, type Cost, type Line } from "./measure.js";
 
 interface Sizes {
   readonly entries: number;
@@ -21,14 +21,28 @@ interface Sizes {
   readonly trips: number;
 }
 
-/** A client of a node that has nothing to do but for it. What it costs is that of the node. */
-async function begin(world: World): Promise<{ readonly ledger: Client<Line>; readonly used: () => ReturnType<typeof cost> }> {
+/** What a measured part took. */
+interface Took {
+  readonly seconds: number;
+  readonly before: Cost | undefined;
+  readonly after: Cost | undefined;
+}
+
+/** A client of a node that has nothing to do but for it, and how to measure what they do. What that costs is what the node costs. */
+async function begin(world: World): Promise<[ledger: Client<Line>, measure: (work: () => Promise<unknown>) => Promise<Took>]> {
   const node = await startNode(world);
   const ledger = connect<Line>(node.url);
   world.onClose(() => ledger.close());
   // The connection is there, and the node knows what it has written.
   await ledger.append(line(0));
-  return { ledger, used: () => cost([node.process]) };
+  const measure = async (work: () => Promise<unknown>): Promise<Took> => {
+    const [before, own] = [cost([node.process]), process.cpuUsage()];
+    const took = await seconds(work);
+    const { user, system } = process.cpuUsage(own);
+    console.error(`append: ${took.toFixed(2)} s; the client took ${((user + system) / 1e6).toFixed(2)} s of processor time`);
+    return { seconds: took, before, after: cost([node.process]) };
+  };
+  return [ledger, measure];
 }
 
 /** Calls with each number below `count`, so many at once; ms of each call. */
@@ -54,36 +68,31 @@ async function check(ledger: Client<Line>, entries: number): Promise<void> {
 }
 
 async function pipelined(world: World, { entries, window }: Sizes): Promise<void> {
-  const { ledger, used } = await begin(world);
-  const before = used();
+  const [ledger, measure] = await begin(world);
   let times: number[] = [];
-  const took = await seconds(async () => (times = await calls(entries, window, (number) => ledger.append(line(number)))));
-  const after = used();
+  const took = await measure(async () => (times = await calls(entries, window, (number) => ledger.append(line(number)))));
   await check(ledger, entries);
-  print("append/pipelined", entries / took, before, after);
-  print("append/pipelined/p99", percentile(times, 99), before, after);
+  print("append/pipelined", entries / took.seconds, took);
+  print("append/pipelined/p99", percentile(times, 99), took);
 }
 
 async function many(world: World, { entries, each }: Sizes): Promise<void> {
-  const { ledger, used } = await begin(world);
+  const [ledger, measure] = await begin(world);
   const batches = Array.from({ length: Math.ceil(entries / each) }, (_, batch) =>
     Array.from({ length: Math.min(each, entries - batch * each) }, (_, index) => line(batch * each + index)),
   );
-  const before = used();
-  // Enough that the node always has the next one.
-  const took = await seconds(() => calls(batches.length, 4, (batch) => ledger.appendMany(batches[batch]!)));
-  const after = used();
+  // Enough at once that the node always has the next one.
+  const took = await measure(() => calls(batches.length, 4, (batch) => ledger.appendMany(batches[batch]!)));
   await check(ledger, entries);
-  print("append/many", entries / took, before, after);
+  print("append/many", entries / took.seconds, took);
 }
 
 async function one(world: World, { trips }: Sizes): Promise<void> {
-  const { ledger, used } = await begin(world);
-  const before = used();
-  const times = await calls(trips, 1, (number) => ledger.append(line(number)));
-  const after = used();
+  const [ledger, measure] = await begin(world);
+  let times: number[] = [];
+  const took = await measure(async () => (times = await calls(trips, 1, (number) => ledger.append(line(number)))));
   await check(ledger, trips);
-  print("append/one/p50", percentile(times, 50), before, after);
+  print("append/one/p50", percentile(times, 50), took);
 }
 
 await main({ pipelined, many, one }, { entries: 100_000, window: 1000, each: 1000, trips: 2000 });

@@ -74,7 +74,7 @@ async function measure(world: World, path: "quic" | "relay", sizes: Sizes, since
   await check();
   const waits = times.map(since);
   const figure = path === "relay" ? "live/relay" : "live/direct";
-  for (const percent of [50, 99]) print(`${figure}/p${percent}`, percentile(waits, percent), before, after);
+  for (const percent of [50, 99]) print(`${figure}/p${percent}`, percentile(waits, percent), { before, after });
 }
 
 const direct = (world: World, sizes: Sizes) => measure(world, "quic", sizes, ({ called, came }) => came - called);

@@ -66,8 +66,9 @@ function read(path: string): string {
   }
 }
 
-/** Prints a figure, and what it cost. */
-export function print(figure: string, value: number, before?: Cost, after?: Cost): void {
+/** Prints a figure, and what it cost from one look to the next. */
+export function print(figure: string, value: number, looks: { before: Cost | undefined; after: Cost | undefined }): void {
+  const { before, after } = looks;
   const used = before && after ? { cpu: Number((after.cpu - before.cpu).toFixed(2)), memory: after.memory } : {};
   console.log(JSON.stringify({ figure, value: Number(value.toFixed(4)), ...used }));
 }
