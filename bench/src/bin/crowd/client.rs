@@ -252,3 +252,41 @@ fn parse(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let end = begin + usize::try_from(len).ok()?;
     (bytes.len() >= end).then_some((first & 0x0f, begin, end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_wherever_what_was_read_ends() {
+        for len in [0, 1, 125, 126, 300, 65_535, 65_536] {
+            let payload = vec![b'x'; len];
+            let masked = frame(TEXT, &payload);
+            // As a server sends it: without the bit of the mask, and without the mask.
+            let header = masked.len() - len - 4;
+            let mut bytes = masked[..header].to_vec();
+            bytes[1] &= 0x7f;
+            bytes.extend_from_slice(&payload);
+            assert_eq!(parse(&bytes), Some((TEXT, header, header + len)), "{len} bytes");
+            assert_eq!(parse(&bytes[..bytes.len() - 1]), None, "{len} bytes, one too few");
+        }
+    }
+
+    #[test]
+    fn acknowledgements_have_a_number_and_what_follows() {
+        assert_eq!(acknowledgement(b"4317[{\"ok\":true}]"), Some((17, &b"{\"ok\":true}]"[..])));
+        assert_eq!(acknowledgement(b"430[]"), Some((0, &b"]"[..])));
+        assert_eq!(acknowledgement(b"42[\"said\",{\"n\":1}]"), None);
+        assert_eq!(acknowledgement(b"43"), None);
+    }
+
+    #[test]
+    fn every_message_of_a_packet_is_counted() {
+        let finder = memmem::Finder::new(NUMBER);
+        let packet =
+            b"42[\"entries\",{\"entries\":[{\"id\":\"a\",\"data\":{\"n\":8,\"text\":\"\"}},{\"data\":{\"n\":9}}]}]";
+        let mut all = Vec::new();
+        numbers(&finder, packet, |number| all.push(number));
+        assert_eq!(all, [8, 9]);
+    }
+}

@@ -146,3 +146,24 @@ fn main() -> Result<()> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_their_length_and_begin_with_their_number() {
+        for (number, bytes) in [(0, 120), (123_456, 120), (7, 200)] {
+            let text = payload(number, bytes);
+            assert_eq!(text.len(), bytes);
+            assert!(text.starts_with(&format!("{{\"n\":{number},")) && text.ends_with("\"}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let mut values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| quantile(&mut values, share)), [1.0, 100.0, 198.0, 200.0]);
+        assert_eq!(quantile(&mut [], 0.5), 0.0);
+    }
+}
