@@ -28,8 +28,8 @@ pub(crate) struct Plan {
     /// Of a message.
     #[arg(long, default_value_t = 200)]
     bytes: usize,
-    /// Messages that not every listener has yet. A bare server of socketioxide keeps 128 packets for a client.
-    #[arg(long, default_value_t = 64)]
+    /// Messages that not every listener has yet. A server that keeps fewer packets for a client loses some, which fails.
+    #[arg(long, default_value_t = 256)]
     window: usize,
     #[command(flatten)]
     target: Target,

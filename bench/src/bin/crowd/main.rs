@@ -1,7 +1,7 @@
 //! Many Socket.IO clients on one server: how fast they append, how fast what one says reaches all others, and what an idle one
 //! costs. One run measures one of these and prints its figures, a JSON object each.
 
-use std::{cell::RefCell, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{cell::RefCell, fmt, net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -134,8 +134,17 @@ fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.get(rank.max(1) - 1).copied().unwrap_or(0.0)
 }
 
-fn main() -> Result<()> {
-    let Options { scenario } = Options::parse();
+fn main() -> ExitCode {
+    match run(Options::parse().scenario) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("crowd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(scenario: Scenario) -> Result<()> {
     // One thread: the machine's other processors are the server's.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
