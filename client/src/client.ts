@@ -427,6 +427,8 @@ export class Client<T = unknown> {
     this.#closed = true;
     clearTimeout(this.#redial);
     globalThis.removeEventListener?.("online", this.#online);
+    // What was asked for just now is on its way, as what was asked for before.
+    this.#requests.flush();
     this.#socket.disconnect();
     this.#requests.close();
     this.#feed.close();

@@ -133,6 +133,83 @@ test("values without JSON and messages that are too large are refused before the
   await expect(waiting.ask("append", [large], "reject")).rejects.toMatchObject({ code: "message_too_large" });
 });
 
+/** Appends these values at once. */
+function append(to: Requests, ...values: readonly unknown[]): Promise<unknown>[] {
+  return values.map((value) => to.ask("add_ledger_entry", [value], "reject"));
+}
+
+test("appends that are made at once go in one message, and each has its own answer", async () => {
+  const waiting = requests({ inFlight: 10, queued: 10 });
+  const { sent, send } = connection();
+  waiting.connected(send);
+  const appended = append(waiting, "a", "b", "c");
+  const read = waiting.ask("read", [], "resend");
+  const later = append(waiting, "d");
+  await Promise.resolve();
+  expect(sent.map(({ event, args }) => [event, args])).toEqual([
+    ["append_many", [["a", "b", "c"]]],
+    ["read", []],
+    ["add_ledger_entry", ["d"]],
+  ]);
+  sent[0]!.answer({ ok: true, entries: [1, 2, 3] });
+  sent[1]!.answer({ ok: true });
+  sent[2]!.answer({ ok: true, entry: 4 });
+  expect(await Promise.all([...appended, ...later])).toEqual([1, 2, 3, 4].map((entry) => ({ ok: true, entry })));
+  await read;
+});
+
+test("appends go together as far as there is room for them, and a large one alone", async () => {
+  const waiting = requests({ inFlight: 150, queued: 1000 });
+  const { sent, send } = connection();
+  waiting.connected(send);
+  const values = ["x".repeat(4000), ...Array.from({ length: 200 }, (_, number) => number)];
+  const appended = append(waiting, ...values);
+  await Promise.resolve();
+  const counts = (): number[] => sent.map(({ event, args }) => (event === "append_many" ? (args[0] as unknown[]).length : 1));
+  expect(counts()).toEqual([1, 128, 21]);
+  for (let n = 0; n < sent.length; n++) {
+    const { event, args, answer } = sent[n]!;
+    answer(event === "append_many" ? { ok: true, entries: args[0] } : { ok: true, entry: args[0] });
+  }
+  expect(counts().reduce((sum, count) => sum + count)).toBe(201);
+  expect(await Promise.all(appended)).toEqual(values.map((entry) => ({ ok: true, entry })));
+});
+
+test("what the node says of appends that went together holds for each", async () => {
+  const waiting = requests({ inFlight: 10, queued: 10 });
+  const { sent, send } = connection();
+  waiting.connected(send);
+  const refused = append(waiting, 1, 2);
+  await Promise.resolve();
+  sent[0]!.answer({ ok: false, error: { code: "lane_frozen", message: "this node's lane is frozen" } });
+  for (const each of refused) await expect(each).rejects.toMatchObject({ code: "lane_frozen" });
+  const strange = append(waiting, 1, 2);
+  await Promise.resolve();
+  sent[1]!.answer({ ok: true, entries: [1] });
+  for (const each of strange) await expect(each).rejects.toMatchObject({ code: "unexpected_answer" });
+  const lost = append(waiting, 1, 2);
+  await Promise.resolve();
+  waiting.disconnected();
+  for (const each of lost) await expect(each).rejects.toMatchObject({ code: "outcome_unknown" });
+  expect(sent).toHaveLength(3);
+});
+
+test("each request has its own time", async () => {
+  const waiting = requests({ inFlight: 10, queued: 10 });
+  const { sent, send } = connection();
+  waiting.connected(send);
+  const [first] = append(waiting, 1);
+  const checkFirst = expect(first).rejects.toMatchObject({ code: "outcome_unknown" });
+  await vi.advanceTimersByTimeAsync(600);
+  const [second] = append(waiting, 2);
+  await vi.advanceTimersByTimeAsync(400);
+  await checkFirst;
+  expect(vi.getTimerCount()).toBe(1);
+  sent[1]!.answer({ ok: true, entry: 2 });
+  expect(await second).toEqual({ ok: true, entry: 2 });
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 test("closing settles everything", async () => {
   const waiting = requests();
   const { send } = connection();

@@ -6,6 +6,16 @@ import { CairnError } from "./errors.js";
 export const MESSAGE_BYTES = 2 * 1024 * 1024;
 /** Bytes of a message that are not its arguments. */
 const ENVELOPE_BYTES = 256;
+/** What adds one entry. Those that are made at once go in one message, as what adds many: each is answered for itself all the same. */
+const APPEND = "add_ledger_entry";
+const APPEND_MANY = "append_many";
+/** Entries that go together. A few such messages are on their way at once, so that nobody waits for the other. */
+const TOGETHER = 128;
+/**
+ * Bytes of a message whose entry may go with others: far below what a node takes. So nothing is wrong with one of them alone,
+ * for which all would be refused.
+ */
+const TOGETHER_BYTES = 2048;
 
 /** What a request may do when the connection is lost before the answer. */
 export type WhenLost =
@@ -33,13 +43,14 @@ export interface RequestLimits {
 
 interface Request {
   readonly event: string;
-  /** The arguments as JSON, as they were when the request was made. */
+  /** The arguments as JSON, as they were when the request was made, without the brackets of an array. */
   readonly args: string;
   readonly bytes: number;
   readonly whenLost: WhenLost;
+  /** When it fails, in ms of the clock that never steps back. */
+  readonly deadline: number;
   readonly resolve: (answer: unknown) => void;
   readonly reject: (error: CairnError) => void;
-  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /** The requests of one client, sent in the order in which they were made. */
@@ -47,6 +58,11 @@ export class Requests {
   readonly #limits: RequestLimits;
   readonly #queue: Request[] = [];
   readonly #inFlight = new Set<Request>();
+  /** All that are not settled, in the order in which they were made: that of their deadlines. */
+  readonly #open = new Set<Request>();
+  /** Runs for the first of them, or for one before it that is settled: one for all, because it costs more than a request. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #flushesSoon = false;
   #queuedBytes = 0;
   #inFlightBytes = 0;
   #send: Send | undefined;
@@ -66,18 +82,21 @@ export class Requests {
       throw new CairnError("queue_full", `${wait}, limits are ${queued} and ${queuedBytes}`);
     }
     return new Promise((resolve, reject) => {
-      const request: Request = { event, args: json, bytes, whenLost, resolve, reject, timer: undefined };
-      request.timer = setTimeout(() => this.#expire(request), this.#limits.timeout);
+      const deadline = performance.now() + this.#limits.timeout;
+      const request: Request = { event, args: json, bytes, whenLost, deadline, resolve, reject };
+      this.#open.add(request);
+      this.#timer ??= setTimeout(() => this.#expire(), this.#limits.timeout);
       this.#queue.push(request);
       this.#queuedBytes += bytes;
-      this.#flush();
+      if (goesTogether(request) && this.#queue.length % TOGETHER !== 0) this.#flushSoon();
+      else this.flush();
     });
   }
 
   /** The connection is there: what waits is sent. */
   connected(send: Send): void {
     this.#send = send;
-    this.#flush();
+    this.flush();
   }
 
   /** The connection is lost, and with it the answers to what was sent. */
@@ -102,16 +121,46 @@ export class Requests {
     this.#queuedBytes = 0;
   }
 
-  #flush(): void {
+  /** Sends when those who run now have made their requests. */
+  #flushSoon(): void {
+    if (this.#flushesSoon) return;
+    this.#flushesSoon = true;
+    queueMicrotask(() => {
+      this.#flushesSoon = false;
+      this.flush();
+    });
+  }
+
+  /** Sends what may be sent now. */
+  flush(): void {
     while (this.#send !== undefined) {
-      const request = this.#queue[0];
-      if (request === undefined || !this.#fits(request)) return;
-      this.#queue.shift();
+      const together = this.#takeNext();
+      const [first] = together;
+      if (first === undefined) return;
+      if (together.length === 1) {
+        this.#send(first.event, parse(first.args), (value) => this.#answered(together, [read(first.event, value)]));
+      } else {
+        const args = [parse(together.map(({ args }) => args).join(","))];
+        this.#send(APPEND_MANY, args, (value) => this.#answered(together, readEach(value, together.length)));
+      }
+    }
+  }
+
+  /** Takes from the queue what goes in the next message. */
+  #takeNext(): readonly Request[] {
+    const taken: Request[] = [];
+    while (taken.length < TOGETHER) {
+      const request = this.#queue[taken.length];
+      if (request === undefined || !this.#fits(request)) break;
+      if (taken.length > 0 && !goesTogether(request)) break;
+      taken.push(request);
       this.#queuedBytes -= request.bytes;
       this.#inFlight.add(request);
       this.#inFlightBytes += request.bytes;
-      this.#send(request.event, JSON.parse(request.args) as unknown[], (value) => this.#answered(request, value));
+      if (!goesTogether(request)) break;
     }
+    this.#queue.splice(0, taken.length);
+    return taken;
   }
 
   #fits({ bytes }: Request): boolean {
@@ -128,19 +177,32 @@ export class Requests {
     return true;
   }
 
-  #answered(request: Request, value: unknown): void {
-    // An answer that comes after its time has no one to go to.
-    if (!this.#landed(request)) return;
-    this.#settle(request, read(request.event, value));
-    this.#flush();
+  #answered(together: readonly Request[], answers: readonly unknown[]): void {
+    together.forEach((request, index) => {
+      // An answer that comes after its time has no one to go to.
+      if (this.#landed(request)) this.#settle(request, answers[index]);
+    });
+    this.flush();
   }
 
-  #expire(request: Request): void {
+  /** Fails those whose time is over, and waits for the next one. */
+  #expire(): void {
+    this.#timer = undefined;
+    const now = performance.now();
+    for (const request of this.#open) {
+      if (request.deadline > now) break;
+      this.#fail(request);
+    }
+    const [next] = this.#open;
+    if (next !== undefined) this.#timer = setTimeout(() => this.#expire(), Math.ceil(next.deadline - now));
+    this.flush();
+  }
+
+  #fail(request: Request): void {
     const waited = `${this.#limits.timeout} ms`;
     if (this.#landed(request)) {
       const why = `no answer within ${waited}`;
       this.#settle(request, request.whenLost === "reject" ? outcomeUnknown(why) : new CairnError("timeout", why));
-      this.#flush();
       return;
     }
     this.#queue.splice(this.#queue.indexOf(request), 1);
@@ -149,10 +211,18 @@ export class Requests {
   }
 
   #settle(request: Request, result: unknown): void {
-    clearTimeout(request.timer);
+    this.#open.delete(request);
+    if (this.#open.size === 0) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    }
     if (result instanceof CairnError) request.reject(result);
     else request.resolve(result);
   }
+}
+
+function goesTogether({ event, bytes }: Request): boolean {
+  return event === APPEND && bytes <= TOGETHER_BYTES;
 }
 
 function outcomeUnknown(why: string): CairnError {
@@ -164,10 +234,12 @@ function outcomeUnknown(why: string): CairnError {
  * nothing but JSON goes out.
  */
 function encode(event: string, args: readonly unknown[]): [json: string, bytes: number] {
-  for (const arg of args) {
-    if (toJson(arg) === undefined) throw new CairnError("not_json", `${typeof arg} has no JSON form`);
-  }
-  const json = toJson(args)!;
+  const values = args.map((arg) => {
+    const value = toJson(arg);
+    if (value === undefined) throw new CairnError("not_json", `${typeof arg} has no JSON form`);
+    return value;
+  });
+  const json = values.join(",");
   const bytes = ENVELOPE_BYTES + event.length + utf8Bytes(json);
   if (bytes > MESSAGE_BYTES) {
     throw new CairnError("message_too_large", `message of ${bytes} bytes, limit is ${MESSAGE_BYTES}`);
@@ -183,6 +255,11 @@ function toJson(value: unknown): string | undefined {
   }
 }
 
+/** What JSON makes of arguments. */
+function parse(args: string): unknown[] {
+  return JSON.parse(`[${args}]`) as unknown[];
+}
+
 /** Length in UTF-8; exact only where a message could be too large. */
 function utf8Bytes(text: string): number {
   return text.length * 3 < MESSAGE_BYTES / 2 ? text.length : new TextEncoder().encode(text).length;
@@ -195,5 +272,18 @@ function read(event: string, value: unknown): unknown {
     const error = CairnError.from("error" in value ? value.error : undefined);
     if (error !== undefined) return error;
   }
+  return unexpected(event);
+}
+
+/** The answers to so many appends that went together. */
+function readEach(value: unknown, count: number): readonly unknown[] {
+  const answer = read(APPEND_MANY, value);
+  const entries = typeof answer === "object" && answer !== null && "entries" in answer ? answer.entries : undefined;
+  if (!Array.isArray(entries) || entries.length !== count)
+    return Array.from({ length: count }, () => (answer instanceof CairnError ? answer : unexpected(APPEND_MANY)));
+  return entries.map((entry: unknown) => ({ ok: true, entry }));
+}
+
+function unexpected(event: string): CairnError {
   return new CairnError("unexpected_answer", `the node's answer to ${event} is none that this client understands`);
 }
