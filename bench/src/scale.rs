@@ -93,7 +93,7 @@ async fn until_visible(host: &Host, events: &mut broadcast::Receiver<Event>, blo
     ensure!(report.added == 1, "a block was not taken: {report:?}");
     loop {
         match events.recv().await {
-            Ok(Event::Added { seq, entries }) if entries.iter().any(|entry| entry.id == id) => return Ok(seq),
+            Ok(Event::Added { seq, block }) if block.contains(&id) => return Ok(seq),
             Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => bail!("the host stopped"),
         }

@@ -142,13 +142,16 @@ export class Client<T = unknown> {
   /** Refusals since the last connection. */
   #refusals = 0;
   #closed = false;
+  /** Somebody wants to know of every entry. Who only appends, or subscribes, is sent nothing beside that. */
+  #listens = false;
 
   /** @internal Use {@link connect}. */
   constructor(url: string | URL, options: ConnectOptions) {
     const { ledger, queue = 10_000, timeout = 30_000 } = options;
     this.#requests = new Requests({ ...IN_FLIGHT, queued: queue, queuedBytes: QUEUED_BYTES, timeout });
     this.#socket = io(ledger === undefined ? String(url) : namespace(url, ledger), {
-      auth: { ...options.auth, ...(options.token !== undefined && { token: options.token }) },
+      // With every attempt, because by then somebody may listen.
+      auth: (show) => show({ ...options.auth, ...(options.token !== undefined && { token: options.token }), batches: true, live: this.#listens }),
       forceNew: true,
       path: options.path ?? "/socket.io/",
       randomizationFactor: 1,
@@ -418,7 +421,12 @@ export class Client<T = unknown> {
    * ```
    */
   on<Name extends keyof EventMap<T>>(name: Name, listener: (value: EventMap<T>[Name]) => void): () => void {
-    return this.#events.on(name, listener);
+    const stop = this.#events.on(name, listener);
+    if (name === "entry" && !this.#listens) {
+      this.#listens = true;
+      if (this.#socket.connected) this.#socket.emit("listen", () => {});
+    }
+    return stop;
   }
 
   /** Ends the connection, the requests that wait (`closed`), and all subscriptions. */
@@ -443,7 +451,7 @@ export class Client<T = unknown> {
     socket.on("connect_error", (error) => this.#refused(error));
     const gate = this.#gate;
     socket.on("entries", (batch) => (gate === undefined ? this.#feed.onBatch(batch) : gate.takeBatch(batch)));
-    socket.on("ledger_entry_added", (entry) => (gate === undefined ? this.#onLive(entry) : gate.takeLive(entry)));
+    socket.on("ledger_entries_added", (entries) => (gate === undefined ? this.#onLive(entries) : gate.takeLive(entries)));
     socket.on("order_changed", (change) => this.#events.emit("orderChanged", change));
     socket.on("entry_erased", (erased) => this.#events.emit("entryErased", erased));
     socket.on("fork_detected", (fork) => this.#events.emit("forkDetected", fork));
@@ -461,15 +469,17 @@ export class Client<T = unknown> {
     });
   }
 
-  #onLive(entry: Entry<T>): void {
-    this.#feed.onLive(entry);
-    this.#events.emit("entry", entry);
+  #onLive(entries: readonly Entry<T>[]): void {
+    for (const entry of entries) {
+      this.#feed.onLive(entry);
+      this.#events.emit("entry", entry);
+    }
   }
 
   #guard(): Gate<T> {
     return new Gate<T>(() => this.#checking(), {
       onBatch: (batch) => this.#feed.onBatch(batch),
-      onLive: (entry) => this.#onLive(entry),
+      onLive: (entries) => this.#onLive(entries),
       onFailure: (error) => {
         this.#feed.close(error);
         this.#events.emit("error", error);

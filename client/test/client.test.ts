@@ -224,7 +224,7 @@ test("the token is shown beside the rest of the auth, and a wrong one is told as
   }
   const ledger = client(node, { auth: { name: "a" }, token: "right" });
   await next(ledger, "connected");
-  expect(node.auth).toEqual({ name: "a", token: "right" });
+  expect(node.auth).toEqual({ name: "a", token: "right", batches: true, live: false });
 });
 
 test("a client of a further ledger is in its namespace, and one of a ledger that is not there is told so", async () => {

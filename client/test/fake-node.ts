@@ -93,7 +93,7 @@ export class FakeNode {
       this.entries.push(entry);
       return entry;
     });
-    for (const entry of added) this.emit("ledger_entry_added", entry);
+    this.emit("ledger_entries_added", added);
     return added;
   }
 

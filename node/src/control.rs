@@ -459,9 +459,9 @@ impl Follower {
                 _ = self.ledger.shutdown.wait_for(|stop| *stop) => return None,
             };
             match event {
-                Ok(Event::Added { seq, entries }) if seq > self.seq => {
+                Ok(Event::Added { seq, block }) if seq > self.seq => {
                     (self.seq, self.target) = (seq, seq);
-                    return self.line(entries.array());
+                    return self.line(block.array());
                 }
                 Ok(_) => {}
                 Err(broadcast::error::RecvError::Lagged(_)) => self.target = u64::MAX,

@@ -3,11 +3,10 @@
 use std::{
     future::Future,
     io,
-    ops::Deref,
     path::PathBuf,
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -15,8 +14,6 @@ use std::{
     time::Instant,
 };
 
-use serde::{Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
 use shared::{
     Address, AppendError, BlockHash, DialId, DirectedError, EntryId, EpochKey, Evidence, Keyring, LedgerId, LinkId,
     LinkPath, NodeId, Role, Timestamp, Token, TokenError,
@@ -28,7 +25,7 @@ use shared::{
 };
 use thiserror::Error;
 use tokio::sync::{
-    OwnedSemaphorePermit, Semaphore, broadcast, mpsc,
+    Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, broadcast, mpsc,
     oneshot::{self, error::TryRecvError},
 };
 
@@ -43,10 +40,12 @@ use crate::{
 
 mod ahead;
 mod describe;
+mod shown;
 mod status;
 mod turn;
 
 use ahead::Proved;
+pub use shown::{Appended, Shown};
 pub use status::{Held, InviteInfo, Lane, LinkInfo, MemberInfo, Parked, PeerInfo, Status, Tip, Totals};
 use turn::{Command, Shared, Turns};
 
@@ -171,61 +170,6 @@ impl<T> Future for Pending<T> {
     }
 }
 
-/// One entry as JSON, serialised once and shared by everyone who shows it. Serialises as the entry itself.
-#[derive(Debug, Clone)]
-pub struct EntryJson {
-    /// The entry's id.
-    pub id: EntryId,
-    /// Its JSON view, one line.
-    pub json: Arc<RawValue>,
-}
-
-impl EntryJson {
-    /// Serialises a view.
-    ///
-    /// # Errors
-    /// Never, for a view that `shared` made; the error is serde's.
-    pub fn new(id: EntryId, view: &EntryView) -> Result<Self, serde_json::Error> {
-        let json = shared::view::to_line(view)?;
-        Ok(Self { id, json: json.into() })
-    }
-}
-
-impl Serialize for EntryJson {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.json.serialize(serializer)
-    }
-}
-
-/// The entries of a block, each by itself and all as one array: both serialised once, whoever shows them.
-#[derive(Debug)]
-pub struct EntriesJson {
-    entries: Vec<EntryJson>,
-    array: OnceLock<Box<RawValue>>,
-}
-
-impl EntriesJson {
-    /// All of them, as a JSON array.
-    pub fn array(&self) -> &RawValue {
-        // An array of what has a JSON form has one too.
-        self.array.get_or_init(|| to_raw_value(&self.entries).unwrap_or_else(|_| RawValue::NULL.to_owned()))
-    }
-}
-
-impl From<Vec<EntryJson>> for EntriesJson {
-    fn from(entries: Vec<EntryJson>) -> Self {
-        Self { entries, array: OnceLock::new() }
-    }
-}
-
-impl Deref for EntriesJson {
-    type Target = [EntryJson];
-
-    fn deref(&self) -> &[EntryJson] {
-        &self.entries
-    }
-}
-
 /// Something that listeners may want to know. Everything in it is durable.
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -233,8 +177,8 @@ pub enum Event {
     Added {
         /// Its arrival number here.
         seq: u64,
-        /// Its entries.
-        entries: Arc<EntriesJson>,
+        /// What is shown of it.
+        block: Arc<Shown>,
     },
     /// A block that was damaged or missing is in its place again.
     Repaired {
@@ -440,6 +384,7 @@ struct Inner {
     path: PathBuf,
     readers: Mutex<Vec<SqliteReader>>,
     reading: Arc<Semaphore>,
+    importing: AsyncMutex<()>,
     search: Search,
     relays: RelayBoard,
     received: Mutex<Option<mpsc::Receiver<Received>>>,
@@ -539,6 +484,7 @@ impl Host {
             path,
             readers: Mutex::new(Vec::new()),
             reading: Arc::new(Semaphore::new(READERS)),
+            importing: AsyncMutex::default(),
             search: Search::default(),
             relays,
             received: Mutex::new(Some(received)),
@@ -596,10 +542,7 @@ impl Host {
     ///
     /// # Errors
     /// When the node is stopping.
-    pub async fn append(
-        &self,
-        payloads: Vec<Vec<u8>>,
-    ) -> Result<Pending<Result<Vec<EntryJson>, AppendError>>, Stopped> {
+    pub async fn append(&self, payloads: Vec<Vec<u8>>) -> Result<Pending<Result<Vec<Appended>, AppendError>>, Stopped> {
         let (reply, pending) = oneshot::channel();
         let bytes = payloads.iter().map(|payload| payload.len() + size_of::<Vec<u8>>()).sum();
         self.send(bytes, Command::Append { payloads, reply }).await?;
@@ -613,8 +556,12 @@ impl Host {
     pub async fn import(&self, blocks: Vec<Vec<u8>>) -> Result<ImportReport, Stopped> {
         let (reply, pending) = oneshot::channel();
         let bytes = blocks.iter().map(Vec::len).sum();
-        let blocks = ahead::blocks(blocks).await?;
-        self.send(bytes, Command::Import { blocks, reply }).await?;
+        {
+            // What is asked for first is first in the queue, whichever is checked sooner.
+            let _turn = self.inner.importing.lock().await;
+            let blocks = ahead::blocks(blocks).await?;
+            self.send(bytes, Command::Import { blocks, reply }).await?;
+        }
         Pending(pending).await
     }
 

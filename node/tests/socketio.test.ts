@@ -108,6 +108,38 @@ describe.each(TRANSPORTS.map((transports) => ({ transports, name: transports.joi
   const connect = (world: World, node: NodeProcess, options: object = {}, setup?: (socket: Socket) => void): Promise<Socket> =>
     world.socket(node, { transports: [...transports], ...options }, setup);
 
+  test("a connection is told of what is added as it asks for: each entry, arrays, or nothing until then", async ({ world }) => {
+    const node = await world.node();
+    const [each, arrays, silent] = [
+      await connect(world, node),
+      await connect(world, node, { auth: { batches: true } }),
+      await connect(world, node, { auth: { batches: true, live: false } }),
+    ];
+    const [one, many] = [collect<Entry>(each, "ledger_entry_added"), collect<readonly Entry[]>(arrays, "ledger_entries_added")];
+    const quiet = collect<readonly Entry[]>(silent, "ledger_entries_added");
+    const first = await append(each, numbers(0, 3));
+    await until(() => one.length === 3 && many.flat().length === 3, "both got them");
+    expect(one).toEqual(first);
+    expect(many).toEqual([first]);
+
+    await ask(silent, "listen");
+    const second = await append(silent, numbers(3, 5));
+    await until(() => one.length === 5 && quiet.length > 0, "all got the second");
+    expect(quiet).toEqual([second]);
+    // From a subscription on it is the same, behind what that brought.
+    const late = await connect(world, node, { auth: { batches: true, live: false } });
+    const came = collect<readonly Entry[]>(late, "ledger_entries_added");
+    const caughtUp = batches(late);
+    await ask(late, "subscribe", {});
+    expect((await caughtUp).flatMap(({ entries }) => ids(entries))).toEqual(ids([...first, ...second]));
+    const third = await append(silent, [5]);
+    await until(() => came.length > 0, "the subscriber got the third");
+    expect(came).toEqual([third]);
+    // Neither event is for who asked for the other one.
+    expect(ids(many.flat())).toEqual(ids([...first, ...second, ...third]));
+    expect(ids(one)).toEqual(ids([...first, ...second, ...third]));
+  });
+
   test("every event of the interface is answered", async ({ world }) => {
     const node = await world.node();
     const auths: unknown[] = [];

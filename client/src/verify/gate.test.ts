@@ -22,7 +22,7 @@ function gate() {
   const failure = new Promise<CairnError>((resolve) => (failed = resolve));
   const made = new Gate<unknown>(() => Promise.resolve(checker), {
     onBatch: ({ entries }) => came.push(`batch ${entries.map(({ id }) => id)}`),
-    onLive: ({ id }) => came.push(`live ${id}`),
+    onLive: (entries) => came.push(...entries.map(({ id }) => `live ${id}`)),
     onFailure: (error) => failed(error),
     onOverflow: () => overflowed(),
   });
@@ -41,8 +41,8 @@ test("what comes is let through in its order, and each must follow what came bef
   made.follow(undefined);
   made.takeBatch(batch(false, "a", "b"));
   made.takeBatch(batch(true, "c"));
-  made.takeLive(entry("d"));
-  made.takeLive(entry("e"));
+  made.takeLive([entry("d")]);
+  made.takeLive([entry("e")]);
   await settled();
   expect(came).toEqual(["batch a,b", "batch c", "live d", "live e"]);
   expect(asked).toEqual(["a,b given after null", "c given after b", "d given after c", "e given after d"]);
@@ -61,24 +61,24 @@ test("a cursor that only the node understands asks for no particular first entry
 
 test("behind what is not proved nothing comes through, until there is another connection", async () => {
   const { gate: made, came, failure } = gate();
-  made.takeLive(entry("a"));
-  made.takeLive(entry("false"));
-  made.takeLive(entry("b"));
+  made.takeLive([entry("a")]);
+  made.takeLive([entry("false")]);
+  made.takeLive([entry("b")]);
   expect((await failure).code).toBe("unproven");
   await settled();
   expect(came).toEqual(["live a"]);
-  made.takeLive(entry("c"));
+  made.takeLive([entry("c")]);
   await settled();
   expect(came).toEqual(["live a"]);
   made.reset();
-  made.takeLive(entry("d"));
+  made.takeLive([entry("d")]);
   await settled();
   expect(came).toEqual(["live a", "live d"]);
 });
 
 test("what came by a connection that is gone is dropped", async () => {
   const { gate: made, came } = gate();
-  made.takeLive(entry("a"));
+  made.takeLive([entry("a")]);
   made.reset();
   await settled();
   expect(came).toEqual([]);

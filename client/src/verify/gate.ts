@@ -10,7 +10,7 @@ const WAITING = 50_000;
 /** Where what is proved goes. */
 export interface Beyond<T> {
   onBatch(batch: EntryBatch<T>): void;
-  onLive(entry: Entry<T>): void;
+  onLive(entries: readonly Entry<T>[]): void;
   /** Something is not as it was signed, or cannot be checked; nothing more goes through on this connection. */
   onFailure(error: CairnError): void;
   /** More waits than there is room for: what was dropped has to be asked for again. */
@@ -58,11 +58,11 @@ export class Gate<T> {
     });
   }
 
-  takeLive(entry: Entry<T>): void {
-    this.#enqueue([entry], async (checker) => {
-      const [proven] = await checker.confirm([entry], "given", this.#live);
-      this.#live = entry.id;
-      return () => this.#beyond.onLive(proven!);
+  takeLive(entries: readonly Entry<T>[]): void {
+    this.#enqueue(entries, async (checker) => {
+      const proven = await checker.confirm(entries, "given", this.#live);
+      this.#live = entries.at(-1)?.id ?? this.#live;
+      return () => this.#beyond.onLive(proven);
     });
   }
 

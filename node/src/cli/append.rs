@@ -11,11 +11,7 @@ use super::{
     Failure,
     access::{Access, with_host},
 };
-use crate::{
-    config::Settings,
-    control::client::ControlClient,
-    host::{EntryJson, Host},
-};
+use crate::{config::Settings, control::client::ControlClient, host::Host};
 
 /// Bytes of one append through a running node; a payload and a comma fit in.
 const BATCH_BYTES: usize = CLIENT_MESSAGE_BYTES / 4;
@@ -98,7 +94,7 @@ async fn alone(host: Host, data: &mut dyn Iterator<Item = Result<String, Failure
     while let Some(batch) = next_batch(data)? {
         let payloads = batch.into_iter().map(String::into_bytes).collect();
         let entries = host.append(payloads).await?.await??;
-        entries.iter().try_for_each(|EntryJson { id, .. }| print(&id.to_string()))?;
+        entries.iter().try_for_each(|entry| print(&entry.id().to_string()))?;
     }
     Ok(())
 }

@@ -30,18 +30,18 @@ async fn appends_keep_their_order_and_share_blocks() {
     for n in 0..APPENDS {
         waiting.push(host.append(vec![payload(2 * n), payload(2 * n + 1)]).await.unwrap());
     }
-    let answers: Vec<EntryJson> =
+    let answers: Vec<Appended> =
         join_all(waiting).await.into_iter().flat_map(|answer| answer.unwrap().unwrap()).collect();
-    assert!(answers.is_sorted_by_key(|entry| (entry.id.height, entry.id.index)));
+    assert!(answers.is_sorted_by_key(|entry| (entry.id().height, entry.id().index)));
     let status = host.status().await.unwrap();
     assert_eq!(status.totals.entries as usize, 2 * APPENDS);
     assert!(status.totals.blocks < APPENDS as u64, "{} blocks", status.totals.blocks);
     assert_eq!(status.last_seq, host.last_seq());
     // The first event is the first block, and shares the text of its entries with the answers.
-    let Event::Added { seq: 1, entries } = events.recv().await.unwrap() else { panic!("not the first block") };
-    assert!(Arc::ptr_eq(&entries[0].json, &answers[0].json));
-    let view: EntryView = serde_json::from_str(answers[7].json.get()).unwrap();
-    assert_eq!((view.id, view.data.get()), (answers[7].id.to_string(), "7"));
+    let Event::Added { seq: 1, block } = events.recv().await.unwrap() else { panic!("not the first block") };
+    assert!(std::ptr::eq(&*block.entries()[0], answers[0].json()));
+    let view: EntryView = serde_json::from_str(answers[7].json().get()).unwrap();
+    assert_eq!((view.id, view.data.get()), (answers[7].id().to_string(), "7"));
     host.stop();
     thread.ended().await.unwrap();
 }
@@ -71,7 +71,7 @@ async fn a_host_that_stopped_says_so_and_the_next_one_goes_on() {
     let first = host.append(vec![payload(1)]).await.unwrap();
     // What waited before the stop is still done.
     host.stop();
-    assert_eq!(first.await.unwrap().unwrap()[0].id.height, 1);
+    assert_eq!(first.await.unwrap().unwrap()[0].id().height, 1);
     thread.ended().await.unwrap();
     assert_eq!(host.append(vec![payload(2)]).await.err(), Some(Stopped));
     assert!(host.status().await.is_err() && host.import(vec![]).await.is_err());
@@ -82,7 +82,7 @@ async fn a_host_that_stopped_says_so_and_the_next_one_goes_on() {
     let (host, mut thread) = start(&dir);
     assert_eq!(host.node(), node);
     let next = host.append(vec![payload(3)]).await.unwrap().await.unwrap().unwrap();
-    assert_eq!((next[0].id.height, host.last_seq()), (2, 2));
+    assert_eq!((next[0].id().height, host.last_seq()), (2, 2));
     host.stop();
     thread.ended().await.unwrap();
 }
@@ -147,6 +147,39 @@ async fn an_erase_that_comes_from_elsewhere_is_told() {
         }
     }
     assert_eq!(told, [(said.entry_id(0), key.node(), erased.header().timestamp)]);
+    host.stop();
+    thread.ended().await.unwrap();
+}
+
+/// A lane of one author, a block for each number of entries.
+fn lane(entries: impl IntoIterator<Item = usize>) -> Vec<Vec<u8>> {
+    let key = Key::from_secret(&[5; 32]);
+    let mut parents = Vec::new();
+    let block = |(n, count): (usize, usize)| {
+        let (ledger, author) = (shared::block::open_ledger(crate::data::DEFAULT_LEDGER), key.node());
+        let timestamp = Timestamp::from_micros(1_700_000_000_000_000 + 1_000 * n as u64).unwrap();
+        let header = Header { ledger, author, height: n as u64 + 1, timestamp, parents: std::mem::take(&mut parents) };
+        let entries = (0..count).map(|index| Entry::new(Kind::DATA, [7; 16], payload(index))).collect();
+        let block = VerifiedBlock::sign(header, entries, &key);
+        parents = vec![block.hash()];
+        block.bytes().to_vec()
+    };
+    entries.into_iter().enumerate().map(block).collect()
+}
+
+/// The first part takes long to check, the others do not.
+#[tokio::test]
+async fn imports_are_taken_in_the_order_in_which_they_were_asked_for() {
+    let (_guard, dir) = temporary();
+    let (host, mut thread) = start(&dir);
+    let blocks = lane(std::iter::repeat_n(256, 64).chain([1; 8]));
+    let (large, small) = blocks.split_at(64);
+    let parts = std::iter::once(large.to_vec()).chain(small.iter().map(|block| vec![block.clone()]));
+    let reports = join_all(parts.map(|part| host.import(part))).await;
+    assert_eq!(
+        reports.into_iter().map(|report| report.unwrap().added).collect::<Vec<_>>(),
+        [64, 1, 1, 1, 1, 1, 1, 1, 1]
+    );
     host.stop();
     thread.ended().await.unwrap();
 }

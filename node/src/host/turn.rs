@@ -10,15 +10,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::value::RawValue;
 use shared::{
-    Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Frame, Incoming, Input, Key, Keyring, LinkId,
-    LinkPath, NodeId, Replica, ReplicaError, Role, Timestamp, Token, VerifiedBlock,
-    effect::{Added, DirectedError, ImportReport, Wish, WishError},
+    Address, AppendError, BlockHash, Config, DialId, Effect, EntryId, Frame, Incoming, Input, Key, LinkId, LinkPath,
+    NodeId, Replica, ReplicaError, Role, Timestamp, Token,
+    effect::{DirectedError, ImportReport, Wish, WishError},
     limits,
     members::{InviteStatus, MemberStatus},
     replica::PeerStatus,
-    view,
 };
 use tokio::{
     runtime,
@@ -29,8 +27,8 @@ use tracing::{Span, debug, debug_span, info, warn};
 use zeroize::Zeroizing;
 
 use super::{
-    EntryJson, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo, Meeting,
-    MemberInfo, Offer, Parked, PeerInfo, Queued, Received, Start, Status, Tip, Totals, ahead::Proved, describe,
+    Appended, Event, Held, HostError, Identity, InviteError, InviteInfo, Keys, Lane, LinkCommand, LinkInfo, Meeting,
+    MemberInfo, Offer, Parked, PeerInfo, Queued, Received, Shown, Start, Status, Tip, Totals, ahead::Proved, describe,
 };
 use crate::{
     keys::NodeKeys,
@@ -53,7 +51,7 @@ const TURN_TIME: Duration = Duration::from_millis(10);
 /// The longest sleep. A wall clock may jump, and then a deadline by it is nearer than it was.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 
-type AppendReply = oneshot::Sender<Result<Vec<EntryJson>, AppendError>>;
+type AppendReply = oneshot::Sender<Result<Vec<Appended>, AppendError>>;
 
 /// What the rest of the node wants of the turn thread.
 #[derive(Debug)]
@@ -565,8 +563,12 @@ impl Turns {
     /// Performs the effects of a turn that is durable.
     fn act(&mut self) -> Result<(), Failure> {
         self.last_seq.store(self.replica.last_seq(), Ordering::Release);
+        if self.effects.iter().any(|effect| matches!(effect, Effect::MembersChanged { keys: true, .. })) {
+            self.epoch_keys.set(self.replica.keys());
+        }
         let me = self.replica.node();
-        let mut mine: BTreeMap<EntryId, EntryJson> = BTreeMap::new();
+        // By height.
+        let mut mine: BTreeMap<u64, Arc<Shown>> = BTreeMap::new();
         let mut imported = Vec::new();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -591,7 +593,8 @@ impl Turns {
                 Effect::Appended { token, result } => {
                     if let Some(reply) = self.appends.remove(&token) {
                         // The caller may have gone; its entries stay.
-                        _ = reply.send(result.map(|ids| ids.iter().filter_map(|id| mine.remove(id)).collect()));
+                        let appended = |id: &EntryId| Some(Appended::new(mine.get(&id.height)?.clone(), id.index));
+                        _ = reply.send(result.map(|ids| ids.iter().filter_map(appended).collect()));
                     }
                 }
                 Effect::Imported { token, report } => {
@@ -602,11 +605,12 @@ impl Turns {
                     if author != me && self.events.receiver_count() == 0 {
                         continue;
                     }
-                    let entries = entries_json(&added, self.replica.keys());
+                    let (seq, height) = (added.seq, added.block.header().height);
+                    let block = Arc::new(Shown::new(added, self.epoch_keys.get()));
                     if author == me {
-                        mine.extend(entries.iter().map(|entry| (entry.id, entry.clone())));
+                        mine.insert(height, block.clone());
                     }
-                    self.tell(Event::Added { seq: added.seq, entries: Arc::new(entries.into()) });
+                    self.tell(Event::Added { seq, block });
                 }
                 Effect::Repaired { hash } => self.tell(Event::Repaired { hash }),
                 Effect::OrderChanged { from } => self.tell(Event::OrderChanged { from }),
@@ -632,12 +636,7 @@ impl Turns {
                     _ = self.received.try_send(Received { sender, body });
                 }
                 Effect::Granted { token, result } => self.granted(token, result)?,
-                Effect::MembersChanged { keys, .. } => {
-                    if keys {
-                        self.epoch_keys.set(self.replica.keys());
-                    }
-                    self.tell(Event::MembersChanged);
-                }
+                Effect::MembersChanged { .. } => self.tell(Event::MembersChanged),
                 Effect::Erased { entry, by, at } => self.tell(Event::Erased { entry, by, at }),
                 // Done already, before anything is told under the new id.
                 Effect::Succeeded { .. } => {}
@@ -787,18 +786,6 @@ fn tip_info(author: &NodeId, (height, hash): &(u64, BlockHash)) -> Tip {
 fn now() -> Timestamp {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
     u64::try_from(micros).ok().and_then(Timestamp::from_micros).unwrap_or(Timestamp::MAX)
-}
-
-fn entries_json(added: &Added, keys: &Keyring) -> Vec<EntryJson> {
-    let block: &VerifiedBlock = &added.block;
-    let views = view::views(block, &added.previous, keys);
-    views.iter().enumerate().map(|(index, view)| entry_json(block.entry_id(index), view)).collect()
-}
-
-fn entry_json(id: EntryId, view: &view::EntryView) -> EntryJson {
-    // A view is made of strings, numbers and JSON that was parsed before: serialising it cannot fail, and if it ever
-    // did, the entry would still be there, so listeners are told of it without its content.
-    EntryJson::new(id, view).unwrap_or_else(|_| EntryJson { id, json: RawValue::NULL.to_owned().into() })
 }
 
 fn peer_info(peer: &PeerStatus) -> PeerInfo {

@@ -25,7 +25,7 @@ async fn search(host: &Host, query: &str) -> Vec<String> {
 
 async fn append(host: &Host, payloads: &[&str]) -> Vec<EntryId> {
     let payloads = payloads.iter().map(|payload| payload.as_bytes().to_vec()).collect();
-    host.append(payloads).await.unwrap().await.unwrap().unwrap().iter().map(|entry| entry.id).collect()
+    host.append(payloads).await.unwrap().await.unwrap().unwrap().iter().map(|entry| entry.id()).collect()
 }
 
 async fn import(host: &Host, blocks: &[&VerifiedBlock]) {

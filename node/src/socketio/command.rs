@@ -21,6 +21,8 @@ pub(super) enum Command {
     Echo { reply: Option<&'static str>, value: Box<RawValue> },
     /// These payloads shall be in the ledger, one entry each.
     Append { payloads: Vec<Vec<u8>>, many: Many },
+    /// What is added from now on.
+    Listen,
     /// Something of what is in the ledger.
     Query(Query),
     /// One entry.
@@ -77,7 +79,8 @@ impl Command {
             // How far the lane goes is in it.
             Self::Backup(_) => true,
             Self::Query(_) | Self::Entry(_) | Self::Keyring | Self::KnownNodes | Self::Members | Self::Status => true,
-            Self::Subscribe { .. } => true,
+            // What was sent before it is behind the client.
+            Self::Subscribe { .. } | Self::Listen => true,
         }
     }
 }
@@ -163,6 +166,7 @@ impl<'a> Event<'a> {
                 Command::Backup(Passphrase::check(passphrase)?)
             }
             "rekey" => self.none("rekey", Command::Wish(Wish::Rekey))?,
+            "listen" => self.none("listen", Command::Listen)?,
             "subscribe" => self.subscribe()?,
             name => Command::Query(Query::parse(self)?.ok_or_else(|| unknown(name))?),
         })

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     admission::Pass,
     control::InviteFor,
-    host::{EntriesJson, EntryJson, Event, Pending, Stopped},
+    host::{self, Event, Pending, Shown, Stopped},
     ledgers::{LedgerInfo, MakeError},
 };
 
@@ -65,7 +65,7 @@ struct Reply {
     ack: Option<i64>,
 }
 
-type Appended = Result<Vec<EntryJson>, AppendError>;
+type Appended = Result<Vec<host::Appended>, AppendError>;
 
 /// An append that is not durable yet.
 struct Append {
@@ -89,11 +89,19 @@ enum Step {
 }
 
 /// How a client wants to be told, as the auth of its connection says.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default)]
 pub(super) struct Wishes {
     /// What is added comes as arrays of entries: `ledger_entries_added` instead of `ledger_entry_added`.
-    #[serde(default)]
     batches: bool,
+    /// Whether it gets what is added before it asks for that.
+    live: bool,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { batches: false, live: true }
+    }
 }
 
 /// One client and all that is to be done for it.
@@ -104,7 +112,10 @@ pub(super) struct Session {
     arrivals: Arrivals,
     events: broadcast::Receiver<Event>,
     feed: Feed,
-    wishes: Wishes,
+    /// What is added comes as arrays.
+    batches: bool,
+    /// The client gets what is added.
+    live: bool,
     /// Events were missed, and the client does not know it yet.
     missed: bool,
     /// In the order in which they were sent, which is that in which they become durable.
@@ -128,7 +139,8 @@ impl Session {
     ) -> Self {
         Self {
             clients,
-            wishes,
+            batches: wishes.batches,
+            live: wishes.live,
             pass,
             outlet,
             arrivals,
@@ -210,10 +222,11 @@ impl Session {
 
     async fn on_event(&mut self, event: Event) -> Result<(), End> {
         match event {
-            Event::Added { seq, entries } => {
+            Event::Added { .. } if !self.live => {}
+            Event::Added { seq, block } => {
                 if self.feed.takes(seq) {
-                    self.show_added(&entries).await?;
-                    self.feed.took(seq, entries.len());
+                    self.show_added(&block).await?;
+                    self.feed.took(seq, block.count());
                     self.finish().await?;
                 }
             }
@@ -252,7 +265,9 @@ impl Session {
 
     /// The entries that were missed are read from the store; the other events are made good in [`Session::after_step`].
     fn on_lagged(&mut self) {
-        self.feed.lagged();
+        if self.live {
+            self.feed.lagged();
+        }
         self.missed = true;
     }
 
@@ -293,7 +308,7 @@ impl Session {
         };
         match work {
             Work::Missed(_) => {
-                if self.wishes.batches && !entries.is_empty() {
+                if self.batches && !entries.is_empty() {
                     self.outlet.emit("ledger_entries_added", &entries).await?;
                     self.outlet.count(entries.iter().map(|entry| entry.get().len()).sum());
                 } else {
@@ -315,15 +330,15 @@ impl Session {
         self.finish().await
     }
 
-    async fn show_added(&mut self, entries: &EntriesJson) -> Result<(), Gone> {
-        if self.wishes.batches {
-            let array = entries.array();
+    async fn show_added(&mut self, block: &Shown) -> Result<(), Gone> {
+        if self.batches {
+            let array = block.array();
             self.outlet.emit("ledger_entries_added", array).await?;
             self.outlet.count(array.get().len());
             return Ok(());
         }
-        for entry in entries.iter() {
-            self.added(&entry.json).await?;
+        for entry in block.entries() {
+            self.added(entry).await?;
         }
         Ok(())
     }
@@ -369,6 +384,13 @@ impl Session {
                 self.appends.push_back(Append { pending, entries, many, reply, since });
                 self.appending += entries;
                 Ok(())
+            }
+            Command::Listen => {
+                self.listen();
+                match reply.ack {
+                    Some(id) => Ok(self.outlet.ack(id, &json!({ "ok": true })).await?),
+                    None => Ok(()),
+                }
             }
             Command::Query(query) => self.query(query, &reply).await,
             Command::Keyring => self.keyring(&reply).await,
@@ -482,9 +504,18 @@ impl Session {
         Ok(self.answer(reply, "keyring", "keyring", &*keys, &Keys { keyring: &keys }).await?)
     }
 
+    /// From now on the client gets what is added.
+    fn listen(&mut self) {
+        if !self.live {
+            self.live = true;
+            self.feed = Feed::new(self.clients.position());
+        }
+    }
+
     async fn subscribe(&mut self, cursor: Option<String>, live: Live, reply: &Reply) -> Result<(), End> {
         match reads::place(&self.clients.host, cursor).await {
             Ok(place) => {
+                self.listen();
                 self.feed.subscribe(place, live);
                 match reply.ack {
                     Some(id) => Ok(self.outlet.ack(id, &json!({ "ok": true })).await?),
@@ -527,7 +558,7 @@ impl Session {
                 _ => self.outlet.ack(id, &Granted { key: "entries", value: entries.as_slice() }).await?,
             }
         }
-        stored.extend(entries.iter().map(|entry| entry.id));
+        stored.extend(entries.iter().map(host::Appended::id));
         Ok(())
     }
 

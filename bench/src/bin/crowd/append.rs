@@ -59,7 +59,7 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     let stage = target.start(clients)?;
     let figure = if clients == 1 { "append/raw" } else { "append/crowd" };
     let (each, window) = (entries / clients, window / clients);
-    let connected = Client::connect_all(stage.address, stage.protocol, clients).await?;
+    let connected = Client::connect_all(stage.address, stage.protocol, false, clients).await?;
     let (before, own, began) = (stage.used(), server::own_seconds(), Instant::now());
     let mut writing = JoinSet::new();
     for (index, client) in connected.into_iter().enumerate() {

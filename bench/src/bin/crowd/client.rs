@@ -62,22 +62,27 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client that was let in; one of a node follows the ledger.
-    pub(crate) async fn connect(address: SocketAddr, protocol: Protocol) -> Result<Self> {
-        timeout(CONNECT, Self::enter(address, protocol))
+    /// A client that was let in. One that listens to a node follows its ledger.
+    pub(crate) async fn connect(address: SocketAddr, protocol: Protocol, listens: bool) -> Result<Self> {
+        timeout(CONNECT, Self::enter(address, protocol, listens))
             .await
             .map_err(|_| anyhow!("a client was not let in within {} s", CONNECT.as_secs()))?
     }
 
     /// So many of them.
-    pub(crate) async fn connect_all(address: SocketAddr, protocol: Protocol, count: usize) -> Result<Vec<Self>> {
+    pub(crate) async fn connect_all(
+        address: SocketAddr,
+        protocol: Protocol,
+        listens: bool,
+        count: usize,
+    ) -> Result<Vec<Self>> {
         let places = Rc::new(Semaphore::new(CONNECTING));
         let mut connecting = JoinSet::new();
         for _ in 0..count {
             let places = places.clone();
             connecting.spawn_local(async move {
                 let _place = places.acquire().await?;
-                Self::connect(address, protocol).await
+                Self::connect(address, protocol, listens).await
             });
         }
         let mut clients = Vec::with_capacity(count);
@@ -87,7 +92,7 @@ impl Client {
         Ok(clients)
     }
 
-    async fn enter(address: SocketAddr, protocol: Protocol) -> Result<Self> {
+    async fn enter(address: SocketAddr, protocol: Protocol, listens: bool) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let upgrade = format!(
@@ -104,9 +109,11 @@ impl Client {
             bail!("the server answers an upgrade with {}", String::from_utf8_lossy(&head).trim());
         }
         let mut client = Self { stream, rest: Vec::new() };
-        client.send(&packet("40")).await?;
+        // As the client library says it.
+        let auth = if protocol == Protocol::Cairn { "{\"batches\":true,\"live\":false}" } else { "" };
+        client.send(&packet(&format!("40{auth}"))).await?;
         client.wait_for(|packet| packet.starts_with(b"40")).await?;
-        if protocol == Protocol::Cairn {
+        if protocol == Protocol::Cairn && listens {
             client.send(&packet("42[\"subscribe\",{\"keep_live\":true}]")).await?;
             client
                 .wait_for(|packet| packet.starts_with(b"42[\"entries\"") && packet.ends_with(b"\"done\":true}]"))

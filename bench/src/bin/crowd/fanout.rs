@@ -70,8 +70,8 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     let Plan { clients, messages, bytes, window, target } = plan;
     ensure!(clients > 0 && messages > 0 && window > 0, "nobody hears anything");
     let stage = target.start(clients + 1)?;
-    let listeners = Client::connect_all(stage.address, stage.protocol, clients).await?;
-    let writer = Client::connect(stage.address, stage.protocol).await?;
+    let listeners = Client::connect_all(stage.address, stage.protocol, true, clients).await?;
+    let writer = Client::connect(stage.address, stage.protocol, false).await?;
     let heard = Rc::new(Heard {
         by: vec![Cell::new(0); messages],
         listeners: clients,

@@ -34,11 +34,11 @@ pub(crate) async fn run(plan: Plan) -> Result<()> {
     let Some(server) = &stage.server else { bail!("the memory of a server that runs already cannot be seen") };
     let before = stage.used();
     let mut there = JoinSet::new();
-    for client in Client::connect_all(stage.address, stage.protocol, FIRST).await? {
+    for client in Client::connect_all(stage.address, stage.protocol, true, FIRST).await? {
         there.spawn_local(stay(client));
     }
     let empty = steady(server).await;
-    for client in Client::connect_all(stage.address, stage.protocol, clients).await? {
+    for client in Client::connect_all(stage.address, stage.protocol, true, clients).await? {
         there.spawn_local(stay(client));
     }
     let full = steady(server).await;
