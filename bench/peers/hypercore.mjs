@@ -2,8 +2,8 @@
  * Hypercore: a signed log of one writer, replicated over loopback TCP between two processes.
  *
  * Mode: blocks are appended in batches of 1,000 where the scenario is not about single ones. A copy downloads in any order with
- * 512 requests on their way (`inflightRange`): over TCP the library itself never has more than 48, and is half as fast. A live copy
- * asks for the newest block with the new length (`allowLatestBlock`).
+ * up to 512 requests on their way (`inflightRange`): over TCP the library itself has no more than 48, which costs a fifth more CPU time.
+ * A live copy asks for the newest block with the new length (`allowLatestBlock`).
  * Durability: an append resolves when it is in RocksDB's log, which is written and never synced: it survives the process, not
  * the machine. The documentation promises nothing about either.
  * What is verified: each block of a copy against a Merkle tree whose root the writer signed, by the library.
