@@ -7,7 +7,8 @@
 
 import { fork } from "node:child_process";
 import { once } from "node:events";
-import { lstat, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtempSync, rmSync } from "node:fs";
+import { lstat, readdir, readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -23,22 +24,30 @@ const WARM = 100;
 /** How often a directory that still changes is measured again. */
 const ATTEMPTS = 10;
 
-const WORDS = "we met at the old bridge and nobody had seen the map before so she drew one on paper while he wrote down every turn".split(" ");
+/** What is said: longer than what a store would look back to find that something was said before. */
+const TALK = talk(65_536);
 
 /**
- * The text of entry `number`: the same in every run, and no two alike, so that nothing can be made small by repeating itself.
+ * The text of entry `number`: the same in every run, and cheap, since it is made while time is measured.
  *
  * @param {number} number
  */
 export function line(number) {
   const head = `{"n":${number},"text":"`;
+  const length = PAYLOAD_BYTES - head.length - 2;
+  const at = ((number * 2_654_435_761) >>> 0) % (TALK.length - PAYLOAD_BYTES);
+  return `${head}${TALK.slice(at, at + length)}"}`;
+}
+
+/** Words without end, up to a length. */
+function talk(/** @type {number} */ length) {
+  const words = "we met at the old bridge and nobody had seen a map before so she drew one on paper while he wrote down each turn".split(" ");
   let text = "";
-  let state = (number * 2_654_435_761 + 1) >>> 0;
-  while (text.length < PAYLOAD_BYTES) {
-    state = (state * 1_664_525 + 1_013_904_223) >>> 0;
-    text += `${WORDS[state % WORDS.length]} `;
+  for (let state = 1; text.length < length; ) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    text += `${words[(state >>> 16) % words.length]} `;
   }
-  return `${head}${text.slice(0, PAYLOAD_BYTES - head.length - 2)}"}`;
+  return text.slice(0, length);
 }
 
 /** Milliseconds by a clock that all processes of this machine share. */
@@ -152,9 +161,7 @@ export async function measureLive(peer, entries, writer, reader, processes) {
   let before = await usages(processes);
   for (let number = 0; number < WARM + entries; number++) {
     if (number === WARM) before = await usages(processes);
-    const arrival = reader.ask("arrival", number);
-    const called = await writer.ask("write", number);
-    const arrived = await arrival;
+    const [arrived, called] = await Promise.all([reader.ask("arrival", number), writer.ask("write", number)]);
     if (number >= WARM) times.push(arrived - called);
   }
   const of = used(before, await usages(processes));
@@ -187,7 +194,10 @@ export class Role {
   #child;
   #waiting = new Map();
   #next = 0;
+  /** @type {Error | null} */
   #ended = null;
+  /** @type {Promise<void> | null} */
+  #ending = null;
 
   /**
    * @param {import("node:child_process").ChildProcess} child
@@ -223,7 +233,12 @@ export class Role {
   }
 
   /** Ends the process, and resolves when it has ended. */
-  async end() {
+  end() {
+    this.#ending ??= this.#letGo();
+    return this.#ending;
+  }
+
+  async #letGo() {
     if (this.#ended !== null) return;
     const exited = once(this.#child, "exit");
     this.#child.disconnect();
@@ -276,9 +291,9 @@ class Run {
     return join(this.directory, name);
   }
 
+  /** Ends all roles: what they write to is removed when this process ends. */
   async end() {
     await Promise.all(this.#roles.map((role) => role.end()));
-    await rm(this.directory, { recursive: true, force: true });
   }
 }
 
@@ -319,7 +334,9 @@ export async function main(file, scenarios, roles = {}) {
     const chosen = Object.hasOwn(scenarios, scenario ?? "") ? scenarios[scenario] : undefined;
     if (chosen === undefined) throw new Error(`the scenarios are ${Object.keys(scenarios).join(", ")}, not ${scenario ?? "none"}`);
     const options = numbers(rest, chosen.options ?? {});
-    const run = new Run(file, await mkdtemp(join(tmpdir(), "bench-peer-")), options);
+    const directory = mkdtempSync(join(tmpdir(), "bench-peer-"));
+    process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+    const run = new Run(file, directory, options);
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => run.end().finally(() => process.exit(chosen.serves ? 0 : 1)));
     try {
       await chosen.run(run);
