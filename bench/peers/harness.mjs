@@ -258,16 +258,17 @@ export class Role {
 /** A run of a scenario: its options, its directory, and the processes it starts. */
 class Run {
   #file;
+  /** @type {Role[]} */
   #roles = [];
+  /** @type {string | null} */
+  #directory = null;
 
   /**
    * @param {string} file
-   * @param {string} directory
    * @param {Record<string, number>} options
    */
-  constructor(file, directory, options) {
+  constructor(file, options) {
     this.#file = file;
-    this.directory = directory;
     this.options = options;
   }
 
@@ -286,12 +287,17 @@ class Run {
     return role;
   }
 
-  /** A path in the directory of this run. */
+  /** A path in the directory of this run, which is removed when this process ends. */
   path(/** @type {string} */ name) {
-    return join(this.directory, name);
+    if (this.#directory === null) {
+      const directory = mkdtempSync(join(tmpdir(), "bench-peer-"));
+      process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
+      this.#directory = directory;
+    }
+    return join(this.#directory, name);
   }
 
-  /** Ends all roles: what they write to is removed when this process ends. */
+  /** Ends all roles. */
   async end() {
     await Promise.all(this.#roles.map((role) => role.end()));
   }
@@ -334,9 +340,7 @@ export async function main(file, scenarios, roles = {}) {
     const chosen = Object.hasOwn(scenarios, scenario ?? "") ? scenarios[scenario] : undefined;
     if (chosen === undefined) throw new Error(`the scenarios are ${Object.keys(scenarios).join(", ")}, not ${scenario ?? "none"}`);
     const options = numbers(rest, chosen.options ?? {});
-    const directory = mkdtempSync(join(tmpdir(), "bench-peer-"));
-    process.once("exit", () => rmSync(directory, { recursive: true, force: true }));
-    const run = new Run(file, directory, options);
+    const run = new Run(file, options);
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => run.end().finally(() => process.exit(chosen.serves ? 0 : 1)));
     try {
       await chosen.run(run);
