@@ -126,6 +126,8 @@ async function reopen(run) {
   const core = await open(run.path("core"));
   await fill(core, entries);
   await core.close();
+  // The first start after a close also moves RocksDB's log into its tables. What is measured is a start that has nothing to move.
+  await (await open(run.path("core"))).close();
   const began = now();
   const reader = await run.start("source", { path: run.path("core") });
   const { text, ms } = await reader.ask("last");
