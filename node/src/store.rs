@@ -597,7 +597,8 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 
 fn configure(connection: &Connection, cache_kib: i64) -> Result<()> {
     connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(32);
+    // More than there are.
+    connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(&format!("PRAGMA cache_size = -{cache_kib}; PRAGMA trusted_schema = OFF;"))?;
     Ok(())
 }

@@ -20,6 +20,8 @@ pub const FRAME_BYTES: usize = 512 * 1024;
 pub const FRAME_TARGET_BYTES: usize = 64 * 1024;
 /// Bytes of blocks on their way to a peer that has not given credit back for them.
 pub const LINK_WINDOW_BYTES: u64 = 256 * 1024;
+/// The same between two nodes: what a turn takes in has one commit, and one of a few blocks costs as much as one of many.
+pub const DIRECT_WINDOW_BYTES: u64 = 1024 * 1024;
 /// Frames with blocks on their way to a peer that has not given credit back for them.
 pub const LINK_WINDOW_FRAMES: u64 = 512;
 /// Heads in one frame; more go in further pages.
@@ -325,6 +327,7 @@ pub const TABLE: &[(&str, u64, &str)] = &[
     ("parents per block", BLOCK_PARENTS as u64, "blocks"),
     ("link frame", FRAME_BYTES as u64, "bytes"),
     ("link window", LINK_WINDOW_BYTES, "bytes"),
+    ("direct link window", DIRECT_WINDOW_BYTES, "bytes"),
     ("link window", LINK_WINDOW_FRAMES, "frames"),
     ("parked blocks per link", PARKED_LINK_BYTES as u64, "bytes"),
     ("parked blocks in all", PARKED_BYTES as u64, "bytes"),

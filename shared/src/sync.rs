@@ -14,7 +14,7 @@ use crate::{
     directed::{Directed, Route},
     effect::{DialId, LinkPath, Role},
     id::{BlockHash, NodeId},
-    limits::{FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
+    limits::{DIRECT_WINDOW_BYTES, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
     order::OrderKey,
     store::Summary,
     time::Timestamp,
@@ -50,13 +50,14 @@ impl Window {
         self.bytes += bytes as u64;
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.frames < LINK_WINDOW_FRAMES && self.bytes < LINK_WINDOW_BYTES
+    /// Whether another frame may go out on a link of this path.
+    pub(crate) fn has_room(&self, path: LinkPath) -> bool {
+        self.frames < LINK_WINDOW_FRAMES && self.bytes < window_bytes(path)
     }
 
     /// Whether this is more than a peer sends that keeps to its credit: a frame goes out whenever there is room.
-    pub(crate) fn is_beyond_credit(&self) -> bool {
-        self.frames > LINK_WINDOW_FRAMES || self.bytes >= LINK_WINDOW_BYTES + FRAME_BYTES as u64
+    pub(crate) fn is_beyond_credit(&self, path: LinkPath) -> bool {
+        self.frames > LINK_WINDOW_FRAMES || self.bytes >= window_bytes(path) + FRAME_BYTES as u64
     }
 
     pub(crate) fn give_back(&mut self, frames: u64, bytes: u64) {
@@ -66,6 +67,14 @@ impl Window {
 
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// A relay has many links and little memory.
+pub(crate) fn window_bytes(path: LinkPath) -> u64 {
+    match path {
+        LinkPath::Relay => LINK_WINDOW_BYTES,
+        LinkPath::WebSocket | LinkPath::Quic => DIRECT_WINDOW_BYTES,
     }
 }
 

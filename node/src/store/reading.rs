@@ -253,75 +253,110 @@ impl ReadStore for SqliteReader {
         let Ok(first) = integer(height) else { return Ok(Vec::new()) };
         self.consistent(|| {
             let Some(author) = self.author(author)? else { return Ok(Vec::new()) };
-            let before = self.before_in_lane(&author, height, hash)?;
-            let mut before = before.map_or(0, |place| place.summary.seq);
-            let mut last = None;
-            let sql = select!(
-                ", b.bytes",
-                "WHERE b.author = ?1 AND (b.height, b.hash) >= (?2, ?3) ORDER BY b.height, b.hash"
-            );
-            let (records, ended) = self.walk(sql, params![author.id, first, hash.as_bytes()], page, |place| {
-                let at = (place.summary.height, place.summary.hash);
-                let ascends = at >= (height, *hash) && Some(at) > last;
-                expect(place.summary.author == author.key && place.lane_before == before && ascends)?;
-                (before, last) = (place.summary.seq, Some(at));
-                Ok(())
-            })?;
-            expect(!ended || before == author.last)?;
-            Ok(records)
+            let before = self.before_in_lane(&author, height, hash)?.map_or(0, |place| place.summary.seq);
+            let read = |sql| {
+                let (mut before, mut last) = (before, None);
+                let (records, ended) = self.walk(sql, params![author.id, first, hash.as_bytes()], page, |place| {
+                    let at = (place.summary.height, place.summary.hash);
+                    let ascends = at >= (height, *hash) && Some(at) > last;
+                    expect(place.summary.author == author.key && place.lane_before == before && ascends)?;
+                    (before, last) = (place.summary.seq, Some(at));
+                    Ok(())
+                })?;
+                expect(!ended || before == author.last)?;
+                Ok(records)
+            };
+            sorted_if_needed(
+                || {
+                    read(select!(
+                        ", b.bytes",
+                        "WHERE b.author = ?1 AND (b.height, b.hash) >= (?2, ?3) ORDER BY b.height"
+                    ))
+                },
+                || {
+                    read(select!(
+                        ", b.bytes",
+                        "WHERE b.author = ?1 AND (b.height, b.hash) >= (?2, ?3) ORDER BY b.height, b.hash"
+                    ))
+                },
+            )
         })
     }
 
     fn after(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
         self.consistent(|| {
-            let before = key.map_or(Ok(None), |key| self.at_or_before(key))?;
-            let mut before = before.map_or(0, |place| place.summary.seq);
-            let mut last = key.copied();
-            let check = |place: &Place| {
-                let at = Some(place.summary.key());
-                expect(place.time_before == before && at > last)?;
-                (before, last) = (place.summary.seq, at);
-                Ok(())
+            let before = key.map_or(Ok(None), |key| self.at_or_before(key))?.map_or(0, |place| place.summary.seq);
+            let read = |from_key, from_start| {
+                let (mut before, mut last) = (before, key.copied());
+                let check = |place: &Place| {
+                    let at = Some(place.summary.key());
+                    expect(place.time_before == before && at > last)?;
+                    (before, last) = (place.summary.seq, at);
+                    Ok(())
+                };
+                let (records, ended) = match key {
+                    Some(key) => self.walk(from_key, key_params(key)?, page, check)?,
+                    None => self.walk(from_start, [], page, check)?,
+                };
+                expect(!ended || before == self.anchor()?.newest)?;
+                Ok(records)
             };
-            let (records, ended) = match key {
-                Some(key) => {
-                    let sql =
-                        select!(", b.bytes", "WHERE (b.timestamp, b.hash) > (?1, ?2) ORDER BY b.timestamp, b.hash");
-                    self.walk(sql, key_params(key)?, page, check)?
-                }
-                None => self.walk(select!(", b.bytes", "ORDER BY b.timestamp, b.hash"), [], page, check)?,
-            };
-            expect(!ended || before == self.anchor()?.newest)?;
-            Ok(records)
+            sorted_if_needed(
+                || {
+                    read(
+                        select!(", b.bytes", "WHERE (b.timestamp, b.hash) > (?1, ?2) ORDER BY b.timestamp"),
+                        select!(", b.bytes", "ORDER BY b.timestamp"),
+                    )
+                },
+                || {
+                    read(
+                        select!(", b.bytes", "WHERE (b.timestamp, b.hash) > (?1, ?2) ORDER BY b.timestamp, b.hash"),
+                        select!(", b.bytes", "ORDER BY b.timestamp, b.hash"),
+                    )
+                },
+            )
         })
     }
 
     fn before(&self, key: Option<&OrderKey>, page: Page) -> Result<Vec<Record>> {
         self.consistent(|| {
             let behind = key.map_or(Ok(None), |key| self.at_or_after(key))?;
-            let mut next = match behind {
+            let next = match behind {
                 Some(place) => place.time_before,
                 None => self.anchor()?.newest,
             };
-            let mut last = key.copied();
-            let check = |place: &Place| {
-                let at = place.summary.key();
-                expect(place.summary.seq == next && last.is_none_or(|last| at < last))?;
-                (next, last) = (place.time_before, Some(at));
-                Ok(())
+            let read = |from_key, from_end| {
+                let (mut next, mut last) = (next, key.copied());
+                let check = |place: &Place| {
+                    let at = place.summary.key();
+                    expect(place.summary.seq == next && last.is_none_or(|last| at < last))?;
+                    (next, last) = (place.time_before, Some(at));
+                    Ok(())
+                };
+                let (records, ended) = match key {
+                    Some(key) => self.walk(from_key, key_params(key)?, page, check)?,
+                    None => self.walk(from_end, [], page, check)?,
+                };
+                expect(!ended || next == 0)?;
+                Ok(records)
             };
-            let (records, ended) = match key {
-                Some(key) => {
-                    let sql = select!(
-                        ", b.bytes",
-                        "WHERE (b.timestamp, b.hash) < (?1, ?2) ORDER BY b.timestamp DESC, b.hash DESC"
-                    );
-                    self.walk(sql, key_params(key)?, page, check)?
-                }
-                None => self.walk(select!(", b.bytes", "ORDER BY b.timestamp DESC, b.hash DESC"), [], page, check)?,
-            };
-            expect(!ended || next == 0)?;
-            Ok(records)
+            sorted_if_needed(
+                || {
+                    read(
+                        select!(", b.bytes", "WHERE (b.timestamp, b.hash) < (?1, ?2) ORDER BY b.timestamp DESC"),
+                        select!(", b.bytes", "ORDER BY b.timestamp DESC"),
+                    )
+                },
+                || {
+                    read(
+                        select!(
+                            ", b.bytes",
+                            "WHERE (b.timestamp, b.hash) < (?1, ?2) ORDER BY b.timestamp DESC, b.hash DESC"
+                        ),
+                        select!(", b.bytes", "ORDER BY b.timestamp DESC, b.hash DESC"),
+                    )
+                },
+            )
         })
     }
 
@@ -472,6 +507,15 @@ fn unreadable(seq: u64, hash: BlockHash) -> Summary {
 
 fn key_params(key: &OrderKey) -> Result<(i64, &[u8; 32])> {
     Ok((integer(key.timestamp.micros())?, key.hash.as_bytes()))
+}
+
+/// Reads in the order of an index, and sorts only where that turns out to be another order: where blocks share a time or a height. The links
+/// between rows show it, as they show any other wrong row. To sort, SQLite copies every row, with its bytes.
+fn sorted_if_needed<T>(by_index: impl FnOnce() -> Result<T>, sorted: impl FnOnce() -> Result<T>) -> Result<T> {
+    match by_index() {
+        Err(StoreError::Damaged(_)) => sorted(),
+        result => result,
+    }
 }
 
 fn expect(holds: bool) -> Result<()> {

@@ -65,7 +65,7 @@ impl<S: Store> Replica<S> {
         if needs_credit {
             link.reading.add(len);
             // Whom this node dials may have slept, and forgotten what it had sent.
-            if link.role == Role::Accepted && link.unpaid().is_beyond_credit() {
+            if link.role == Role::Accepted && link.unpaid().is_beyond_credit(link.path) {
                 return Err(CloseReason::Protocol("more blocks came than there was credit for"));
             }
         }

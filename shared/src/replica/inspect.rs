@@ -7,12 +7,13 @@ use crate::{
     block::Block,
     id::{BlockHash, NodeId},
     limits::{
-        AUTHORS, CLOCK_WINDOW, DIRECTED_WAITING, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES, LINKS,
-        PARKED_BYTES, TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
+        AUTHORS, CLOCK_WINDOW, DIRECTED_WAITING, DOOR_LINKS, FRAME_BYTES, LINK_WINDOW_FRAMES, LINKS, PARKED_BYTES,
+        TURN_BYTES, TURN_ENTRIES, WANTED_PER_LINK, WITHHELD_BLOCKS, ZONE_BYTES,
     },
     members::{Control, Member, Role, is_closed},
     order::OrderKey,
     store::Store,
+    sync::window_bytes,
     time::Timestamp,
 };
 
@@ -115,7 +116,7 @@ impl<S: Store> Replica<S> {
                 ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),
                 ("control frames", link.control.len(), CONTROL_FRAMES),
                 ("frames on their way", link.in_flight.frames as usize, LINK_WINDOW_FRAMES as usize),
-                ("bytes on their way", link.in_flight.bytes as usize, LINK_WINDOW_BYTES as usize + FRAME_BYTES),
+                ("bytes on their way", link.in_flight.bytes as usize, window_bytes(link.path) as usize + FRAME_BYTES),
             ]
         });
         let over = own.into_iter().chain(of_links).find(|(_, len, bound)| len > bound);

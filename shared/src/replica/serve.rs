@@ -71,7 +71,7 @@ impl<S: Store> Replica<S> {
             let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
             let control = core::mem::take(&mut link.control);
             let open = !control.is_empty() && !core::mem::take(&mut link.frame_closed);
-            let may_send = link.peer().is_some() && link.in_flight.has_room() && !held_back;
+            let may_send = link.peer().is_some() && link.in_flight.has_room(link.path) && !held_back;
             link.answerable = (link.answerable + control.len() as u64).min(PEER_FRAMES);
             link.bytes.1 += control.iter().map(|frame| frame.len() as u64).sum::<u64>();
             effects.extend(control.into_iter().map(|bytes| Effect::Send { link: id, bytes }));
