@@ -155,13 +155,14 @@ impl SqliteReader {
         let mut bytes = 0_usize;
         while records.len() < page.blocks {
             let Some(row) = found.next()? else { return Ok((records, true)) };
+            let place = read_place(row)?;
+            // Also of the row at which the page ends: it may be too long only because it is not the next one.
+            check(&place)?;
             bytes = bytes.saturating_add(rows::blob(row, BYTES)?.len());
             if bytes > page.bytes && !records.is_empty() {
                 break;
             }
-            let (place, record) = read_record(row)?;
-            check(&place)?;
-            records.push(record);
+            records.push(read_record(row, &place)?);
         }
         Ok((records, false))
     }

@@ -48,14 +48,13 @@ pub(super) fn read_place(row: &SqlRow<'_>) -> Result<Place> {
     Ok(Place { summary, time_before, lane_before })
 }
 
-/// The same with the bytes; whether their hash is right is for those who decode them.
-pub(super) fn read_record(row: &SqlRow<'_>) -> Result<(Place, Record)> {
-    let place = read_place(row)?;
+/// The block of a row; whether its hash is right is for those who decode it.
+pub(super) fn read_record(row: &SqlRow<'_>, place: &Place) -> Result<Record> {
     let record = Record { summary: place.summary, bytes: blob(row, BYTES)?.to_vec() };
     if blob(row, SUM)? != sum(&record.summary, &record.bytes) {
         return Err(changed("a block's signature", record.summary.seq));
     }
-    Ok((place, record))
+    Ok(record)
 }
 
 /// What can be read of a row, the rest zero or empty: a summary's columns, then the bytes.
