@@ -9,7 +9,7 @@
  */
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem, type } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -30,8 +30,6 @@ const PATIENCE = 30 * 60_000;
 const SAID = 16_384;
 
 const RELEASE = join(target, "release");
-/** Where the programs put their files: on the disk of this repository, not in a file system in memory as `/tmp` may be. */
-const PLACE = join(target, "bench");
 const PEERS = join(root, "bench", "peers");
 const NATIVE = join(PEERS, "native");
 
@@ -99,7 +97,6 @@ function chosen(compares, words) {
 async function build(needs) {
   await npmPackages();
   await rust();
-  mkdirSync(PLACE, { recursive: true });
   await run("cargo", ["build", "--release", "-p", "node", "-p", "bench", "--bins"]);
   if (needs.has("relay")) await buildRelay();
   if (needs.has("wasm")) await run(process.execPath, ["scripts/wasm-build.mjs"]);
@@ -153,7 +150,9 @@ async function measure(groups, runs) {
  * @returns {Promise<(import("./document.mjs").Run & { figure: string })[]>}
  */
 async function once({ run: command, figures }) {
-  const printed = await output(...program(command));
+  // On the disk of this repository, not in a file system in memory as `/tmp` may be; and gone whatever the program leaves behind.
+  const place = mkdtempSync(join(target, "bench-"));
+  const printed = await output(...program(command), place).finally(() => rmSync(place, { recursive: true, force: true }));
   const lines = printed.split("\n").filter((line) => line !== "");
   const measured = lines.map((line) => {
     try {
@@ -205,10 +204,11 @@ function reason(said) {
  *
  * @param {string} command
  * @param {string[]} args
+ * @param {string} place for its files
  * @returns {Promise<string>}
  */
-function output(command, args) {
-  const env = environment({ TMPDIR: PLACE, CAIRN_BIN: join(RELEASE, "cairn") });
+function output(command, args, place) {
+  const env = environment({ TMPDIR: place, CAIRN_BIN: join(RELEASE, "cairn") });
   const child = spawn(command, args, { cwd: root, env, stdio: ["ignore", "pipe", "pipe"], timeout: PATIENCE, killSignal: "SIGKILL" });
   let printed = "";
   let said = "";

@@ -121,3 +121,35 @@ impl History {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_json_of_one_length_and_no_two_alike() {
+        let numbers = [0, 1, 999, 1_000, 999_999, 1_000_000];
+        let payloads = numbers.map(payload);
+        for (number, payload) in numbers.into_iter().zip(&payloads) {
+            assert_eq!(payload.len(), PAYLOAD_BYTES);
+            let json: serde_json::Value = serde_json::from_slice(payload).unwrap();
+            assert_eq!(json["n"], number);
+        }
+        let texts = payloads.map(|payload| payload[PAYLOAD_BYTES / 2..].to_vec());
+        assert!((0..texts.len()).all(|n| !texts[n + 1..].contains(&texts[n])));
+    }
+
+    #[test]
+    fn authors_write_in_turn_and_rest_on_what_was_before() {
+        let mut history = History::new(3);
+        let blocks: Vec<VerifiedBlock> = (0..7).map(|_| history.block(2)).collect();
+        for (n, block) in blocks.iter().enumerate() {
+            let header = block.header();
+            assert_eq!(header.height, n as u64 / 3 + 1);
+            let before = n.checked_sub(1).map(|before| blocks[before].hash());
+            let own = n.checked_sub(3).map(|own| blocks[own].hash());
+            assert_eq!(header.parents, own.into_iter().chain(before).collect::<Vec<_>>());
+            assert!(n == 0 || header.timestamp >= blocks[n - 1].end());
+        }
+    }
+}
