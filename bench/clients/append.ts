@@ -3,7 +3,7 @@
  *
  *     node --import tsx bench/clients/append.ts pipelined
  *
- * `pipelined` has 1,000 calls on their way (`--window`): fewer would say how long a round takes and not what the node does, and
+ * `pipelined` has 500 calls on their way (`--window`): fewer would say how long a round takes and not what the node does, and
  * with W of them, at R entries a second, one takes W / R s, so that the times say something of the same run. The times are
  * from the call to its result, the client's own work included.
  */
@@ -97,4 +97,4 @@ async function one(world: World, { trips }: Sizes): Promise<void> {
   print("append/one/p50", percentile(times, 50), took);
 }
 
-await main({ pipelined, many, one }, { entries: 100_000, window: 1000, each: 1000, trips: 2000 });
+await main({ pipelined, many, one }, { entries: 100_000, window: 500, each: 1000, trips: 2000 });

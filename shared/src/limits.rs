@@ -18,6 +18,8 @@ pub const BLOCK_PARENTS: usize = 16;
 pub const FRAME_BYTES: usize = 512 * 1024;
 /// Bytes of blocks that one frame aims for when many wait (a single larger block still goes alone).
 pub const FRAME_TARGET_BYTES: usize = 64 * 1024;
+/// The same between two nodes.
+pub const DIRECT_FRAME_TARGET_BYTES: usize = 256 * 1024;
 /// Bytes of blocks on their way to a peer that has not given credit back for them.
 pub const LINK_WINDOW_BYTES: u64 = 256 * 1024;
 /// The same between two nodes: what a turn takes in has one commit, and one of a few blocks costs as much as one of many.

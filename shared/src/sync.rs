@@ -14,7 +14,10 @@ use crate::{
     directed::{Directed, Route},
     effect::{DialId, LinkPath, Role},
     id::{BlockHash, NodeId},
-    limits::{DIRECT_WINDOW_BYTES, FRAME_BYTES, LINK_WINDOW_BYTES, LINK_WINDOW_FRAMES},
+    limits::{
+        DIRECT_FRAME_TARGET_BYTES, DIRECT_WINDOW_BYTES, FRAME_BYTES, FRAME_TARGET_BYTES, LINK_WINDOW_BYTES,
+        LINK_WINDOW_FRAMES,
+    },
     order::OrderKey,
     store::Summary,
     time::Timestamp,
@@ -75,6 +78,14 @@ pub(crate) fn window_bytes(path: LinkPath) -> u64 {
     match path {
         LinkPath::Relay => LINK_WINDOW_BYTES,
         LinkPath::WebSocket | LinkPath::Quic => DIRECT_WINDOW_BYTES,
+    }
+}
+
+/// A frame is what is checked at once and most often what is committed at once.
+pub(crate) fn frame_target_bytes(path: LinkPath) -> usize {
+    match path {
+        LinkPath::Relay => FRAME_TARGET_BYTES,
+        LinkPath::WebSocket | LinkPath::Quic => DIRECT_FRAME_TARGET_BYTES,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     members::{Removal, removed},
     replica::ReplicaError,
     store::{Page, Store, Summary},
-    sync::Link,
+    sync::{Link, frame_target_bytes},
     wire::{Envelope, Message},
 };
 
@@ -165,11 +165,12 @@ impl<S: Store> Replica<S> {
             // may each have what the other lacks.
             return Ok(None);
         }
+        let target = self.links.get(&id).map_or(FRAME_TARGET_BYTES, |link| frame_target_bytes(link.path));
         let (mut blocks, mut bytes) = (Vec::new(), ENVELOPE_BYTES);
         while let Some(next) = self.links.get_mut(&id).and_then(|link| link.outbox.pop()) {
             let Some(record) = self.load(&next)? else { continue };
             let size = record.len() + PREFIX_BYTES;
-            if !blocks.is_empty() && bytes + size > FRAME_TARGET_BYTES {
+            if !blocks.is_empty() && bytes + size > target {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.outbox.push(next);
                 }
