@@ -65,7 +65,7 @@ fn script(directory: &Path, foreign: &[Vec<u8>], seen: &mut Seen) -> Ended {
             let Ok(pending) = host.append(payloads).await else { break };
             let Ok(entries) = pending.await else { break };
             assert!(before || !disk::has_failed(), "an append was acknowledged after a failure");
-            entries.unwrap().iter().for_each(|entry| note(seen, entry.json.get()));
+            entries.unwrap().iter().for_each(|entry| note(seen, entry.json().get()));
             let before = disk::has_failed();
             if turn == 1 && host.import(foreign.to_vec()).await.is_ok() {
                 assert!(before || !disk::has_failed(), "an import was acknowledged after a failure");
@@ -75,8 +75,8 @@ fn script(directory: &Path, foreign: &[Vec<u8>], seen: &mut Seen) -> Ended {
         let result = thread.ended().await;
         // What was shown to anyone.
         while let Ok(event) = events.try_recv() {
-            if let Event::Added { entries, .. } = event {
-                entries.iter().for_each(|entry| note(seen, entry.json.get()));
+            if let Event::Added { block, .. } = event {
+                block.entries().iter().for_each(|entry| note(seen, entry.get()));
             }
         }
         match result {

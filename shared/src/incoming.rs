@@ -54,7 +54,7 @@ impl From<Vec<u8>> for Incoming {
 }
 
 /// A well formed block, whose signature may be checked already.
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack until its block is known or verified")]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack until its block is known or verified")]
 pub(crate) enum Read {
     Block(Block),
     Verified(Arc<VerifiedBlock>),

@@ -67,3 +67,46 @@ fn check_all(mut blocks: Vec<&mut Incoming>) {
         own.into_iter().for_each(check);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::{
+        Entry, Header, Key, Kind, Timestamp, VerifiedBlock,
+        block::open_ledger,
+        wire::{Envelope, Message},
+    };
+
+    use super::*;
+
+    /// A frame with one block of so many entries.
+    fn frame(entries: u8) -> Vec<u8> {
+        let (ledger, key) = (open_ledger("ahead"), Key::from_secret(&[5; 32]));
+        let timestamp = Timestamp::from_micros(1_700_000_000_000_000).unwrap();
+        let header = Header { ledger, author: key.node(), height: 1, timestamp, parents: Vec::new() };
+        let entries = (0..entries).map(|n| Entry::new(Kind::DATA, [n; 16], vec![b'1'; 100])).collect();
+        let message = Message::announce(vec![VerifiedBlock::sign(header, entries, &key).bytes().to_vec()], 0);
+        Envelope { message_id: [0; 16], sender: key.node(), recipient: None, message }.encode()
+    }
+
+    #[tokio::test]
+    async fn only_large_frames_of_peers_that_have_proved_themselves_are_checked_ahead() {
+        let (stranger, peer) = (Proved::default(), Proved::default());
+        peer.set();
+        let (small, large, link) = (frame(2), frame(200), LinkId(1));
+        for (proved, bytes, ahead) in [(&stranger, &large, false), (&peer, &small, false), (&peer, &large, true)] {
+            match proved.frame(link, bytes.clone()).await.unwrap() {
+                Command::ReadFrame { frame, .. } => {
+                    assert!(ahead, "{} bytes", frame.len());
+                    let mut frame = frame;
+                    assert!(frame.blocks_mut().all(|block| matches!(block, Incoming::Verified(_))));
+                }
+                Command::Frame { bytes: left, .. } => assert_eq!((ahead, &left), (false, bytes)),
+                other => panic!("{other:?}"),
+            }
+        }
+        // What is no frame is left to the turn, which closes the link.
+        let nonsense = vec![0xff; CHECK_AHEAD_BYTES];
+        let left = peer.frame(link, nonsense.clone()).await.unwrap();
+        assert!(matches!(left, Command::Frame { bytes, .. } if bytes == nonsense));
+    }
+}

@@ -87,7 +87,7 @@ fn any_message() -> impl Strategy<Value = Message> {
         (heads, any::<bool>()).prop_map(|(heads, last)| Message::LedgerSyncResponse { heads, last }),
         (blobs(), any::<u64>()).prop_map(|(blocks, remaining)| Message::announce(blocks, remaining)),
         vec(any_hash(), 0..5).prop_map(|blocks| Message::EntryRequest { blocks }),
-        blobs().prop_map(|blocks| Message::answer(blocks)),
+        blobs().prop_map(Message::answer),
         vec((any_node(), any::<u64>()), 0..5).prop_map(|lanes| Message::Have { lanes }),
         (any::<u64>(), any::<u64>()).prop_map(|(frames, bytes)| Message::Credit { frames, bytes }),
         vec(any::<u8>(), 0..50).prop_map(|proof| Message::Evidence { proof }),

@@ -7,6 +7,7 @@ mod door;
 mod erase;
 mod flood;
 mod hostile;
+mod incoming;
 mod invites;
 mod laws;
 mod members;

@@ -5,9 +5,10 @@ pub(crate) mod group;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use shared::{
-    Address, Block, BlockHash, Config, DialId, Effect, Entry, Evidence, Header, Input, Key, Kind, LedgerId, LinkId,
-    LinkPath, MemoryStore, NodeId, Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock,
+    Address, Block, BlockHash, Config, DialId, Effect, Entry, Evidence, Frame, Header, Input, Key, Kind, LedgerId,
+    LinkId, LinkPath, MemoryStore, NodeId, Page, ReadStore, Replica, Role, Timestamp, VerifiedBlock,
     block::open_ledger,
+    key::Signers,
     wire::{Message, decode_frame},
 };
 
@@ -189,6 +190,8 @@ pub(crate) struct Net {
     /// Who hands on nothing that others wrote.
     pub(crate) selfish: BTreeSet<usize>,
     pub(crate) frames: usize,
+    /// Frames are read and checked before their turn.
+    pub(crate) ahead: bool,
     /// Instead of the open one.
     pub(crate) ledger: Option<LedgerId>,
 }
@@ -440,7 +443,7 @@ impl Net {
         let input = match packet {
             Packet::Frame(bytes) => {
                 self.busy = self.now;
-                Input::Frame { link, bytes }
+                self.frame(link, bytes)
             }
             Packet::Ping => Input::Ping { link },
             Packet::Pong => Input::Pong { link },
@@ -478,6 +481,21 @@ impl Net {
             data.map(|entry| String::from_utf8_lossy(entry.payload().unwrap()).into()).collect();
         texts.sort();
         texts
+    }
+
+    /// A frame that comes by a link.
+    pub(crate) fn frame(&self, link: LinkId, bytes: Vec<u8>) -> Input {
+        if !self.ahead {
+            return Input::Frame { link, bytes };
+        }
+        match Frame::read(bytes) {
+            Ok(mut frame) => {
+                let mut signers = Signers::default();
+                frame.blocks_mut().for_each(|block| block.check(&mut signers));
+                Input::ReadFrame { link, frame }
+            }
+            Err(bytes) => Input::Frame { link, bytes },
+        }
     }
 
     pub(crate) fn append(&mut self, node: usize, text: &str) {
