@@ -144,6 +144,8 @@ export class Client<T = unknown> {
   #closed = false;
   /** Somebody wants to know of every entry. Who only appends, or subscribes, is sent nothing beside that. */
   #listens = false;
+  /** This connection knows that. */
+  #told = false;
 
   /** @internal Use {@link connect}. */
   constructor(url: string | URL, options: ConnectOptions) {
@@ -151,7 +153,10 @@ export class Client<T = unknown> {
     this.#requests = new Requests({ ...IN_FLIGHT, queued: queue, queuedBytes: QUEUED_BYTES, timeout });
     this.#socket = io(ledger === undefined ? String(url) : namespace(url, ledger), {
       // With every attempt, because by then somebody may listen.
-      auth: (show) => show({ ...options.auth, ...(options.token !== undefined && { token: options.token }), batches: true, live: this.#listens }),
+      auth: (show) => {
+        this.#told = this.#listens;
+        show({ ...options.auth, ...(options.token !== undefined && { token: options.token }), batches: true, live: this.#listens });
+      },
       forceNew: true,
       path: options.path ?? "/socket.io/",
       randomizationFactor: 1,
@@ -422,10 +427,8 @@ export class Client<T = unknown> {
    */
   on<Name extends keyof EventMap<T>>(name: Name, listener: (value: EventMap<T>[Name]) => void): () => void {
     const stop = this.#events.on(name, listener);
-    if (name === "entry" && !this.#listens) {
-      this.#listens = true;
-      if (this.#socket.connected) this.#socket.emit("listen", () => {});
-    }
+    this.#listens ||= name === "entry";
+    this.#tellToListen();
     return stop;
   }
 
@@ -532,7 +535,15 @@ export class Client<T = unknown> {
     return field<A>(await this.#requests.ask(event, [request], "resend"), name);
   }
 
+  /** Also of who began to listen while the connection was being made. */
+  #tellToListen(): void {
+    if (!this.#listens || this.#told || !this.#socket.connected) return;
+    this.#told = true;
+    this.#socket.emit("listen", () => {});
+  }
+
   #connected(): void {
+    this.#tellToListen();
     // The node's id decides whether cursors still hold, so it is asked for before anything else.
     this.#socket.emit("get_status", (answer) => {
       if (!answer.ok) return this.#events.emit("error", new CairnError(answer.error.code, answer.error.message));

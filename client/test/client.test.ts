@@ -227,6 +227,19 @@ test("the token is shown beside the rest of the auth, and a wrong one is told as
   expect(node.auth).toEqual({ name: "a", token: "right", batches: true, live: false });
 });
 
+test("who begins to listen while the connection is being made is told of entries, and again after it was lost", async () => {
+  const node = await fakeNode();
+  const ledger = client(node);
+  // The client has shown its auth by then, and does not know yet that it is in.
+  node.onAuth = () => void ledger.on("entry", () => {});
+  await next(ledger, "connected");
+  expect([node.auth, node.listening]).toMatchObject([{ live: false }, 1]);
+  const again = next(ledger, "connected");
+  node.cut();
+  await again;
+  expect([node.auth, node.listening]).toMatchObject([{ live: true }, 1]);
+});
+
 test("a client of a further ledger is in its namespace, and one of a ledger that is not there is told so", async () => {
   const node = await fakeNode();
   for (const url of [node.url, `${node.url}/`]) {

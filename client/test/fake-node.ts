@@ -22,6 +22,10 @@ export class FakeNode {
   refuses = false;
   /** What clients have to show; none: nothing. */
   token: string | undefined;
+  /** Called when a client has shown its auth and does not know yet that it is in. */
+  onAuth: () => void = () => {};
+  /** How often a client has said that it listens, beside its auth. */
+  listening = 0;
   /** What the last one that came in showed. */
   auth: unknown;
   /** Changes of the group that were asked for, and the refusal that each of them gets. */
@@ -50,6 +54,7 @@ export class FakeNode {
     this.#io.use(({ handshake }, next) => {
       const right = this.token === undefined || handshake.auth["token"] === this.token;
       if (right) this.auth = handshake.auth;
+      this.onAuth();
       next(right ? undefined : new Error("unauthorized: no token came"));
     });
     this.#io.on("connection", (socket) => this.#serve(socket));
@@ -107,6 +112,7 @@ export class FakeNode {
   }
 
   #serve(socket: Socket): void {
+    socket.on("listen", () => (this.listening += 1));
     socket.on("add_ledger_entry", (data: unknown, ack: Ack<Record<string, unknown>>) => {
       const [entry] = this.add(data);
       if (!this.losesAcks) ack({ ok: true, entry: entry! });
