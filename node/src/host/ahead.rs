@@ -62,7 +62,8 @@ fn check_all(mut blocks: Vec<&mut Incoming>) {
         let mut shares = blocks.chunks_mut(share);
         let own = shares.next();
         for share in shares {
-            threads.spawn(|| check(share));
+            // Where there is no further thread, what was its share is left to the turn.
+            drop(thread::Builder::new().spawn_scoped(threads, || check(share)));
         }
         own.into_iter().for_each(check);
     });
