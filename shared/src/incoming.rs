@@ -100,13 +100,8 @@ impl Frame {
     }
 
     /// Its bytes, in number.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.len
-    }
-
-    /// Never: a frame has an envelope.
-    pub fn is_empty(&self) -> bool {
-        self.envelopes.is_empty()
     }
 
     /// Its blocks, to be checked.

@@ -97,7 +97,7 @@ mod tests {
         for (proved, bytes, ahead) in [(&stranger, &large, false), (&peer, &small, false), (&peer, &large, true)] {
             match proved.frame(link, bytes.clone()).await.unwrap() {
                 Command::ReadFrame { frame, .. } => {
-                    assert!(ahead, "{} bytes", frame.len());
+                    assert!(ahead, "{} bytes", frame.size());
                     let mut frame = frame;
                     assert!(frame.blocks_mut().all(|block| matches!(block, Incoming::Verified(_))));
                 }

@@ -22,7 +22,7 @@ pub(super) fn input(input: &Input) -> String {
         Input::NetworkChanged => "the network has changed".to_owned(),
         Input::LinkClosed { link } => format!("link {} closed", link.0),
         Input::Frame { link, bytes } => format!("frame of {} bytes on link {}", bytes.len(), link.0),
-        Input::ReadFrame { link, frame } => format!("frame of {} bytes on link {}, read already", frame.len(), link.0),
+        Input::ReadFrame { link, frame } => format!("frame of {} bytes on link {}, read already", frame.size(), link.0),
         Input::Ping { link } => format!("ping on link {}", link.0),
         Input::Pong { link } => format!("pong on link {}", link.0),
         Input::DialFailed => "a dial failed".to_owned(),
