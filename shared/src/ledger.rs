@@ -9,6 +9,7 @@ use alloc::{
     format,
     string::String,
     sync::Arc,
+    vec,
     vec::Vec,
 };
 use sha2::{Digest, Sha256};
@@ -23,6 +24,7 @@ use crate::{
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
     members::{Control, Member, MemberError, Members, Newcomer, Removal, closed, removed},
     order::OrderKey,
+    parts::{PartDigest, part_of},
     proofs::{Proof, Proofs},
     repair::has_holes,
     replica::{OpenError, ReplicaError, Totals},
@@ -686,17 +688,33 @@ impl Ledger {
 
     /// SHA-256 over all heads. Heads name their whole past, so equal digests mean equal ledgers.
     pub(crate) fn digest(&self) -> [u8; 32] {
-        let mut digest = Sha256::new().chain_update(b"cairn/digest/1").chain_update(self.id.as_bytes());
-        for head in self.heads() {
-            digest.update(head.author.as_bytes());
-            digest.update(head.frozen.to_be_bytes());
-            digest.update((head.tips.len() as u64).to_be_bytes());
-            for (height, hash) in &head.tips {
-                digest.update(height.to_be_bytes());
-                digest.update(hash.as_bytes());
-            }
-        }
+        let mut digest = self.digest_of(b"cairn/digest/1");
+        self.heads().iter().for_each(|head| add_head(&mut digest, head));
         digest.finalize().into()
+    }
+
+    /// The beginning of SHA-256 over the heads of each of so many parts.
+    pub(crate) fn part_digests(&self, parts: usize) -> Vec<PartDigest> {
+        let mut digests = vec![self.digest_of(b"cairn/part/1"); parts];
+        for head in self.heads() {
+            digests.get_mut(part_of(&head.author, parts)).into_iter().for_each(|digest| add_head(digest, &head));
+        }
+        let first = |digest: Sha256| digest.finalize().first_chunk().copied().unwrap_or_default();
+        digests.into_iter().map(first).collect()
+    }
+
+    fn digest_of(&self, label: &[u8]) -> Sha256 {
+        Sha256::new().chain_update(label).chain_update(self.id.as_bytes())
+    }
+}
+
+fn add_head(digest: &mut Sha256, head: &Head) {
+    digest.update(head.author.as_bytes());
+    digest.update(head.frozen.to_be_bytes());
+    digest.update((head.tips.len() as u64).to_be_bytes());
+    for (height, hash) in &head.tips {
+        digest.update(height.to_be_bytes());
+        digest.update(hash.as_bytes());
     }
 }
 

@@ -28,6 +28,7 @@ pub mod names;
 pub mod order;
 mod pace;
 mod park;
+pub mod parts;
 mod proofs;
 mod random;
 pub mod repair;

@@ -78,6 +78,8 @@ mod planted {
         HasOneTooMuch "has_one_too_much" "a peer is believed to have one block more than it has",
         NotForwarded "not_forwarded" "a block that came over a link is not sent on",
         CreditKept "credit_kept" "credit is never given back",
+        PartOverlooked "part_overlooked" "of the parts in which heads differ the first one is taken for equal",
+        ChangeUnnoted "change_unnoted" "what changes between question and answer is taken for what the peer has too",
         HeadsUncompared "heads_uncompared" "two ledgers count as equal without a look at their heads",
         // Time and storage: `time`, `ledger`, `repair`, `mending`.
         ClockBackStops "clock_back_stops" "a clock that steps back stops all deadlines",

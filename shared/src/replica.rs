@@ -48,8 +48,8 @@ use crate::{
     key::{Key, Signers},
     ledger::Ledger,
     limits::{
-        APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, CLOCK_WINDOW, PAYLOAD_BYTES, TURN_BYTES,
-        TURN_ENTRIES,
+        APPEND_ENTRIES, BLOCK_BYTES, BLOCK_ENTRIES, BLOCK_PARENTS, CLOCK_WINDOW, HEADS_UNASKED, PAYLOAD_BYTES,
+        TURN_BYTES, TURN_ENTRIES,
     },
     members::Member,
     order::OrderKey,
@@ -97,6 +97,8 @@ pub struct Config {
     /// Whether a frame is read a part at a time ([`crate::limits::SLICE`]), so that others have their turn between. The driver
     /// looks at [`Replica::takes_next`] then, and wakes the replica in time.
     pub slices: bool,
+    /// With so many lanes at most, all heads go out unasked. With more, they are compared part by part first.
+    pub heads_unasked: usize,
     /// Whether the node says where it can be reached ([`Input::Reachable`]), and links to others directly
     /// ([`Effect::Dial`]). A relay does not.
     pub meets: bool,
@@ -123,6 +125,7 @@ impl Config {
             epoch: None,
             pace: false,
             slices: false,
+            heads_unasked: HEADS_UNASKED,
             meets: false,
             far: false,
             peers: Vec::new(),

@@ -190,6 +190,26 @@ pub(crate) struct Claim {
     pub(crate) since: Option<Timestamp>,
 }
 
+/// A question for the heads of the parts that differ.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Asked {
+    /// Of how many parts the digests went out.
+    pub(crate) parts: usize,
+    /// Lanes that have changed here since, and up to which height they are what they were.
+    pub(crate) before: BTreeMap<NodeId, u64>,
+}
+
+impl Asked {
+    /// A lane changes above a height.
+    pub(crate) fn note_change(&mut self, lane: NodeId, height: u64) {
+        if mutant!(ChangeUnnoted) {
+            return;
+        }
+        let before = self.before.entry(lane).or_insert(height);
+        *before = height.min(*before);
+    }
+}
+
 /// Everything a replica keeps of one link.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -206,7 +226,9 @@ pub(crate) struct Link {
     pub(crate) compared: bool,
     /// A list of heads is coming in, page by page.
     pub(crate) listing: bool,
-    /// When the peer was told all heads last.
+    /// The peer was asked for its heads in parts, and they have not been compared since.
+    pub(crate) asked_heads: Option<Asked>,
+    /// When the peer was told heads last.
     pub(crate) heads_at: Option<Timestamp>,
     /// Our heads went out with our first words.
     pub(crate) heads_sent: bool,
@@ -303,6 +325,7 @@ impl Link {
             nonce,
             compared: false,
             listing: false,
+            asked_heads: None,
             heads_at: None,
             heads_sent: false,
             has: BTreeMap::new(),

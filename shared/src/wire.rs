@@ -22,6 +22,7 @@ use crate::{
         ANNOUNCED_AT_ONCE, ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS,
         WANTED_PER_FRAME,
     },
+    parts::{MOST_PARTS, PartDigest, Parts, is_number_of_parts},
     time::Timestamp,
 };
 
@@ -32,6 +33,7 @@ pub const PROTOCOL_VERSION: u64 = 1;
 const MESSAGE_BLOCKS: usize = FRAME_BYTES / 128;
 /// Most tips of one lane in a list of heads.
 const LANE_TIPS: usize = 64;
+const WRONG_PARTS: WireError = WireError::Malformed("heads are divided into 16, 32, 64, 128 or 256 parts");
 
 /// Parts of [`Message::NodeListRequest`]: an id is in that of its first byte modulo this, as the exclusive or of bytes 8 to 15 of all of them.
 pub const BUCKETS: usize = 64;
@@ -160,10 +162,12 @@ pub enum Message {
     },
     /// "I close this link for another reason than that one of us is gone."
     Bye,
-    /// "If your digest is another one, tell me your heads."
+    /// "If your digest is another one, tell me your heads." With parts: "Tell me those of the parts that differ from mine, even if none does."
     LedgerSyncRequest {
         /// Over all heads of the speaker.
         digest: [u8; 32],
+        /// Over those of each part (see [`crate::parts`]); none, if the answer is to be all heads.
+        parts: Vec<PartDigest>,
     },
     /// A page of the speaker's heads.
     LedgerSyncResponse {
@@ -171,6 +175,8 @@ pub enum Message {
         heads: Vec<Head>,
         /// Whether this is the last page.
         last: bool,
+        /// The parts of which all heads are told: in the others they are what the peer's were when it asked. `None`: all there are.
+        parts: Option<Parts>,
     },
     /// New blocks, parents before children. Needs credit.
     EntryAnnounce {
@@ -372,9 +378,12 @@ fn encode_payload<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, messag
             encoder.array(announcements.len() as u64)?;
             announcements.iter().try_for_each(|said| encode_announcement(encoder, said))
         }
-        Message::LedgerSyncRequest { digest } => encoder.array(1)?.bytes(digest)?.ok(),
-        Message::LedgerSyncResponse { heads, last } => {
-            encoder.array(2)?.array(heads.len() as u64)?;
+        Message::LedgerSyncRequest { digest, parts } => {
+            encoder.array(2)?.bytes(digest)?.array(parts.len() as u64)?;
+            parts.iter().try_for_each(|part| encoder.bytes(part)?.ok())
+        }
+        Message::LedgerSyncResponse { heads, last, parts } => {
+            encoder.array(3)?.array(heads.len() as u64)?;
             for head in heads {
                 encoder.array(3)?.bytes(head.author.as_bytes())?.array(head.tips.len() as u64)?;
                 for (height, hash) in &head.tips {
@@ -382,7 +391,7 @@ fn encode_payload<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, messag
                 }
                 encoder.u64(head.frozen)?;
             }
-            encoder.bool(*last)?.ok()
+            encoder.bool(*last)?.bytes(parts.as_ref().map_or(&[], Parts::bits))?.ok()
         }
         Message::EntryAnnounce { blocks, remaining } => {
             encoder.array(2)?.array(blocks.len() as u64)?;
@@ -446,10 +455,10 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
     let fields = decoder.array()?.ok_or(WireError::NotCanonical)?;
     let wanted = match number {
         1 => 4,
-        2 | 4 | 7..=9 | 11..=13 | 16 | 18 => 1,
-        3 | 5 | 6 | 10 => 2,
+        2 | 7..=9 | 11..=13 | 16 | 18 => 1,
+        3 | 4 | 6 | 10 => 2,
         14 | 15 | 17 => 0,
-        19 => 3,
+        5 | 19 => 3,
         other => return Err(WireError::UnknownType(other)),
     };
     if fields != wanted {
@@ -467,8 +476,15 @@ fn decode_payload(decoder: &mut Decoder<'_>, number: u64) -> Result<Message, Wir
             nodes: list(decoder, AUTHORS, |d| Ok(NodeId::from_bytes(fixed(d)?)))?,
             announcements: list(decoder, ANNOUNCED_AT_ONCE, decode_announcement)?,
         },
-        4 => Message::LedgerSyncRequest { digest: fixed(decoder)? },
-        5 => Message::LedgerSyncResponse { heads: list(decoder, HEADS_PER_FRAME, decode_head)?, last: decoder.bool()? },
+        4 => Message::LedgerSyncRequest { digest: fixed(decoder)?, parts: decode_parts(decoder)? },
+        5 => Message::LedgerSyncResponse {
+            heads: list(decoder, HEADS_PER_FRAME, decode_head)?,
+            last: decoder.bool()?,
+            parts: match decoder.bytes()? {
+                [] => None,
+                bits => Some(Parts::from_bits(bits).ok_or(WRONG_PARTS)?),
+            },
+        },
         6 => Message::EntryAnnounce {
             blocks: list(decoder, MESSAGE_BLOCKS, |d| Ok(d.bytes()?.to_vec().into()))?,
             remaining: decoder.u64()?,
@@ -532,6 +548,11 @@ pub(crate) fn decode_announcement(decoder: &mut Decoder<'_>) -> Result<Announcem
 
 fn time(decoder: &mut Decoder<'_>) -> Result<Timestamp, WireError> {
     Timestamp::from_micros(decoder.u64()?).ok_or(WireError::Malformed("a time is too late"))
+}
+
+fn decode_parts(decoder: &mut Decoder<'_>) -> Result<Vec<PartDigest>, WireError> {
+    let parts = list(decoder, MOST_PARTS, fixed)?;
+    if parts.is_empty() || is_number_of_parts(parts.len()) { Ok(parts) } else { Err(WRONG_PARTS) }
 }
 
 fn decode_head(decoder: &mut Decoder<'_>) -> Result<Head, WireError> {

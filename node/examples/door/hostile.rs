@@ -251,7 +251,7 @@ impl Flooder {
     fn chatter(&self, linked: &Linked, round: u64) -> Message {
         match round % 3 {
             0 => Message::Have { lanes: vec![(linked.member.node(), linked.member.height())] },
-            1 => Message::LedgerSyncRequest { digest: [round as u8; 32] },
+            1 => Message::LedgerSyncRequest { digest: [round as u8; 32], parts: Vec::new() },
             _ => Message::PayloadRequest { lacks: vec![Lack::new(BlockHash::from_bytes([round as u8; 32]), [0])] },
         }
     }

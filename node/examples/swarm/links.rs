@@ -257,7 +257,7 @@ fn chatter(number: u64) -> Message {
             nodes: (0..100).map(|salt| NodeId::from_bytes(id(salt))).collect(),
             announcements: Vec::new(),
         },
-        1 => Message::LedgerSyncRequest { digest: id(0) },
+        1 => Message::LedgerSyncRequest { digest: id(0), parts: Vec::new() },
         2 => Message::EntryRequest { blocks: (0..60).map(|salt| shared::BlockHash::from_bytes(id(salt))).collect() },
         3 => Message::Credit { frames: 1, bytes: 1_000 },
         _ => {

@@ -8,6 +8,7 @@ use shared::{
     VerifiedBlock,
     announce::encode_addresses,
     block::open_ledger,
+    parts::Parts,
     wire::{Envelope, Head, Message, auth_message},
 };
 
@@ -117,7 +118,10 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
             let announcements = (0..choices.below(3)).map(|_| announcement(choices)).collect();
             Message::NodeAnnounce { nodes, announcements }
         }
-        3 => Message::LedgerSyncRequest { digest: choices.array() },
+        3 => {
+            let parts = choices.pick(&[0, 16, 256]).copied().unwrap_or_default();
+            Message::LedgerSyncRequest { digest: choices.array(), parts: vec![choices.array(); parts] }
+        }
         4 => {
             let head = |choices: &mut Choices<'_>| Head {
                 author: node(choices),
@@ -125,7 +129,7 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
                 frozen: choices.number(),
             };
             let heads = (0..choices.below(6)).map(|_| head(choices)).collect();
-            Message::LedgerSyncResponse { heads, last: choices.below(3) > 0 }
+            Message::LedgerSyncResponse { heads, last: choices.below(3) > 0, parts: Parts::from_bits(choices.bytes(4)) }
         }
         5 => Message::announce(some_blocks(choices), choices.number()),
         6 => Message::EntryRequest { blocks: (0..choices.below(65)).map(|_| hash(choices, known)).collect() },

@@ -16,6 +16,7 @@ use crate::{
         FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SLICE, SUSPECT_TIMEOUT, WANTED_PER_FRAME,
         WANTED_PER_LINK,
     },
+    parts::{PartDigest, Parts},
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
@@ -61,7 +62,7 @@ impl<S: Store> Replica<S> {
                         self.on_graft(id)?;
                     }
                     if resync {
-                        self.tell_heads(id);
+                        self.tell_heads(id, &[]);
                     }
                 }
             }
@@ -200,8 +201,10 @@ impl<S: Store> Replica<S> {
                 self.on_announce(id, nodes);
                 self.on_announcements(id, announcements, effects);
             }
-            Message::LedgerSyncRequest { digest } => self.on_digest(id, digest, effects)?,
-            Message::LedgerSyncResponse { heads, last } => self.on_heads(id, heads, last, effects)?,
+            Message::LedgerSyncRequest { digest, parts } => self.on_digest(id, digest, &parts, effects)?,
+            Message::LedgerSyncResponse { heads, last, parts } => {
+                return self.on_heads(id, heads, last, parts, effects);
+            }
             Message::EntryAnnounce { blocks, remaining } => {
                 let count = blocks.len() as u64;
                 match self.take_blocks(id, blocks, effects)? {
@@ -259,11 +262,17 @@ impl<S: Store> Replica<S> {
         nodes.iter().for_each(|node| self.is_there(node));
     }
 
-    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], effects: &mut Vec<Effect>) -> Turn<S> {
-        if digest == self.ledger.digest() || mutant!(HeadsUncompared) {
+    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], parts: &[PartDigest], effects: &mut Vec<Effect>) -> Turn<S> {
+        let heads_sent = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.heads_sent));
+        let same = digest == self.ledger.digest() || mutant!(HeadsUncompared);
+        // Who asks for parts counts on an answer: something may have come to it since, so that for it the digests are not the same.
+        if !heads_sent && (!same || !parts.is_empty()) {
+            self.tell_heads(id, parts);
+        }
+        if same {
             // A peer that asks again has forgotten what this side has. The answer must be none that is answered again.
             if self.links.get(&id).is_some_and(|link| link.compared) {
-                self.tell_heads(id);
+                self.tell_heads(id, &[]);
             }
             self.has_everything(id);
             self.ask_again(id);
@@ -274,22 +283,19 @@ impl<S: Store> Replica<S> {
                 link.own.has |= height > 0;
             }
             self.on_own_compared(id, effects)?;
-        } else if self.links.get(&id).is_some_and(|link| !link.heads_sent) {
-            self.tell_heads(id);
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.heads_sent = false;
         }
         Ok(())
     }
 
-    /// Tells a peer all heads, at most once in [`RESYNC_EVERY`]: they are many, and asking for them costs little.
-    fn tell_heads(&mut self, id: LinkId) {
+    /// Tells a peer the heads of the parts that differ, or all if it gave no parts; at most once in [`RESYNC_EVERY`]: they are many, and asking for
+    /// them costs little.
+    fn tell_heads(&mut self, id: LinkId, parts: &[PartDigest]) {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.heads_at.is_none_or(|at| at.plus(RESYNC_EVERY) <= now) {
             link.heads_at = Some(now);
-            self.say_heads(id);
+            let ours = (!parts.is_empty()).then(|| self.ledger.part_digests(parts.len()));
+            self.say_heads(id, ours.map(|ours| Parts::differing(&ours, parts)));
         } else if !self.timers.is_set(Timer::Resync(id)) {
             link.resync = true;
             self.timers.set(Timer::Resync(id), RESYNC_EVERY);
@@ -301,26 +307,34 @@ impl<S: Store> Replica<S> {
             self.ledger.lanes().keys().map(|lane| (*lane, self.ledger.height(lane))).collect();
         if let Some(link) = self.links.get_mut(&id) {
             link.compared = true;
+            link.asked_heads = None;
             link.has.extend(heights);
         }
     }
 
-    fn on_heads(&mut self, id: LinkId, heads: Vec<Head>, last: bool, effects: &mut Vec<Effect>) -> Turn<S> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+    fn on_heads(
+        &mut self,
+        id: LinkId,
+        heads: Vec<Head>,
+        last: bool,
+        parts: Option<Parts>,
+        effects: &mut Vec<Effect>,
+    ) -> Reply<S> {
+        let Some(link) = self.links.get(&id) else { return Ok(Ok(())) };
         if !link.listing {
-            link.listing = true;
-            link.compared = false;
-            link.has.clear();
-            link.outbox.clear();
-            link.remaining = 0;
-            link.own.forget();
-            link.proofs = self.ledger.freezes().into_keys().collect();
-            link.removals = self.ledger.removals();
+            match (&parts, &link.asked_heads) {
+                // What both have was compared by other words meanwhile.
+                (Some(_), None) => return Ok(Ok(())),
+                (Some(parts), Some(asked)) if parts.number() != asked.parts => {
+                    return Ok(Err(CloseReason::Protocol("heads are of parts that nobody asked for")));
+                }
+                _ => self.begin_list(id, parts.as_ref(), effects),
+            }
         }
         for head in heads {
             let has = self.peer_has(&head)?;
             let frozen = self.ledger.frozen_at(&head.author);
-            let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+            let Some(link) = self.links.get_mut(&id) else { return Ok(Ok(())) };
             if has > 0 {
                 link.has.insert(head.author, has);
             }
@@ -348,7 +362,35 @@ impl<S: Store> Replica<S> {
             }
             self.on_own_compared(id, effects)?;
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// A list of heads begins, of all lanes or of those of some parts. Of the others the peer has what was here when it was asked.
+    fn begin_list(&mut self, id: LinkId, parts: Option<&Parts>, effects: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.listing = true;
+        link.compared = false;
+        link.outbox.clear();
+        link.remaining = 0;
+        link.own.forget();
+        link.has.clear();
+        let listed = |lane: &NodeId| parts.is_none_or(|parts| parts.contains(lane));
+        if parts.is_none() {
+            link.proofs.clear();
+            link.removals.clear();
+        }
+        // Proofs that came since this side asked wait here already.
+        link.proofs.extend(self.ledger.freezes().into_keys().filter(|lane| listed(lane)));
+        link.removals.extend(self.ledger.removals().into_iter().filter(|(lane, _)| listed(lane)));
+        let before = link.asked_heads.take().unwrap_or_default().before;
+        for lane in self.ledger.lanes().keys().filter(|lane| !listed(lane)) {
+            link.has.insert(*lane, before.get(lane).copied().unwrap_or_else(|| self.ledger.height(lane)));
+        }
+        if !listed(&self.me) {
+            let has = link.has(&self.me);
+            link.own.has |= has > 0;
+            self.on_have(id, &[(self.me, has)], effects);
+        }
     }
 
     fn peer_has(&self, head: &Head) -> Result<u64, ReplicaError<S::Error>> {

@@ -1,6 +1,11 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    vec,
+    vec::Vec,
+};
 
 use super::{Replica, ReplicaError, Timer, Turn, exchange::Reply};
 use crate::{
@@ -15,13 +20,11 @@ use crate::{
         SUSPECT_TIMEOUT,
     },
     members::{Control, Join, Member, Removal, is_closed},
+    parts::parts_for,
     store::Store,
-    sync::{Link, Phase},
+    sync::{Asked, Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
 };
-
-/// With so few heads they go out unasked, which saves a round trip.
-const HEADS_UNASKED: usize = 64;
 
 impl<S: Store> Replica<S> {
     pub(super) fn handle_opened(
@@ -76,8 +79,8 @@ impl<S: Store> Replica<S> {
             }
             self.has_everything(id);
         } else {
-            self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
-            self.say_heads(id);
+            self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest(), parts: Vec::new() });
+            self.say_heads(id, None);
         }
     }
 
@@ -287,14 +290,23 @@ impl<S: Store> Replica<S> {
         self.introduce(id, peer);
         self.ask_whom_it_knows(id);
         self.request_repairs(id);
-        self.say(id, Message::LedgerSyncRequest { digest: self.ledger.digest() });
-        if self.ledger.lanes().len() <= HEADS_UNASKED {
-            self.say_heads(id);
-            if let Some(link) = self.links.get_mut(&id) {
-                link.heads_sent = true;
-            }
-        }
+        self.ask_heads(id);
         Ok(())
+    }
+
+    /// Asks what a peer has that has just come. Heads that are few go along.
+    fn ask_heads(&mut self, id: LinkId) {
+        let digest = self.ledger.digest();
+        let lanes = self.ledger.lanes().len();
+        let unasked = lanes <= self.config.heads_unasked;
+        let parts = if unasked { Vec::new() } else { self.ledger.part_digests(parts_for(lanes)) };
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.heads_sent = unasked;
+        link.asked_heads = (!unasked).then(|| Asked { parts: parts.len(), before: BTreeMap::new() });
+        self.say(id, Message::LedgerSyncRequest { digest, parts });
+        if unasked {
+            self.say_heads(id, None);
+        }
     }
 
     /// Whether a node is a member that was not removed; in an open ledger everybody is.

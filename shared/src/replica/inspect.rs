@@ -111,6 +111,7 @@ impl<S: Store> Replica<S> {
                 ("directed bytes", link.directed_bytes(), DIRECTED_WAITING),
                 ("announced", link.announced.len(), LINKS),
                 ("lanes of a peer", link.has.len(), lanes),
+                ("lanes changed", link.asked_heads.as_ref().map_or(0, |asked| asked.before.len()), lanes),
                 ("proofs", link.proofs.len(), lanes),
                 ("removals", link.removals.len(), lanes),
                 ("credit held back", link.owed.len(), LINK_WINDOW_FRAMES as usize),

@@ -109,7 +109,7 @@ impl<S: Store> Replica<S> {
         let ready = self.links.iter().filter(|(_, link)| link.peer().is_some() && !link.listing);
         let links: Vec<LinkId> = ready.map(|(id, _)| *id).collect();
         for id in links {
-            self.say_heads(id);
+            self.say_heads(id, None);
             if self.links.get(&id).is_some_and(|link| link.compared) {
                 self.queue_lanes(id)?;
             }

@@ -352,7 +352,7 @@ impl<S: Store> Replica<S> {
         self.resolve_zone(effects)?;
         let postponed = |(id, link): (&LinkId, &mut Link)| core::mem::take(&mut link.postponed).then_some(*id);
         let ids: Vec<LinkId> = self.links.iter_mut().filter_map(postponed).collect();
-        ids.into_iter().for_each(|id| self.say_heads(id));
+        ids.into_iter().for_each(|id| self.say_heads(id, None));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::{
         STALL_TIMEOUT,
     },
     members::{Removal, removed},
+    parts::Parts,
     replica::ReplicaError,
     store::{Page, Store, Summary},
     sync::{Link, frame_target_bytes},
@@ -263,6 +264,9 @@ impl<S: Store> Replica<S> {
         let now = self.timers.now();
         for (id, link) in &mut self.links {
             link.note_progress(summary, now);
+            if let Some(asked) = &mut link.asked_heads {
+                asked.note_change(summary.author, summary.height.saturating_sub(1));
+            }
             if link.lazy && !forked && link.compared && Some(*id) != source {
                 // Said also to who has it already: the author counts who does.
                 link.tell_have(summary.author, summary.height);
@@ -277,12 +281,17 @@ impl<S: Store> Replica<S> {
     }
 
     pub(super) fn spread_freeze(&mut self, lane: NodeId, height: u64) -> Turn<S> {
-        let next = self.next_in_lane(&lane, height.saturating_sub(1), None)?;
+        let below = height.saturating_sub(1);
+        let next = self.next_in_lane(&lane, below, None)?;
+        let same = self.ledger.height(&lane).min(below);
         for link in self.links.values_mut().filter(|link| link.peer().is_some()) {
             if !mutant!(FreezeUnspread) {
                 link.proofs.insert(lane);
             }
-            let has = link.has(&lane).min(height.saturating_sub(1));
+            if let Some(asked) = &mut link.asked_heads {
+                asked.note_change(lane, same);
+            }
+            let has = link.has(&lane).min(below);
             link.has.insert(lane, has);
             if let Some(next) = next.filter(|_| link.compared) {
                 link.remaining += 1;
@@ -312,14 +321,19 @@ impl<S: Store> Replica<S> {
         uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes()
     }
 
-    pub(super) fn say_heads(&mut self, id: LinkId) {
-        let heads = self.ledger.heads();
+    /// Says the heads of these parts, or all.
+    pub(super) fn say_heads(&mut self, id: LinkId, parts: Option<Parts>) {
+        let mut heads = self.ledger.heads();
+        if let Some(parts) = &parts {
+            heads.retain(|head| parts.contains(&head.author));
+        }
         let mut pages = heads.chunks(HEADS_PER_FRAME).peekable();
         if pages.peek().is_none() {
-            self.say(id, Message::LedgerSyncResponse { heads: Vec::new(), last: true });
+            self.say(id, Message::LedgerSyncResponse { heads: Vec::new(), last: true, parts: parts.clone() });
         }
         while let Some(page) = pages.next() {
-            self.say(id, Message::LedgerSyncResponse { heads: page.to_vec(), last: pages.peek().is_none() });
+            let (heads, last) = (page.to_vec(), pages.peek().is_none());
+            self.say(id, Message::LedgerSyncResponse { heads, last, parts: parts.clone() });
         }
     }
 }

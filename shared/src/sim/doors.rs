@@ -50,7 +50,7 @@ impl World {
                 let sender = self.machines[number].key.node();
                 let asks = [
                     Message::EntryRequest { blocks: hash.into_iter().collect() },
-                    Message::LedgerSyncRequest { digest: [0; 32] },
+                    Message::LedgerSyncRequest { digest: [0; 32], parts: Vec::new() },
                 ];
                 let asks = asks.map(|message| Envelope { message_id: [1; 16], sender, recipient: None, message });
                 envelopes = asks.into_iter().chain(envelopes).collect();

@@ -13,6 +13,7 @@ use crate::{
     evidence::Evidence,
     id::{BlockHash, LedgerId, NodeId},
     limits::{ANSWER_BLOCKS, CLOCK_WINDOW, FRAME_BYTES, FRAME_TARGET_BYTES},
+    parts::Parts,
     time::Timestamp,
     wire::{Envelope, Head, Message, decode_frame},
 };
@@ -218,7 +219,16 @@ impl World {
             heads.insert(known.author, Head { author: known.author, tips: alloc::vec![(height, hash)], frozen });
         }
         let last = self.random.per_mille(800);
-        self.speak(number, link, Message::LedgerSyncResponse { heads: heads.into_values().collect(), last }, false);
+        let parts = if self.plan.parts { self.any_parts() } else { None };
+        let heads = heads.into_values().collect();
+        self.speak(number, link, Message::LedgerSyncResponse { heads, last, parts }, false);
+    }
+
+    /// Most often of so many as honest members ask for.
+    fn any_parts(&mut self) -> Option<Parts> {
+        let bytes = if self.random.per_mille(800) { 2 } else { 4 };
+        let bits: [u8; 32] = self.random.bytes();
+        Parts::from_bits(&bits[..bytes]).filter(|_| self.random.per_mille(700))
     }
 
     fn nonsense(&mut self, number: usize, link: LinkId) {
@@ -237,7 +247,11 @@ impl World {
                 let nodes: BTreeSet<NodeId> = (0..100).map(|_| NodeId::from_bytes(self.random.bytes())).collect();
                 Message::NodeAnnounce { nodes: nodes.into_iter().collect(), announcements: Vec::new() }
             }
-            5 => Message::LedgerSyncRequest { digest: self.random.bytes() },
+            5 => {
+                let digest = self.random.bytes();
+                let parts = if self.plan.parts { alloc::vec![[7; 16]; 16] } else { Vec::new() };
+                Message::LedgerSyncRequest { digest, parts }
+            }
             _ => Message::Auth { signature: core::array::from_fn(|i| i as u8) },
         };
         for _ in 0..=self.random.below(20) {

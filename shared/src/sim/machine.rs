@@ -17,6 +17,7 @@ use crate::{
     effect::{CloseReason, Effect, Input, LinkId, LinkPath, Role},
     id::{BlockHash, NodeId},
     key::Key,
+    limits::HEADS_UNASKED,
     repair::{mend, scan},
     replica::{Config, OpenError, Replica, ReplicaError},
     store::MemoryStore,
@@ -177,8 +178,19 @@ impl World {
         let meets = self.plan.meets && machine.kind == Kind::Honest && !machine.stranger;
         let far = true;
         let slices = writes;
-        let config =
-            Config { writes, dials, successor, join, epoch, meets, far, slices, ..Config::new(ledger, key, seed) };
+        let heads_unasked = if self.plan.parts && number % 4 != 3 { 0 } else { HEADS_UNASKED };
+        let config = Config {
+            writes,
+            dials,
+            successor,
+            join,
+            epoch,
+            meets,
+            far,
+            slices,
+            heads_unasked,
+            ..Config::new(ledger, key, seed)
+        };
         let mut effects = Vec::new();
         let clock = machine.clock(now);
         let opened = Replica::restore(config, machine.disk.clone(), links, clock, &mut effects);

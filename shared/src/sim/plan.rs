@@ -82,6 +82,8 @@ pub(super) struct Plan {
     /// Honest members say where they are, and find each other. Not where they dial each other anyway: links that their replicas
     /// did not want would take the place of those that they did.
     pub(super) meets: bool,
+    /// Most members compare their heads part by part, however few they are.
+    pub(super) parts: bool,
     /// µs of faults before everything heals.
     pub(super) chaos: u64,
     /// µs between two appends, on average.
@@ -122,6 +124,7 @@ impl Plan {
             liars,
             relays,
             meets: seed % 3 == 2 && !direct,
+            parts: seed % 2 == 1,
             direct,
             chaos,
             append_every: chaos / appends,
@@ -143,6 +146,7 @@ impl Plan {
             liars: 0,
             relays: 1,
             meets: false,
+            parts: false,
             direct: false,
             chaos: 0,
             append_every: SECOND,

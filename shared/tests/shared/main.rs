@@ -6,6 +6,7 @@ mod directed;
 mod door;
 mod erase;
 mod flood;
+mod heads;
 mod hostile;
 mod incoming;
 mod invites;

@@ -524,7 +524,7 @@ fn nothing_is_read_from_a_stranger() {
         for message in [
             Message::announce(blocks.clone(), 0),
             Message::answer(blocks.clone()),
-            Message::LedgerSyncRequest { digest: [0; 32] },
+            Message::LedgerSyncRequest { digest: [0; 32], parts: Vec::new() },
         ] {
             let link = knock(&mut net, 9, steps);
             speak(&mut net, link, 9, message);

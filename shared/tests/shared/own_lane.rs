@@ -444,7 +444,7 @@ fn lie(net: &mut Net, link: LinkId) {
     });
     let proof = auth_message(&crate::common::ledger(), (&liar.node(), &[3; 32]), (&node_id(1), &challenge.unwrap()));
     let head = Head { author: node_id(1), tips: vec![(7, BlockHash::from_bytes([8; 32]))], frozen: 0 };
-    let heads = Message::LedgerSyncResponse { heads: vec![head], last: true };
+    let heads = Message::LedgerSyncResponse { heads: vec![head], last: true, parts: None };
     net.turn(0, vec![say(Message::Auth { signature: liar.sign(&proof) }), say(heads)]);
 }
 

@@ -138,6 +138,13 @@ impl Node {
     }
 }
 
+fn heads_in(message: &Message) -> usize {
+    match message {
+        Message::LedgerSyncResponse { heads, .. } => heads.len(),
+        _ => 0,
+    }
+}
+
 /// A frame without blocks that others than its sender wrote.
 fn without_others(bytes: &[u8]) -> Vec<u8> {
     let mut kept = Vec::new();
@@ -184,6 +191,8 @@ pub(crate) struct Net {
     pub(crate) carried: Option<BTreeMap<(usize, usize), usize>>,
     /// Messages to one node that went from one node to another.
     pub(crate) hops: usize,
+    /// Heads that one node told another.
+    pub(crate) heads: usize,
     muted: BTreeSet<End>,
     /// What goes to these arrives after everything else.
     pub(crate) slow: BTreeSet<End>,
@@ -342,6 +351,7 @@ impl Net {
             if let Packet::Frame(bytes) = &packet {
                 let envelopes = decode_frame(bytes).unwrap();
                 self.hops += envelopes.iter().filter(|it| matches!(it.message, Message::Directed(_))).count();
+                self.heads += envelopes.iter().map(|it| heads_in(&it.message)).sum::<usize>();
             }
             if let (Packet::Frame(bytes), Some(carried)) = (&packet, &mut self.carried) {
                 for envelope in decode_frame(bytes).unwrap() {

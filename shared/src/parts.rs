@@ -1,0 +1,105 @@
+//! Heads of many lanes, compared part by part, so that those are told only of parts in which they differ.
+//!
+//! A head is in the part that the first byte of its author names, modulo the number of parts. That number is the asking side's; the digests of all
+//! parts go with its question, the heads of those that differ come back.
+
+use alloc::{vec, vec::Vec};
+
+use crate::id::NodeId;
+
+/// Bytes of the digest of one part.
+pub const PART_DIGEST_BYTES: usize = 16;
+/// Fewest parts.
+const LEAST_PARTS: usize = 16;
+/// Most parts.
+pub(crate) const MOST_PARTS: usize = 256;
+/// Heads that share a part, as long as there are no more parts than [`MOST_PARTS`].
+const SHARE: usize = 4;
+
+/// The digest of the heads of one part.
+pub type PartDigest = [u8; PART_DIGEST_BYTES];
+
+/// Into how many parts so many heads are divided.
+pub(crate) fn parts_for(heads: usize) -> usize {
+    (heads / SHARE).next_power_of_two().clamp(LEAST_PARTS, MOST_PARTS)
+}
+
+/// Whether heads may be divided into so many parts.
+pub(crate) fn is_number_of_parts(number: usize) -> bool {
+    number.is_power_of_two() && (LEAST_PARTS..=MOST_PARTS).contains(&number)
+}
+
+/// Which of so many parts the head of a lane is in.
+pub(crate) fn part_of(lane: &NodeId, parts: usize) -> usize {
+    usize::from(lane.as_bytes()[0]) % parts
+}
+
+/// Some of the parts of a list of heads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    /// Bit i % 8 of byte i / 8 stands for part i.
+    bits: Vec<u8>,
+}
+
+impl Parts {
+    /// The parts whose digests differ, of two lists of one length.
+    pub(crate) fn differing(ours: &[PartDigest], theirs: &[PartDigest]) -> Self {
+        let mut bits = vec![0; ours.len() / 8];
+        let differing = ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs);
+        for (bit, _) in differing.skip(usize::from(mutant!(PartOverlooked))) {
+            bits.get_mut(bit / 8).into_iter().for_each(|byte| *byte |= 1 << (bit % 8));
+        }
+        Self { bits }
+    }
+
+    /// Reads what [`Self::bits`] gave; nothing where heads are never divided into so many parts.
+    pub fn from_bits(bits: &[u8]) -> Option<Self> {
+        is_number_of_parts(bits.len() * 8).then(|| Self { bits: bits.to_vec() })
+    }
+
+    /// Bit i % 8 of byte i / 8 stands for part i.
+    pub fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
+    /// How many parts there are, these and the others.
+    pub(crate) fn number(&self) -> usize {
+        self.bits.len() * 8
+    }
+
+    /// Whether the head of a lane is in one of these parts.
+    pub(crate) fn contains(&self, lane: &NodeId) -> bool {
+        let part = part_of(lane, self.number().max(1));
+        self.bits.get(part / 8).is_some_and(|byte| byte & (1 << (part % 8)) != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(first: u8) -> NodeId {
+        let mut bytes = [7; 32];
+        bytes[0] = first;
+        NodeId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn few_heads_have_few_parts_and_many_no_more_than_there_are_first_bytes() {
+        assert_eq!([0, 65, 100, 1_000, 100_000].map(parts_for), [16, 16, 32, 256, 256]);
+    }
+
+    #[test]
+    fn lanes_of_parts_that_differ_are_named_and_no_others() {
+        let ours = vec![[0; PART_DIGEST_BYTES]; 32];
+        let mut theirs = ours.clone();
+        theirs[9][15] = 1;
+        theirs[31][0] = 1;
+        let parts = Parts::differing(&ours, &theirs);
+        let named: Vec<u8> = (0..=255).filter(|first| parts.contains(&lane(*first))).collect();
+        assert_eq!(named, [9, 31, 41, 63, 73, 95, 105, 127, 137, 159, 169, 191, 201, 223, 233, 255]);
+        assert_eq!(Parts::from_bits(parts.bits()), Some(parts));
+        assert_eq!(Parts::from_bits(&[]), None);
+        assert_eq!(Parts::from_bits(&[0; 3]), None);
+    }
+}
