@@ -19,10 +19,10 @@ use shared::{
 };
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
     sync::{Notify, OwnedSemaphorePermit},
-    time::{Sleep, sleep},
+    time::{Sleep, sleep, timeout},
 };
 
 use super::frames::{Frames, frame};
@@ -32,6 +32,9 @@ const CLOSE: u8 = 0x88;
 /// Bytes that the operating system may keep of a connection that is given up. It is what most systems allow at most, and
 /// more than [`CLIENT_SEND_BUFFER`], so that there is room for the reason where everything else is full.
 const LAST_BUFFER: usize = 208 * 1024;
+/// How long a connection that was given up stays open for what still comes in. Closed over that, it would be reset, and the other side would lose
+/// what it has not read yet, the reason with it.
+const LINGER: Duration = Duration::from_secs(30);
 
 /// Whether the other side of a connection takes data. Socket.IO has a buffer of packets behind it that tells nobody when
 /// it has room again, so a writer looks here instead and keeps that buffer short.
@@ -127,7 +130,7 @@ pub(crate) struct Connection {
     /// The other side took no data for too long.
     stalled: bool,
     reader: Option<Waker>,
-    _place: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -142,7 +145,8 @@ impl Connection {
         SockRef::from(&stream).set_send_buffer_size(CLIENT_SEND_BUFFER)?;
         let patience = Duration::from_micros(CLIENT_STALL);
         let (line, reader) = (Line::default(), None);
-        Ok(Self { stream, line, frames: None, patience, stall: None, stalled: false, reader, _place: place })
+        let place = Arc::new(place);
+        Ok(Self { stream, line, frames: None, patience, stall: None, stalled: false, reader, place })
     }
 
     /// The connection's state, for whoever writes to it.
@@ -174,6 +178,9 @@ impl Connection {
             return Poll::Pending;
         }
         let told = self.tell_reason(parts);
+        if told && let Err(error) = self.linger() {
+            tracing::debug!("a connection that was given up does not stay open: {error}");
+        }
         tracing::info!(
             "a client took no data for {} s, its connection is closed{}",
             self.patience.as_secs(),
@@ -210,6 +217,23 @@ impl Connection {
         let larger = SockRef::from(&self.stream).set_send_buffer_size(LAST_BUFFER.max(CLIENT_SEND_BUFFER + last.len()));
         // What does not fit now never will.
         larger.is_ok() && matches!(SockRef::from(&self.stream).send(&last), Ok(sent) if sent == last.len())
+    }
+
+    /// Sends what is to be sent, and takes what comes until the other side closes, or for [`LINGER`]; whatever becomes of this value.
+    fn linger(&self) -> io::Result<()> {
+        let stream: std::net::TcpStream = SockRef::from(&self.stream).try_clone()?.into();
+        let mut stream = TcpStream::from_std(stream)?;
+        let place = self.place.clone();
+        tokio::spawn(async move {
+            let rest = async {
+                stream.shutdown().await?;
+                tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+            };
+            // However it ends, there is nobody left who wants to know.
+            _ = timeout(LINGER, rest).await;
+            drop(place);
+        });
+        Ok(())
     }
 }
 
@@ -290,12 +314,7 @@ impl AsyncWrite for Connection {
 mod tests {
     use std::pin::pin;
 
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
-        sync::Semaphore,
-        time::Instant,
-    };
+    use tokio::{io::AsyncReadExt, net::TcpListener, sync::Semaphore, time::Instant};
 
     use super::*;
 
@@ -382,7 +401,10 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // What nobody reads any more must not have the connection reset.
+        other.write_all(b"a ping").await.unwrap();
         drop(connection);
+        other.write_all(b"and another one").await.unwrap();
         let mut bytes = Vec::new();
         other.read_to_end(&mut bytes).await.unwrap();
         let frames = bytes.strip_prefix(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").unwrap();
