@@ -96,7 +96,7 @@ export const OWN = [
   { id: "open", words: "From the start of a node with 1,000,000 entries to its first answer", ...wait, goal: { most: 50 }, beside: [{ figure: "hypercore:open" }] },
   { id: "verify", words: "`cairn verify` over 1,000,000 entries, in blocks of 256", unit: "s", better: "lower", goal: { most: 2 } },
   { id: "rejoin/bytes", words: "A node that lacks 10 of 1,000,000 entries, of 1,000 authors, is linked again: bytes both ways until it has them", ...size, goal: { most: 20 * KIB } },
-  { id: "rejoin/trips", words: "How often it had to wait for an answer", unit: "trips", better: "lower", goal: { most: 1 } },
+  { id: "rejoin/trips", words: "How often it had to wait for an answer behind the handshake, which takes one", unit: "trips", better: "lower", goal: { most: 1 } },
   { id: "relay/rows", words: "Rows that a relay writes for each entry of a burst", unit: "rows", better: "lower", goal: { most: 0.02 } },
   { id: "relay/idle", words: "Requests that a relay gets while nobody writes", unit: "requests", better: "lower", goal: { most: 0 } },
   { id: "wasm/size", words: "What a page loads to check everything by itself, gzipped", ...size, goal: { most: 150 * KIB } },

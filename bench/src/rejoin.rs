@@ -1,5 +1,5 @@
 //! What it costs to come back: of a ledger with many authors the last few entries are missing. Bytes both ways, and how often an answer had
-//! to be waited for.
+//! to be waited for once both sides have proved who they are.
 
 use std::{
     sync::{
@@ -84,8 +84,8 @@ impl Rejoin {
         let again = link(&stays, &comes, DELAY).await?;
         self.until(&comes, self.entries + self.missing).await?;
         let [one, other] = &again.ends;
-        // What an end says as soon as it is linked is no answer: of a chain of frames every second one is an answer to this end.
-        let trips = other.depth.load(Ordering::Relaxed) / 2;
+        // Of the chain of frames that led to the last entry, `Hello` and `Auth` are the handshake's round trip.
+        let trips = other.depth.load(Ordering::Relaxed).saturating_sub(2) as f64 / 2.0;
         let bytes = one.sent.load(Ordering::Relaxed) + other.sent.load(Ordering::Relaxed);
         ensure!(
             stays.status().await?.digest == comes.status().await?.digest,
@@ -95,7 +95,7 @@ impl Rejoin {
         stop(stays, thread).await?;
         stop(comes, other_thread).await?;
         figure("rejoin/bytes", bytes as f64, Cost::default())?;
-        Ok(figure("rejoin/trips", trips as f64, Cost::default())?)
+        Ok(figure("rejoin/trips", trips, Cost::default())?)
     }
 
     async fn until(&self, host: &Host, entries: u64) -> Result<()> {

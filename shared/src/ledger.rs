@@ -24,7 +24,7 @@ use crate::{
     limits::{AUTHORS, CHECKPOINT_BLOCKS, CLOCK_WINDOW, FORKED_LANES},
     members::{Control, Member, MemberError, Members, Newcomer, Removal, closed, removed},
     order::OrderKey,
-    parts::{PartDigest, part_of},
+    parts::{Part, height_of, part_of},
     proofs::{Proof, Proofs},
     repair::has_holes,
     replica::{OpenError, ReplicaError, Totals},
@@ -693,14 +693,21 @@ impl Ledger {
         digest.finalize().into()
     }
 
-    /// The beginning of SHA-256 over the heads of each of so many parts.
-    pub(crate) fn part_digests(&self, parts: usize) -> Vec<PartDigest> {
-        let mut digests = vec![self.digest_of(b"cairn/part/1"); parts];
+    /// All heads, in so many parts.
+    pub(crate) fn heads_in_parts(&self, number: usize) -> Vec<Vec<Head>> {
+        let mut parts = vec![Vec::new(); number];
         for head in self.heads() {
-            digests.get_mut(part_of(&head.author, parts)).into_iter().for_each(|digest| add_head(digest, &head));
+            parts.get_mut(part_of(&head.author, number)).into_iter().for_each(|part| part.push(head.clone()));
         }
-        let first = |digest: Sha256| digest.finalize().first_chunk().copied().unwrap_or_default();
-        digests.into_iter().map(first).collect()
+        parts
+    }
+
+    /// What is said of a part with these heads.
+    pub(crate) fn part(&self, heads: &[Head]) -> Part {
+        let mut digest = self.digest_of(b"cairn/part/1");
+        heads.iter().for_each(|head| add_head(&mut digest, head));
+        let digest = digest.finalize().first_chunk().copied().unwrap_or_default();
+        Part { digest, heights: heads.iter().map(height_of).collect() }
     }
 
     fn digest_of(&self, label: &[u8]) -> Sha256 {

@@ -28,6 +28,8 @@ pub const DIRECT_WINDOW_BYTES: u64 = 1024 * 1024;
 pub const LINK_WINDOW_FRAMES: u64 = 512;
 /// With so few lanes, all heads go out unasked when a link comes up, which saves a round trip.
 pub const HEADS_UNASKED: usize = 64;
+/// Heads of a peer that are looked up in lanes here, by their heights, before it is asked for them.
+pub const HEADS_LOOKED_UP: usize = 64;
 /// Heads in one frame; more go in further pages.
 pub const HEADS_PER_FRAME: usize = 2048;
 /// Bytes of parked blocks that one link may hold.

@@ -2,10 +2,13 @@
 //!
 //! A head is in the part that the first byte of its author names, modulo the number of parts. That number is the asking side's; the digests of all
 //! parts go with its question, the heads of those that differ come back.
+//!
+//! Who dials says the heights of its heads, too. Most often it lacks the last blocks of some lanes and nothing else: then the other side finds, in its
+//! own lanes at these heights, the very heads that make the digest, and sends what is missing with its answer ([`crate::replica`]).
 
 use alloc::{vec, vec::Vec};
 
-use crate::id::NodeId;
+use crate::{id::NodeId, wire::Head};
 
 /// Bytes of the digest of one part.
 pub const PART_DIGEST_BYTES: usize = 16;
@@ -16,8 +19,14 @@ pub(crate) const MOST_PARTS: usize = 256;
 /// Heads that share a part, as long as there are no more parts than [`MOST_PARTS`].
 const SHARE: usize = 4;
 
-/// The digest of the heads of one part.
-pub type PartDigest = [u8; PART_DIGEST_BYTES];
+/// One part of a list of heads, as it is asked about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Part {
+    /// The beginning of SHA-256 over the heads.
+    pub digest: [u8; PART_DIGEST_BYTES],
+    /// The highest tip of each head, ascending by author, 0: none. Nothing at all where the speaker does not say them.
+    pub heights: Vec<u64>,
+}
 
 /// Into how many parts so many heads are divided.
 pub(crate) fn parts_for(heads: usize) -> usize {
@@ -31,7 +40,12 @@ pub(crate) fn is_number_of_parts(number: usize) -> bool {
 
 /// Which of so many parts the head of a lane is in.
 pub(crate) fn part_of(lane: &NodeId, parts: usize) -> usize {
-    usize::from(lane.as_bytes()[0]) % parts
+    usize::from(lane.as_bytes()[0]) % parts.max(1)
+}
+
+/// The highest tip of a head, 0: none.
+pub(crate) fn height_of(head: &Head) -> u64 {
+    head.tips.iter().map(|(height, _)| *height).max().unwrap_or(0)
 }
 
 /// Some of the parts of a list of heads.
@@ -42,14 +56,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts whose digests differ, of two lists of one length.
-    pub(crate) fn differing(ours: &[PartDigest], theirs: &[PartDigest]) -> Self {
-        let mut bits = vec![0; ours.len() / 8];
-        let differing = ours.iter().zip(theirs).enumerate().filter(|(_, (ours, theirs))| ours != theirs);
+    /// The parts of which the digests differ, of two lists of one length; nothing where there are none.
+    pub(crate) fn differing(ours: impl IntoIterator<Item = Part>, theirs: &[Part]) -> Option<Self> {
+        let mut bits = vec![0; theirs.len() / 8];
+        let pairs = ours.into_iter().zip(theirs).enumerate();
+        let differing = pairs.filter(|(_, (ours, theirs))| ours.digest != theirs.digest);
         for (bit, _) in differing.skip(usize::from(mutant!(PartOverlooked))) {
             bits.get_mut(bit / 8).into_iter().for_each(|byte| *byte |= 1 << (bit % 8));
         }
-        Self { bits }
+        Self::from_bits(&bits)
     }
 
     /// Reads what [`Self::bits`] gave; nothing where heads are never divided into so many parts.
@@ -67,10 +82,14 @@ impl Parts {
         self.bits.len() * 8
     }
 
+    /// Whether a part is one of these.
+    pub(crate) fn has(&self, part: usize) -> bool {
+        self.bits.get(part / 8).is_some_and(|byte| byte & (1 << (part % 8)) != 0)
+    }
+
     /// Whether the head of a lane is in one of these parts.
     pub(crate) fn contains(&self, lane: &NodeId) -> bool {
-        let part = part_of(lane, self.number().max(1));
-        self.bits.get(part / 8).is_some_and(|byte| byte & (1 << (part % 8)) != 0)
+        self.has(part_of(lane, self.number()))
     }
 }
 
@@ -91,11 +110,11 @@ mod tests {
 
     #[test]
     fn lanes_of_parts_that_differ_are_named_and_no_others() {
-        let ours = vec![[0; PART_DIGEST_BYTES]; 32];
+        let ours = vec![Part::default(); 32];
         let mut theirs = ours.clone();
-        theirs[9][15] = 1;
-        theirs[31][0] = 1;
-        let parts = Parts::differing(&ours, &theirs);
+        theirs[9].digest[15] = 1;
+        theirs[31].digest[0] = 1;
+        let parts = Parts::differing(ours, &theirs).unwrap();
         let named: Vec<u8> = (0..=255).filter(|first| parts.contains(&lane(*first))).collect();
         assert_eq!(named, [9, 31, 41, 63, 73, 95, 105, 127, 137, 159, 169, 191, 201, 223, 233, 255]);
         assert_eq!(Parts::from_bits(parts.bits()), Some(parts));

@@ -22,7 +22,7 @@ use crate::{
         ANNOUNCED_AT_ONCE, ANSWER_BLOCKS, AUTHORS, BLOCK_ENTRIES, FRAME_BYTES, HEADS_PER_FRAME, MEMBERSHIP_BLOCKS,
         WANTED_PER_FRAME,
     },
-    parts::{MOST_PARTS, PartDigest, Parts, is_number_of_parts},
+    parts::{MOST_PARTS, Part, Parts, is_number_of_parts},
     time::Timestamp,
 };
 
@@ -167,7 +167,7 @@ pub enum Message {
         /// Over all heads of the speaker.
         digest: [u8; 32],
         /// Over those of each part (see [`crate::parts`]); none, if the answer is to be all heads.
-        parts: Vec<PartDigest>,
+        parts: Vec<Part>,
     },
     /// A page of the speaker's heads.
     LedgerSyncResponse {
@@ -380,7 +380,10 @@ fn encode_payload<W: Write<Error = Infallible>>(encoder: &mut Encoder<W>, messag
         }
         Message::LedgerSyncRequest { digest, parts } => {
             encoder.array(2)?.bytes(digest)?.array(parts.len() as u64)?;
-            parts.iter().try_for_each(|part| encoder.bytes(part)?.ok())
+            parts.iter().try_for_each(|Part { digest, heights }| {
+                encoder.array(2)?.bytes(digest)?.array(heights.len() as u64)?;
+                heights.iter().try_for_each(|height| encoder.u64(*height)?.ok())
+            })
         }
         Message::LedgerSyncResponse { heads, last, parts } => {
             encoder.array(3)?.array(heads.len() as u64)?;
@@ -550,8 +553,11 @@ fn time(decoder: &mut Decoder<'_>) -> Result<Timestamp, WireError> {
     Timestamp::from_micros(decoder.u64()?).ok_or(WireError::Malformed("a time is too late"))
 }
 
-fn decode_parts(decoder: &mut Decoder<'_>) -> Result<Vec<PartDigest>, WireError> {
-    let parts = list(decoder, MOST_PARTS, fixed)?;
+fn decode_parts(decoder: &mut Decoder<'_>) -> Result<Vec<Part>, WireError> {
+    let parts = list(decoder, MOST_PARTS, |d| {
+        expect_array(d, 2)?;
+        Ok(Part { digest: fixed(d)?, heights: list(d, AUTHORS, |d| Ok(d.u64()?))? })
+    })?;
     if parts.is_empty() || is_number_of_parts(parts.len()) { Ok(parts) } else { Err(WRONG_PARTS) }
 }
 

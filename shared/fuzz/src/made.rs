@@ -8,7 +8,7 @@ use shared::{
     VerifiedBlock,
     announce::encode_addresses,
     block::open_ledger,
-    parts::Parts,
+    parts::{Part, Parts},
     wire::{Envelope, Head, Message, auth_message},
 };
 
@@ -120,7 +120,9 @@ pub(crate) fn message(choices: &mut Choices<'_>, known: &[BlockHash], blocks: &[
         }
         3 => {
             let parts = choices.pick(&[0, 16, 256]).copied().unwrap_or_default();
-            Message::LedgerSyncRequest { digest: choices.array(), parts: vec![choices.array(); parts] }
+            let heights = (0..choices.below(4)).map(|_| choices.number()).collect();
+            let part = Part { digest: choices.array(), heights };
+            Message::LedgerSyncRequest { digest: choices.array(), parts: vec![part; parts] }
         }
         4 => {
             let head = |choices: &mut Choices<'_>| Head {

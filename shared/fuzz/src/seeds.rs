@@ -6,7 +6,7 @@ use shared::{
     announce::encode_addresses,
     directed::Route,
     members::{Genesis, Invite, Join, Remove, Role},
-    parts::Parts,
+    parts::{Part, Parts},
     view::{self, Cursor},
     wire::{BUCKETS, Envelope, Head, Message, PROTOCOL_VERSION},
 };
@@ -125,7 +125,7 @@ fn frames() -> Vec<Vec<u8>> {
         Message::Prune,
         Message::Graft,
         Message::LedgerSyncRequest { digest: [3; 32], parts: Vec::new() },
-        Message::LedgerSyncRequest { digest: [3; 32], parts: vec![[4; 16]; 16] },
+        Message::LedgerSyncRequest { digest: [3; 32], parts: vec![Part { digest: [4; 16], heights: vec![1] }; 16] },
         Message::LedgerSyncResponse { heads: vec![head.clone()], last: true, parts: None },
         Message::LedgerSyncResponse { heads: vec![head], last: true, parts: Parts::from_bits(&[5; 2]) },
         Message::announce(encoded[..2].to_vec(), 7),

@@ -1,6 +1,6 @@
 //! What comes in over links: frames, heads, blocks, requests, credit; and the timers of all that.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     Replica, Timer, Turn,
@@ -13,14 +13,14 @@ use crate::{
     incoming::{Frame, Incoming},
     ledger::RuleError,
     limits::{
-        FRAME_TARGET_BYTES, GREETING_BYTES, LINKS, RESYNC_EVERY, SLICE, SUSPECT_TIMEOUT, WANTED_PER_FRAME,
-        WANTED_PER_LINK,
+        FRAME_TARGET_BYTES, GREETING_BYTES, HEADS_LOOKED_UP, LINKS, RESYNC_EVERY, SLICE, SUSPECT_TIMEOUT,
+        WANTED_PER_FRAME, WANTED_PER_LINK,
     },
-    parts::{PartDigest, Parts},
+    parts::{Part, Parts, height_of},
     proofs::Proof,
     replica::ReplicaError,
     store::{ReadStore, Store},
-    sync::{Phase, Window},
+    sync::{Asked, Phase, Window},
     wire::{Envelope, Head, Message, decode_frame},
 };
 
@@ -62,7 +62,7 @@ impl<S: Store> Replica<S> {
                         self.on_graft(id)?;
                     }
                     if resync {
-                        self.tell_heads(id, &[]);
+                        self.tell_heads(id, None);
                     }
                 }
             }
@@ -201,7 +201,7 @@ impl<S: Store> Replica<S> {
                 self.on_announce(id, nodes);
                 self.on_announcements(id, announcements, effects);
             }
-            Message::LedgerSyncRequest { digest, parts } => self.on_digest(id, digest, &parts, effects)?,
+            Message::LedgerSyncRequest { digest, parts } => return self.on_digest(id, digest, &parts, effects),
             Message::LedgerSyncResponse { heads, last, parts } => {
                 return self.on_heads(id, heads, last, parts, effects);
             }
@@ -262,17 +262,19 @@ impl<S: Store> Replica<S> {
         nodes.iter().for_each(|node| self.is_there(node));
     }
 
-    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], parts: &[PartDigest], effects: &mut Vec<Effect>) -> Turn<S> {
+    fn on_digest(&mut self, id: LinkId, digest: [u8; 32], parts: &[Part], effects: &mut Vec<Effect>) -> Reply<S> {
         let heads_sent = self.links.get_mut(&id).is_some_and(|link| core::mem::take(&mut link.heads_sent));
         let same = digest == self.ledger.digest() || mutant!(HeadsUncompared);
+        let ours = self.ledger.heads_in_parts(parts.len());
+        let differing = Parts::differing(ours.iter().map(|heads| self.ledger.part(heads)), parts);
         // Who asks for parts counts on an answer: something may have come to it since, so that for it the digests are not the same.
-        if !heads_sent && (!same || !parts.is_empty()) {
-            self.tell_heads(id, parts);
+        if !heads_sent && (!same || differing.is_some()) {
+            self.tell_heads(id, differing.clone());
         }
         if same {
             // A peer that asks again has forgotten what this side has. The answer must be none that is answered again.
             if self.links.get(&id).is_some_and(|link| link.compared) {
-                self.tell_heads(id, &[]);
+                self.tell_heads(id, None);
             }
             self.has_everything(id);
             self.ask_again(id);
@@ -283,19 +285,61 @@ impl<S: Store> Replica<S> {
                 link.own.has |= height > 0;
             }
             self.on_own_compared(id, effects)?;
+        } else if let Some(differing) = differing
+            && self.links.get(&id).is_some_and(|link| !link.compared && !link.listing)
+            && let Some(heads) = self.heads_at(ours, parts, &differing)?
+        {
+            let asked = Asked { parts: differing.number(), before: BTreeMap::new() };
+            self.links.entry(id).and_modify(|link| link.asked_heads = Some(asked));
+            return self.on_heads(id, heads, true, Some(differing), effects);
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    /// Tells a peer the heads of the parts that differ, or all if it gave no parts; at most once in [`RESYNC_EVERY`]: they are many, and asking for
-    /// them costs little.
-    fn tell_heads(&mut self, id: LinkId, parts: &[PartDigest]) {
+    /// The heads of a peer in the parts in which they differ from those here, if its heights tell them: if it lacks the last blocks of some lanes, and
+    /// nothing else.
+    fn heads_at(
+        &mut self,
+        ours: Vec<Vec<Head>>,
+        theirs: &[Part],
+        differing: &Parts,
+    ) -> Result<Option<Vec<Head>>, ReplicaError<S::Error>> {
+        let (mut found, mut looked_up) = (Vec::new(), 0);
+        if !self.repairing.is_empty() {
+            return Ok(None);
+        }
+        for (_, (mut heads, part)) in ours.into_iter().zip(theirs).enumerate().filter(|(part, _)| differing.has(*part))
+        {
+            if heads.len() != part.heights.len() {
+                return Ok(None);
+            }
+            for (head, height) in heads.iter_mut().zip(&part.heights) {
+                let own = height_of(head);
+                if *height == own {
+                    continue;
+                }
+                looked_up += 1;
+                if *height == 0 || *height > own || head.tips.len() > 1 || looked_up > HEADS_LOOKED_UP {
+                    return Ok(None);
+                }
+                let Some(tip) = self.next_in_lane(&head.author, height - 1, None)? else { return Ok(None) };
+                head.tips = alloc::vec![(tip.height, tip.hash)];
+            }
+            if self.ledger.part(&heads).digest != part.digest {
+                return Ok(None);
+            }
+            found.extend(heads);
+        }
+        Ok(Some(found))
+    }
+
+    /// Tells a peer its heads in these parts, or all; at most once in [`RESYNC_EVERY`]: they are many, and asking for them costs little.
+    fn tell_heads(&mut self, id: LinkId, parts: Option<Parts>) {
         let now = self.timers.now();
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.heads_at.is_none_or(|at| at.plus(RESYNC_EVERY) <= now) {
             link.heads_at = Some(now);
-            let ours = (!parts.is_empty()).then(|| self.ledger.part_digests(parts.len()));
-            self.say_heads(id, ours.map(|ours| Parts::differing(&ours, parts)));
+            self.say_heads(id, parts);
         } else if !self.timers.is_set(Timer::Resync(id)) {
             link.resync = true;
             self.timers.set(Timer::Resync(id), RESYNC_EVERY);

@@ -20,7 +20,7 @@ use crate::{
         SUSPECT_TIMEOUT,
     },
     members::{Control, Join, Member, Removal, is_closed},
-    parts::parts_for,
+    parts::{Part, parts_for},
     store::Store,
     sync::{Asked, Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
@@ -299,8 +299,13 @@ impl<S: Store> Replica<S> {
         let digest = self.ledger.digest();
         let lanes = self.ledger.lanes().len();
         let unasked = lanes <= self.config.heads_unasked;
-        let parts = if unasked { Vec::new() } else { self.ledger.part_digests(parts_for(lanes)) };
+        let parts = if unasked { Vec::new() } else { self.ledger.heads_in_parts(parts_for(lanes)) };
+        let mut parts: Vec<Part> = parts.iter().map(|heads| self.ledger.part(heads)).collect();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if link.role == Role::Accepted {
+            // Who comes back is who lacks something.
+            parts.iter_mut().for_each(|part| part.heights.clear());
+        }
         link.heads_sent = unasked;
         link.asked_heads = (!unasked).then(|| Asked { parts: parts.len(), before: BTreeMap::new() });
         self.say(id, Message::LedgerSyncRequest { digest, parts });

@@ -13,7 +13,7 @@ use crate::{
     evidence::Evidence,
     id::{BlockHash, LedgerId, NodeId},
     limits::{ANSWER_BLOCKS, CLOCK_WINDOW, FRAME_BYTES, FRAME_TARGET_BYTES},
-    parts::Parts,
+    parts::{Part, Parts},
     time::Timestamp,
     wire::{Envelope, Head, Message, decode_frame},
 };
@@ -249,7 +249,8 @@ impl World {
             }
             5 => {
                 let digest = self.random.bytes();
-                let parts = if self.plan.parts { alloc::vec![[7; 16]; 16] } else { Vec::new() };
+                let part = Part { heights: alloc::vec![self.random.below(4)], ..Part::default() };
+                let parts = if self.plan.parts { alloc::vec![part; 16] } else { Vec::new() };
                 Message::LedgerSyncRequest { digest, parts }
             }
             _ => Message::Auth { signature: core::array::from_fn(|i| i as u8) },

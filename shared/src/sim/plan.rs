@@ -82,7 +82,7 @@ pub(super) struct Plan {
     /// Honest members say where they are, and find each other. Not where they dial each other anyway: links that their replicas
     /// did not want would take the place of those that they did.
     pub(super) meets: bool,
-    /// Most members compare their heads part by part, however few they are.
+    /// All compare their heads part by part, however few they are.
     pub(super) parts: bool,
     /// µs of faults before everything heals.
     pub(super) chaos: u64,

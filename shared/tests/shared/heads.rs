@@ -47,6 +47,44 @@ fn of_many_heads_those_are_told_that_share_a_part_with_one_that_differs() {
     assert!((4..40).contains(&net.heads), "{} heads were told", net.heads);
 }
 
+/// Whether a node gets all that another one has before that one has heard more than its first words, its proof and its question.
+fn comes_with_the_answer(missed: &dyn Fn(&Net, &[VerifiedBlock]) -> Vec<VerifiedBlock>) -> bool {
+    let (mut net, blocks) = apart(100);
+    missed(&net, &blocks).iter().for_each(|block| net.inject(0, block));
+    let (lacks, has) = net.link(1, 0);
+    let mut heard = 0;
+    loop {
+        // Ends are in the order of their nodes.
+        let waits = |net: &Net, end| usize::from(net.queues.get(end).is_some_and(|queue| !queue.is_empty()));
+        match (waits(&net, &has), waits(&net, &lacks)) {
+            (before, 1) => _ = net.step(before),
+            (1, 0) if heard < 3 => {
+                heard += 1;
+                net.step(0);
+            }
+            _ => break,
+        }
+    }
+    let came = net.blocks(1) == net.blocks(0);
+    deliver(&mut net);
+    net.assert_equal();
+    came
+}
+
+#[test]
+fn who_lacks_the_last_blocks_of_some_lanes_gets_them_with_the_answer() {
+    assert!(comes_with_the_answer(&|net, blocks| {
+        let first = next(net, 51, blocks[0].hash(), b"missed");
+        let second = block(51, 3, net.now + 10, &[first.hash()], &[b"missed"]);
+        vec![first, second, next(net, 60, blocks[9].hash(), b"missed")]
+    }));
+}
+
+#[test]
+fn who_has_not_heard_of_an_author_is_asked_for_its_heads_first() {
+    assert!(!comes_with_the_answer(&|net, _| vec![block(40, 1, net.now, &[], &[b"somebody new"])]));
+}
+
 #[test]
 fn equal_ledgers_tell_no_heads() {
     let (mut net, _) = apart(200);

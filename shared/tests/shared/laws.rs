@@ -6,7 +6,7 @@ use crate::common::{Net, at, block, key, ledger, node_id};
 use proptest::{collection::vec, prelude::*};
 use shared::{
     Announcement, Block, BlockHash, Entry, Evidence, Header, Input, Kind, NodeId, VerifiedBlock,
-    parts::Parts,
+    parts::{Part, Parts},
     wire::{Envelope, Head, Message, decode_frame},
 };
 
@@ -84,10 +84,12 @@ fn any_message() -> impl Strategy<Value = Message> {
         any::<[u8; 32]>().prop_map(|half| Message::Auth { signature: core::array::from_fn(|i| half[i / 2]) }),
         (vec(any_node(), 0..5), vec(any_announcement(), 0..3))
             .prop_map(|(nodes, announcements)| Message::NodeAnnounce { nodes, announcements }),
-        (any::<[u8; 32]>(), vec(any::<[u8; 16]>(), 16), any::<bool>()).prop_map(|(digest, mut parts, some)| {
-            parts.truncate(if some { 16 } else { 0 });
-            Message::LedgerSyncRequest { digest, parts }
-        }),
+        (any::<[u8; 32]>(), vec((any::<[u8; 16]>(), vec(any::<u64>(), 0..3)), 16), any::<bool>()).prop_map(
+            |(digest, parts, some)| {
+                let parts = parts.into_iter().map(|(digest, heights)| Part { digest, heights });
+                Message::LedgerSyncRequest { digest, parts: parts.take(if some { 16 } else { 0 }).collect() }
+            }
+        ),
         (heads, any::<bool>(), vec(any::<u8>(), 0..5)).prop_map(|(heads, last, bits)| {
             Message::LedgerSyncResponse { heads, last, parts: Parts::from_bits(&bits) }
         }),
