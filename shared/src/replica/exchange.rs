@@ -286,12 +286,16 @@ impl<S: Store> Replica<S> {
             }
             self.on_own_compared(id, effects)?;
         } else if let Some(differing) = differing
-            && self.links.get(&id).is_some_and(|link| !link.compared && !link.listing)
-            && let Some(heads) = self.heads_at(ours, parts, &differing)?
+            && self.links.get(&id).is_some_and(|link| !link.compared && !link.listing && link.asked_heads.is_none())
         {
-            let asked = Asked { parts: differing.number(), before: BTreeMap::new() };
-            self.links.entry(id).and_modify(|link| link.asked_heads = Some(asked));
-            return self.on_heads(id, heads, true, Some(differing), effects);
+            if let Some(heads) = self.heads_at(ours, parts, &differing)? {
+                let asked = Asked { parts: differing.number(), before: BTreeMap::new() };
+                self.links.entry(id).and_modify(|link| link.asked_heads = Some(asked));
+                return self.on_heads(id, heads, true, Some(differing), effects);
+            }
+            if !heads_sent {
+                self.ask_heads(id);
+            }
         }
         Ok(Ok(()))
     }

@@ -290,12 +290,15 @@ impl<S: Store> Replica<S> {
         self.introduce(id, peer);
         self.ask_whom_it_knows(id);
         self.request_repairs(id);
-        self.ask_heads(id);
+        // Who was dialled with many lanes waits for the other side's question, which may tell it all.
+        if role == Role::Dialled || self.ledger.lanes().len() <= self.config.heads_unasked {
+            self.ask_heads(id);
+        }
         Ok(())
     }
 
     /// Asks what a peer has that has just come. Heads that are few go along.
-    fn ask_heads(&mut self, id: LinkId) {
+    pub(super) fn ask_heads(&mut self, id: LinkId) {
         let digest = self.ledger.digest();
         let lanes = self.ledger.lanes().len();
         let unasked = lanes <= self.config.heads_unasked;

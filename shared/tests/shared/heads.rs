@@ -164,8 +164,8 @@ fn a_fork_that_comes_between_question_and_answer_is_told_all_the_same() {
 fn heads_of_parts_that_nobody_asked_for_end_the_link() {
     let (mut net, blocks) = apart(100);
     net.inject(0, &next(&net, 51, blocks[0].hash(), b"missed"));
-    let (_, end) = net.link(0, 1);
-    // Hello, Auth, and the question each way.
+    let (end, _) = net.link(1, 0);
+    // Hello and Auth each way: the dialling side has asked.
     (0..4).for_each(|_| _ = net.step(0));
     let parts = Parts::from_bits(&[0; 32]);
     let message = Message::LedgerSyncResponse { heads: Vec::new(), last: true, parts };
