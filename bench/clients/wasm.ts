@@ -12,6 +12,7 @@ import { dirname, join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { gzipSync } from "node:zlib";
 
+import { bytesOf } from "../../client/src/verify/base64.js";
 import { rules, type Rules } from "../../client/src/verify/rules.js";
 import { root } from "../../test/e2e/harness.js";
 
@@ -26,7 +27,7 @@ const CLAIM = 32 + 64 + 49;
 const target = process.env["CARGO_TARGET_DIR"] ?? join(root, "target");
 const bench = join(process.env["CAIRN_BIN"] === undefined ? join(target, "release") : dirname(process.env["CAIRN_BIN"]), "bench");
 
-/** The blocks of a file that `cairn export` would write, in base64, and the ledger's id. */
+/** The blocks of a file that `cairn export` would write, in base64 as a node gives them, and the ledger's id. */
 function read(path: string): { readonly ledger: string; readonly blocks: string[] } {
   const bytes = readFileSync(path);
   let at = bytes.indexOf("\n") + 1;
@@ -45,7 +46,7 @@ function inWasm(loaded: Rules, path: string, entries: number): number {
   const audit = new loaded.Audit(ledger, "");
   const began = performance.now();
   for (const block of blocks) {
-    audit.add(block, Date.now());
+    audit.add(bytesOf(block), Date.now());
     const claims = audit.claims();
     for (let at = 0; at < claims.length; at += CLAIM) {
       if (!loaded.checkClaim(claims.subarray(at, at + CLAIM))) throw new Error("a signature is refused");

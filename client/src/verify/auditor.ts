@@ -1,5 +1,6 @@
 /** Checking in this thread: blocks go through the rules, their signatures beside it. */
 
+import { bytesOf } from "./base64.js";
 import { rules, type Audit, type Rules } from "./rules.js";
 import { SharedSignatures, Signatures, type ClaimChecker, type Claims } from "./signatures.js";
 import type { Auditor, Confirmed, EntryOrder, Finding, Proved } from "./types.js";
@@ -36,7 +37,7 @@ class LocalAuditor implements Auditor {
     for (const block of blocks) {
       try {
         this.#entriesBefore.set(this.#given + 1, this.#audit.entries());
-        this.#audit.add(block, now);
+        this.#audit.add(bytesOf(block), now);
         this.#given += 1;
       } catch (error) {
         broken = this.#found(this.#given + 1, sentence(error), block);
@@ -115,7 +116,7 @@ class LocalAuditor implements Auditor {
   #found(number: number, what: string, block: string): Finding {
     const nowhere = { what, block: number, author: null, height: null, hash: null, entry: null };
     try {
-      const [author = null, height = null, hash = null] = this.#rules.place(block).split("-");
+      const [author = null, height = null, hash = null] = this.#rules.place(bytesOf(block)).split("-");
       return { ...nowhere, author, height: Number(height), hash };
     } catch {
       return nowhere;

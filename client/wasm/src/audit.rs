@@ -1,6 +1,5 @@
 //! [`shared::audit`] for JavaScript.
 
-use base64ct::{Base64, Encoding};
 use shared::{
     Block, EntryId, Keyring, LedgerId, Timestamp,
     audit::{self, Claim, Order},
@@ -38,15 +37,14 @@ impl Audit {
         Ok(())
     }
 
-    /// Takes in the next block, in base64. That its author signed it is still to be checked, see [`Audit::claims`].
+    /// Takes in the next block. That its author signed it is still to be checked, see [`Audit::claims`].
     ///
     /// # Errors
     /// What is wrong with the block.
-    pub fn add(&mut self, block: &str, now: f64) -> Result<(), JsError> {
-        let bytes = decode(block)?;
+    pub fn add(&mut self, block: &[u8], now: f64) -> Result<(), JsError> {
         // Milliseconds as JavaScript has them; a negative or huge number becomes the nearest time there is.
         let now = Timestamp::from_micros((now * 1000.0) as u64).unwrap_or(Timestamp::MAX);
-        let Claim { author, message, signature } = self.audit.add(&bytes, now)?;
+        let Claim { author, message, signature } = self.audit.add(block, now)?;
         for part in [&author.as_bytes()[..], &signature, &message] {
             self.claims.extend_from_slice(part);
         }
@@ -102,8 +100,8 @@ impl Audit {
 /// # Errors
 /// When the bytes are no block.
 #[wasm_bindgen]
-pub fn place(block: &str) -> Result<String, JsError> {
-    let block = Block::decode(&decode(block)?)?;
+pub fn place(block: &[u8]) -> Result<String, JsError> {
+    let block = Block::decode(block)?;
     Ok(format!("{}-{}-{}", block.header().author, block.header().height, block.hash()))
 }
 
@@ -117,10 +115,6 @@ pub fn check_claim(claim: &[u8]) -> bool {
         Some(Claim { author, message: message.try_into().ok()?, signature: *signature })
     };
     claim().is_some_and(|claim: Claim| claim.check().is_ok())
-}
-
-fn decode(block: &str) -> Result<Vec<u8>, JsError> {
-    Base64::decode_vec(block).map_err(|_| JsError::new("its bytes are no base64"))
 }
 
 fn keys(hexadecimal: &str) -> Result<Keyring, JsError> {
