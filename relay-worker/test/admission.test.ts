@@ -147,7 +147,7 @@ describe("a stranger who knows the id of a members' ledger", () => {
     await link.prove(founder);
     const { payload } = await link.take(SYNC_RESPONSE);
     expect(payload[0]).toEqual([[founder.id, [[2, written.hash]], 0]]);
-    link.send(founder, [SYNC_RESPONSE, [[], true]]);
+    link.send(founder, [SYNC_RESPONSE, [[], true, Buffer.alloc(0)]]);
     const blocks = (await link.take(ANNOUNCE)).payload[0] as Buffer[];
     expect(blocks.map((block) => Buffer.compare(block, genesis.bytes) === 0 || Buffer.compare(block, written.bytes) === 0)).toEqual([true, true]);
     await link.close();
@@ -163,10 +163,10 @@ describe("a stranger who knows the id of a members' ledger", () => {
     ["shows a forged join", 4012, (link, person) => link.prove(person, forged(person))],
     ["shows the founder's blocks", 4012, (link, person) => link.prove(person, [genesis.bytes, written.bytes])],
     ["shows a ledger of its own", 4012, (link, person) => link.prove(person, [person.found().genesis.bytes])],
-    ["asks for heads before all else", 1002, (link, person) => link.send(person, [SYNC_REQUEST, [randomBytes(32)]])],
+    ["asks for heads before all else", 1002, (link, person) => link.send(person, [SYNC_REQUEST, [randomBytes(32), []]])],
     ["asks for heads instead of showing a membership", 4012, async (link, person) => {
       await link.prove(person);
-      link.send(person, [SYNC_REQUEST, [randomBytes(32)]]);
+      link.send(person, [SYNC_REQUEST, [randomBytes(32), []]]);
     }],
     ["sends a membership before its proof", 1002, (link, person) => link.send(person, [MEMBERSHIP, [[genesis.bytes]]])],
     ["greets twice", 1002, (link, person) => {
