@@ -77,7 +77,7 @@ mesh members="1000":
 fuzz target="all" seconds="600":
     node scripts/fuzz.mjs {{target}} {{seconds}}
 
-# What Cairn costs, and beside others: just bench, just bench sync, just bench peers, just bench peers live --runs 5. A run of everything writes docs/BENCHMARKS.md.
+# What Cairn costs, and beside others: just bench, just bench sync, just bench peers, just bench peers live --runs 5. A run of everything writes docs/BENCHMARKS.md, and so does just bench sync --again.
 bench *words:
     node bench/run.mjs {{words}}
 

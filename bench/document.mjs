@@ -20,6 +20,7 @@ import { FIGURES, FLOOR, OWN, PEERS, SCALE } from "./figures.mjs";
  * @property {number} runs
  * @property {Record<string, Run[]>} figures
  * @property {Record<string, string>} failed
+ * @property {{ date: string, commit: string, figures: string[] }[]} [again] what was measured again later, of another commit
  */
 
 /**
@@ -168,7 +169,7 @@ const INTRODUCTION = `# Benchmarks
 <!-- Made by bench/run.mjs of bench/figures.mjs and bench/results: change those. -->
 
 What Cairn costs, measured on one machine, and beside what somebody might use instead. \`just bench\` measures all of the first table again, \`just bench peers\` all
-of the comparisons; words behind it choose what has them in its name (\`just bench sync\`), and only a run of everything writes this page.
+of the comparisons; words behind it choose what has them in its name (\`just bench sync\`), and only a run of everything, or one of some figures with \`--again\`, writes this page.
 
 - **Every run begins with nothing**: processes and directories of its own. Each is repeated, and a table shows the least, the median and the most. A goal is met or
   missed by the median.
@@ -194,11 +195,15 @@ const SCALE_LIVE_WORDS = `µs for one more entry in such a ledger, from its bloc
 /** @param {Results | undefined} results */
 function taken(results) {
   if (results === undefined) return "Nobody has run all of it yet.";
-  const { date, commit, machine, versions, runs, failed } = results;
+  const { date, commit, machine, versions, runs, failed, again = [] } = results;
   const on = `${machine.processor}, ${machine.cores} cores, ${machine.memory} GiB, ${machine.system}`;
   const of = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
   const lost = Object.entries(failed).map(([name, sentence]) => `\n- \`${name}\` failed: ${sentence}`);
-  return `${runs} runs of each, on ${date.slice(0, 10)}, of commit \`${commit}\`. ${on}. ${of.join(", ")}.${lost.length > 0 ? `\n${lost.join("")}` : ""}`;
+  const later = again.map((part) => {
+    const names = part.figures.map((id) => `\`${id}\``).join(", ");
+    return ` Measured again on ${part.date.slice(0, 10)}, of commit \`${part.commit}\`: ${names}.`;
+  });
+  return `${runs} runs of each, on ${date.slice(0, 10)}, of commit \`${commit}\`. ${on}. ${of.join(", ")}.${later.join("")}${lost.length > 0 ? `\n${lost.join("")}` : ""}`;
 }
 
 /** @param {Results | undefined} results */

@@ -43,6 +43,7 @@ await main(async () => {
       runs: { type: "string", default: "3" },
       json: { type: "boolean", default: false },
       document: { type: "boolean", default: false },
+      again: { type: "boolean", default: false },
     },
     allowPositionals: true,
   });
@@ -54,6 +55,7 @@ await main(async () => {
   if (!Number.isInteger(runs) || runs < 1 || runs > 100) throw new ToolError(`--runs is 1 to 100, not ${values.runs}.`);
   const compares = positionals[0] === "peers";
   const words = compares ? positionals.slice(1) : positionals;
+  if (values.again && (compares || words.length === 0)) throw new ToolError("--again takes words: what of Cairn's own figures is measured again.");
   const groups = chosen(compares, words);
   await build(new Set(groups.flat().flatMap(({ needs }) => needs)));
 
@@ -63,12 +65,28 @@ await main(async () => {
     mkdirSync(RESULTS, { recursive: true });
     writeFileSync(compares ? THEIRS : OURS, `${JSON.stringify(results, null, 1)}\n`);
     writeDocument();
+  } else if (values.again) {
+    keepAgain(results);
+    writeDocument();
   }
   if (values.json) console.log(JSON.stringify(results));
   else show(results);
   for (const [name, sentence] of Object.entries(failed)) console.error(`${name} failed: ${sentence}`);
   return Object.keys(failed).length === 0 ? 0 : 1;
 });
+
+/**
+ * Puts these figures in the place of those of the last full run, and notes of which commit they are.
+ *
+ * @param {Results} results
+ */
+function keepAgain({ date, commit, figures }) {
+  const all = /** @type {Results} */ (JSON.parse(readFileSync(OURS, "utf8")));
+  const ids = Object.keys(figures);
+  const before = (all.again ?? []).map((again) => ({ ...again, figures: again.figures.filter((id) => !ids.includes(id)) }));
+  const again = [...before.filter(({ figures }) => figures.length > 0), { date, commit, figures: ids }];
+  writeFileSync(OURS, `${JSON.stringify({ ...all, figures: { ...all.figures, ...figures }, again }, null, 1)}\n`);
+}
 
 /**
  * What is to be measured, in groups whose members take turns.
