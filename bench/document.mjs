@@ -20,7 +20,7 @@ import { FIGURES, FLOOR, OWN, PEERS, SCALE } from "./figures.mjs";
  * @property {number} runs
  * @property {Record<string, Run[]>} figures
  * @property {Record<string, string>} failed
- * @property {{ date: string, commit: string, figures: string[] }[]} [again] what was measured again later, of another commit
+ * @property {{ date: string, commit: string, runs: number, figures: string[] }[]} [again] what was measured again later, of another commit
  */
 
 /**
@@ -201,7 +201,7 @@ function taken(results) {
   const lost = Object.entries(failed).map(([name, sentence]) => `\n- \`${name}\` failed: ${sentence}`);
   const later = again.map((part) => {
     const names = part.figures.map((id) => `\`${id}\``).join(", ");
-    return ` Measured again on ${part.date.slice(0, 10)}, of commit \`${part.commit}\`: ${names}.`;
+    return ` Measured again on ${part.date.slice(0, 10)}, ${part.runs} runs, of commit \`${part.commit}\`: ${names}.`;
   });
   return `${runs} runs of each, on ${date.slice(0, 10)}, of commit \`${commit}\`. ${on}. ${of.join(", ")}.${later.join("")}${lost.length > 0 ? `\n${lost.join("")}` : ""}`;
 }

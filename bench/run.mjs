@@ -80,11 +80,12 @@ await main(async () => {
  *
  * @param {Results} results
  */
-function keepAgain({ date, commit, figures }) {
+function keepAgain({ date, commit, runs, figures }) {
+  if (!existsSync(OURS)) throw new ToolError("There is no run of everything yet whose figures could be replaced: `just bench` makes one.");
   const all = /** @type {Results} */ (JSON.parse(readFileSync(OURS, "utf8")));
   const ids = Object.keys(figures);
   const before = (all.again ?? []).map((again) => ({ ...again, figures: again.figures.filter((id) => !ids.includes(id)) }));
-  const again = [...before.filter(({ figures }) => figures.length > 0), { date, commit, figures: ids }];
+  const again = [...before.filter(({ figures }) => figures.length > 0), { date, commit, runs, figures: ids }];
   writeFileSync(OURS, `${JSON.stringify({ ...all, figures: { ...all.figures, ...figures }, again }, null, 1)}\n`);
 }
 

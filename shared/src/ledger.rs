@@ -696,7 +696,8 @@ impl Ledger {
     /// All heads, in so many parts.
     pub(crate) fn heads_in_parts(&self, number: usize) -> Vec<Vec<Head>> {
         let mut parts = vec![Vec::new(); number];
-        for head in self.heads() {
+        let heads = if number == 0 { Vec::new() } else { self.heads() };
+        for head in heads {
             parts.get_mut(part_of(&head.author, number)).into_iter().for_each(|part| part.push(head.clone()));
         }
         parts

@@ -8,7 +8,10 @@
 
 use alloc::{vec, vec::Vec};
 
-use crate::{id::NodeId, wire::Head};
+use crate::{
+    id::NodeId,
+    wire::{Head, has_bit, set_bit},
+};
 
 /// Bytes of the digest of one part.
 pub const PART_DIGEST_BYTES: usize = 16;
@@ -38,9 +41,9 @@ pub(crate) fn is_number_of_parts(number: usize) -> bool {
     number.is_power_of_two() && (LEAST_PARTS..=MOST_PARTS).contains(&number)
 }
 
-/// Which of so many parts the head of a lane is in.
-pub(crate) fn part_of(lane: &NodeId, parts: usize) -> usize {
-    usize::from(lane.as_bytes()[0]) % parts.max(1)
+/// Which of so many parts a node, or the head of its lane, is in.
+pub(crate) fn part_of(node: &NodeId, parts: usize) -> usize {
+    usize::from(node.as_bytes()[0]) % parts.max(1)
 }
 
 /// The highest tip of a head, 0: none.
@@ -61,8 +64,8 @@ impl Parts {
         let mut bits = vec![0; theirs.len() / 8];
         let pairs = ours.into_iter().zip(theirs).enumerate();
         let differing = pairs.filter(|(_, (ours, theirs))| ours.digest != theirs.digest);
-        for (bit, _) in differing.skip(usize::from(mutant!(PartOverlooked))) {
-            bits.get_mut(bit / 8).into_iter().for_each(|byte| *byte |= 1 << (bit % 8));
+        for (part, _) in differing.skip(usize::from(mutant!(PartOverlooked))) {
+            set_bit(&mut bits, part);
         }
         Self::from_bits(&bits)
     }
@@ -84,7 +87,7 @@ impl Parts {
 
     /// Whether a part is one of these.
     pub(crate) fn has(&self, part: usize) -> bool {
-        self.bits.get(part / 8).is_some_and(|byte| byte & (1 << (part % 8)) != 0)
+        has_bit(&self.bits, part)
     }
 
     /// Whether the head of a lane is in one of these parts.

@@ -11,6 +11,7 @@ mod epochs;
 mod erase;
 mod exchange;
 mod handshake;
+mod heads;
 #[cfg(feature = "sim")]
 mod inspect;
 mod invites;

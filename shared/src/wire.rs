@@ -106,21 +106,31 @@ pub struct Lack {
     entries: [u8; BLOCK_ENTRIES / 8],
 }
 
+/// Sets bit i % 8 of byte i / 8, if there is that byte.
+pub(crate) fn set_bit(bytes: &mut [u8], i: usize) {
+    if let Some(byte) = bytes.get_mut(i / 8) {
+        *byte |= 1 << (i % 8);
+    }
+}
+
+/// Whether bit i % 8 of byte i / 8 is set.
+pub(crate) fn has_bit(bytes: &[u8], i: usize) -> bool {
+    bytes.get(i / 8).is_some_and(|byte| byte & (1 << (i % 8)) != 0)
+}
+
 impl Lack {
     /// These entries of a block.
     pub fn new(block: BlockHash, indexes: impl IntoIterator<Item = usize>) -> Self {
         let mut entries = [0; BLOCK_ENTRIES / 8];
         for index in indexes {
-            if let Some(byte) = entries.get_mut(index / 8) {
-                *byte |= 1 << (index % 8);
-            }
+            set_bit(&mut entries, index);
         }
         Self { block, entries }
     }
 
     /// Whether the payload of this entry is missing.
     pub fn contains(&self, index: usize) -> bool {
-        self.entries.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
+        has_bit(&self.entries, index)
     }
 }
 

@@ -1,11 +1,6 @@
 //! Links come and go: opening, proving keys, coming back after hibernation, closing.
 
-use alloc::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    vec,
-    vec::Vec,
-};
+use alloc::{borrow::Cow, collections::BTreeSet, vec, vec::Vec};
 
 use super::{Replica, ReplicaError, Timer, Turn, exchange::Reply};
 use crate::{
@@ -20,9 +15,8 @@ use crate::{
         SUSPECT_TIMEOUT,
     },
     members::{Control, Join, Member, Removal, is_closed},
-    parts::{Part, parts_for},
     store::Store,
-    sync::{Asked, Link, Phase},
+    sync::{Link, Phase},
     wire::{Message, PROTOCOL_VERSION, auth_message},
 };
 
@@ -295,26 +289,6 @@ impl<S: Store> Replica<S> {
             self.ask_heads(id);
         }
         Ok(())
-    }
-
-    /// Asks what a peer has that has just come. Heads that are few go along.
-    pub(super) fn ask_heads(&mut self, id: LinkId) {
-        let digest = self.ledger.digest();
-        let lanes = self.ledger.lanes().len();
-        let unasked = lanes <= self.config.heads_unasked;
-        let parts = if unasked { Vec::new() } else { self.ledger.heads_in_parts(parts_for(lanes)) };
-        let mut parts: Vec<Part> = parts.iter().map(|heads| self.ledger.part(heads)).collect();
-        let Some(link) = self.links.get_mut(&id) else { return };
-        if link.role == Role::Accepted {
-            // Who comes back is who lacks something.
-            parts.iter_mut().for_each(|part| part.heights.clear());
-        }
-        link.heads_sent = unasked;
-        link.asked_heads = (!unasked).then(|| Asked { parts: parts.len(), before: BTreeMap::new() });
-        self.say(id, Message::LedgerSyncRequest { digest, parts });
-        if unasked {
-            self.say_heads(id, None);
-        }
     }
 
     /// Whether a node is a member that was not removed; in an open ledger everybody is.

@@ -9,12 +9,8 @@ use crate::{
     id::{BlockHash, NodeId},
     incoming::Incoming,
     ledger::{checked, stored_evidence, stored_removal},
-    limits::{
-        ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, HEADS_PER_FRAME, PEER_FRAMES, SILENCE,
-        STALL_TIMEOUT,
-    },
+    limits::{ANSWER_BLOCKS, FRAME_BYTES, FRAME_TARGET_BYTES, HAVE_EVERY, PEER_FRAMES, SILENCE, STALL_TIMEOUT},
     members::{Removal, removed},
-    parts::Parts,
     replica::ReplicaError,
     store::{Page, Store, Summary},
     sync::{Link, frame_target_bytes},
@@ -319,22 +315,6 @@ impl<S: Store> Replica<S> {
 
     pub(super) fn message_id(&mut self) -> [u8; 16] {
         uuid::Builder::from_random_bytes(self.random.bytes16()).into_uuid().into_bytes()
-    }
-
-    /// Says the heads of these parts, or all.
-    pub(super) fn say_heads(&mut self, id: LinkId, parts: Option<Parts>) {
-        let mut heads = self.ledger.heads();
-        if let Some(parts) = &parts {
-            heads.retain(|head| parts.contains(&head.author));
-        }
-        let mut pages = heads.chunks(HEADS_PER_FRAME).peekable();
-        if pages.peek().is_none() {
-            self.say(id, Message::LedgerSyncResponse { heads: Vec::new(), last: true, parts: parts.clone() });
-        }
-        while let Some(page) = pages.next() {
-            let (heads, last) = (page.to_vec(), pages.peek().is_none());
-            self.say(id, Message::LedgerSyncResponse { heads, last, parts: parts.clone() });
-        }
     }
 }
 

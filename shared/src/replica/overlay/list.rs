@@ -11,6 +11,7 @@ use crate::{
     effect::{LinkId, LinkPath},
     id::NodeId,
     limits::{ANNOUNCED_AT_ONCE, PROBE_EVERY},
+    parts::part_of,
     store::Store,
     wire::{BUCKETS, Message},
 };
@@ -33,7 +34,7 @@ impl<S: Store> Replica<S> {
         }
         link.listed = Some(now);
         let mine = self.known_in_buckets();
-        let differs = |node: &NodeId| known.get(bucket(node)) != mine.get(bucket(node));
+        let differs = |node: &NodeId| known.get(part_of(node, BUCKETS)) != mine.get(part_of(node, BUCKETS));
         let peers = self.overlay.peers.values().map(|peer| &peer.said);
         let told: Vec<Announcement> = peers.filter(|said| differs(&said.node)).cloned().collect();
         for part in told.chunks(ANNOUNCED_AT_ONCE) {
@@ -51,12 +52,8 @@ impl<S: Store> Replica<S> {
         for node in self.overlay.peers.keys().chain(own) {
             let (_, rest) = node.as_bytes().split_at(8);
             let part = rest.first_chunk().copied().unwrap_or_default();
-            buckets[bucket(node)] ^= u64::from_be_bytes(part);
+            buckets[part_of(node, BUCKETS)] ^= u64::from_be_bytes(part);
         }
         buckets.to_vec()
     }
-}
-
-fn bucket(node: &NodeId) -> usize {
-    usize::from(node.as_bytes()[0]) % BUCKETS
 }
