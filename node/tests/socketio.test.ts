@@ -142,11 +142,13 @@ describe.each(TRANSPORTS.map((transports) => ({ transports, name: transports.joi
 
   test("every event of the interface is answered", async ({ world }) => {
     const node = await world.node();
+    // One after the other: what two connections are told comes in no order.
     const auths: unknown[] = [];
     const onAuth = (socket: Socket): void => void socket.on("auth", (auth: unknown) => auths.push(auth));
     const socket = await connect(world, node, { auth: { token: "abcd" } }, onAuth);
+    await until(() => auths.length === 1, "the first got its auth");
     const other = await connect(world, node, {}, onAuth);
-    await until(() => auths.length === 2, "both got their auth");
+    await until(() => auths.length === 2, "the second got its auth");
     expect(auths).toEqual([{ token: "abcd" }, {}]);
 
     for (const value of [{ a: [1, null, "ü\u2028"] }, "text", 7, null, true, []]) {
@@ -503,6 +505,7 @@ test("a client hears what becomes of its entries, and of the ledger behind it", 
   cable.plug();
   const count = 2 + late.length;
   await until(async () => (await ledger(a)).length === count && (await ledger(b)).length === count, "both have all entries");
+  await until(() => arrived.length === count, "b was told of each");
   expect(ids(await ledger(a))).toEqual([first!.id, early!.id, ...ids(late)]);
   expect(ids(await ledger(b))).toEqual([first!.id, early!.id, ...ids(late)]);
   expect(ids(arrived)).toEqual([first!.id, ...ids(late), early!.id]);
