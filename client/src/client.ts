@@ -6,6 +6,7 @@ import { Emitter } from "./emitter.js";
 import { CairnError } from "./errors.js";
 import { Feed } from "./feed.js";
 import { Invite, type InviteOptions } from "./invite.js";
+import { Json, parser } from "./parser.js";
 import { Requests } from "./requests.js";
 import { Subscription, type SubscribeOptions } from "./subscription.js";
 import type { Checker } from "./verify/checker.js";
@@ -158,6 +159,7 @@ export class Client<T = unknown> {
         show({ ...options.auth, ...(options.token !== undefined && { token: options.token }), batches: true, live: this.#listens });
       },
       forceNew: true,
+      parser,
       path: options.path ?? "/socket.io/",
       randomizationFactor: 1,
       reconnectionDelay: RECONNECT_FIRST,
@@ -553,9 +555,9 @@ export class Client<T = unknown> {
       this.#events.emit("connected", { node });
     });
     this.#requests.connected((event, args, answer) => {
-      // The arguments were checked where the call was made; here they are what JSON made of them.
+      // The arguments were checked where the call was made.
       const emit = this.#socket.emit.bind(this.#socket) as (event: string, ...args: unknown[]) => unknown;
-      emit(event, ...args, answer);
+      emit(event, new Json(args), answer);
     });
   }
 

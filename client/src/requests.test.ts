@@ -10,7 +10,8 @@ interface Sent {
 
 function connection(): { readonly sent: Sent[]; readonly send: Send } {
   const sent: Sent[] = [];
-  return { sent, send: (event, args, answer) => void sent.push({ event, args, answer }) };
+  const send: Send = (event, args, answer) => void sent.push({ event, args: JSON.parse(`[${args}]`) as unknown[], answer });
+  return { sent, send };
 }
 
 function requests(limits: Partial<RequestLimits> = {}): Requests {

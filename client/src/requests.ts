@@ -24,8 +24,8 @@ export type WhenLost =
   /** Tell the caller: asking twice could do it twice. */
   | "reject";
 
-/** Puts a request on the connection; `answer` is called at most once. */
-export type Send = (event: string, args: readonly unknown[], answer: (value: unknown) => void) => void;
+/** Puts a request on the connection, its arguments as JSON, one behind the other; `answer` is called at most once. */
+export type Send = (event: string, args: string, answer: (value: unknown) => void) => void;
 
 /** The bounds. */
 export interface RequestLimits {
@@ -43,7 +43,7 @@ export interface RequestLimits {
 
 interface Request {
   readonly event: string;
-  /** The arguments as JSON, as they were when the request was made, without the brackets of an array. */
+  /** The arguments as JSON, as they were when the request was made, one behind the other. */
   readonly args: string;
   readonly bytes: number;
   readonly whenLost: WhenLost;
@@ -138,10 +138,10 @@ export class Requests {
       const [first] = together;
       if (first === undefined) return;
       if (together.length === 1) {
-        this.#send(first.event, parse(first.args), (value) => this.#answered(together, [read(first.event, value)]));
+        this.#send(first.event, first.args, (value) => this.#answered(together, [read(first.event, value)]));
       } else {
-        const args = [parse(together.map(({ args }) => args).join(","))];
-        this.#send(APPEND_MANY, args, (value) => this.#answered(together, readEach(value, together.length)));
+        const entries = together.map(({ args }) => args).join(",");
+        this.#send(APPEND_MANY, `[${entries}]`, (value) => this.#answered(together, readEach(value, together.length)));
       }
     }
   }
@@ -253,11 +253,6 @@ function toJson(value: unknown): string | undefined {
   } catch (error) {
     throw new CairnError("not_json", "the value has no JSON form", { cause: error });
   }
-}
-
-/** What JSON makes of arguments. */
-function parse(args: string): unknown[] {
-  return JSON.parse(`[${args}]`) as unknown[];
 }
 
 /** Length in UTF-8; exact only where a message could be too large. */
