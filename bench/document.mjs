@@ -158,7 +158,7 @@ function markdown(columns, rows) {
  * @param {Results | undefined} peers
  */
 export function render(own, peers) {
-  const parts = [INTRODUCTION, "## Cairn", taken(own), ownTable(own), "### What the parts cost alone", FLOOR_WORDS, figureTable(FLOOR, own)];
+  const parts = [INTRODUCTION, "## Cairn", taken(own), ownTable(own), missedWords(own, peers), "### What the parts cost alone", FLOOR_WORDS, figureTable(FLOOR, own)];
   parts.push("## Beside others", BESIDE_WORDS, taken(peers), besideTable(peers), "### The others, each for itself", figureTable(PEERS, peers));
   parts.push("## Whether size matters", SCALE_WORDS, scaleTable("ingest", own), SCALE_LIVE_WORDS, scaleTable("live", own));
   return `${parts.filter((part) => part !== "").join("\n\n")}\n`;
@@ -209,6 +209,26 @@ function taken(results) {
 /** @param {Results | undefined} results */
 function ownTable(results) {
   return figureTable(OWN, results, (figure) => figure.goal === undefined && figure.beside?.some(({ goal }) => goal !== undefined) === true);
+}
+
+/**
+ * The figures that miss something that is asked of them, alone or beside others.
+ *
+ * @param {Results | undefined} own
+ * @param {Results | undefined} peers
+ */
+export function missed(own, peers) {
+  return OWN.filter((figure) => {
+    const runs = own?.figures[figure.id];
+    const rows = [...(runs === undefined ? [] : [figureRow(figure, runs)]), ...besideRows(figure, peers?.figures ?? {})];
+    return rows.some((row) => row.at(-1) === "missed");
+  });
+}
+
+/** @param {Results | undefined} own @param {Results | undefined} peers */
+function missedWords(own, peers) {
+  const lines = missed(own, peers).map(({ id, why }) => `- \`${id}\`: ${why}`);
+  return lines.length === 0 ? "" : ["### What is missed, and why", ...lines].join("\n").replace("\n", "\n\n");
 }
 
 /**

@@ -23,6 +23,7 @@
  * @property {"higher" | "lower"} better
  * @property {Goal} [goal]
  * @property {Beside[]} [beside]
+ * @property {string} [why] why what is asked is not met, as its profile shows
  * @property {(value: number) => number} [compared] what is compared, where the others' figures are in another unit
  */
 
@@ -57,6 +58,13 @@ const MIB = 1024 * KIB;
 
 const rate = { unit: "entries/s", better: /** @type {const} */ ("higher") };
 const wait = { unit: "ms", better: /** @type {const} */ ("lower") };
+const merge = {
+  unit: "s",
+  better: /** @type {const} */ ("lower"),
+  goal: { most: 3 },
+  beside: [{ figure: "autobase:merge", goal: { least: 100 } }, { figure: "yjs:merge" }],
+  compared: (/** @type {number} */ seconds) => MERGED / seconds,
+};
 const size = { unit: "bytes", better: /** @type {const} */ ("lower") };
 
 /** Cairn's own figures. @type {readonly Figure[]} */
@@ -68,22 +76,15 @@ export const OWN = [
   { id: "append/raw", words: "The same over a bare Socket.IO connection of a program in Rust: what the node can do", ...rate },
   { id: "append/raw/p99", words: "From such a call to its result, in 99 of 100", ...wait },
   { id: "append/many", words: "One client appends 1,000 entries with each call", ...rate, goal: { least: 200_000 } },
-  { id: "append/one/p50", words: "One append after the other: from the call to its result, in the median", ...wait, goal: { most: 0.3 } },
+  { id: "append/one/p50", words: "One append after the other: from the call to its result, in the median", ...wait, goal: { most: 0.3 }, beside: [{ figure: "socketio:append/one" }] },
   { id: "append/crowd", words: "100 clients append at once", ...rate, goal: { least: 50_000 } },
   { id: "append/crowd/p99", words: "From such a call to its result, in 99 of 100", ...wait, goal: { most: 50 } },
   { id: "sync/256", words: "An empty node fetches 1,000,000 entries from another one, in blocks of 256, from its start on", ...rate, goal: { least: 400_000 }, beside: [{ figure: "hypercore:sync", goal: { least: 25 } }, { figure: "yjs:sync" }] },
   { id: "sync/1", words: "The same with 100,000 entries, each signed for itself", ...rate, goal: { least: 45_000 }, beside: [{ figure: "hypercore:sync", goal: { least: 3 } }, { figure: "yjs:sync" }] },
   { id: "sync/256/bytes", words: "Bytes of all frames of that link, for each entry of 120 bytes", ...size, goal: { most: 150 }, beside: [{ figure: "hypercore:sync/bytes" }] },
   { id: "sync/1/bytes", words: "The same, every entry signed for itself", ...size, goal: { most: 330 }, beside: [{ figure: "hypercore:sync/bytes" }] },
-  {
-    id: "merge",
-    words: "Two nodes with 50,000 entries each, written apart and each signed for itself, are linked: until both have all, in one order",
-    unit: "s",
-    better: "lower",
-    goal: { most: 3 },
-    beside: [{ figure: "autobase:merge", goal: { least: 100 } }, { figure: "yjs:merge" }],
-    compared: (seconds) => MERGED / seconds,
-  },
+  { id: "merge/256", words: "Two nodes with 50,000 entries each, written apart in blocks of 256, are linked: until both have all, in one order", ...merge },
+  { id: "merge/1", words: "The same, every entry signed for itself", ...merge },
   { id: "live/direct/p50", words: "From the call at one client to the entry at another one's, over two nodes linked by QUIC, in the median", ...wait, beside: [{ figure: "hypercore:live/p50", goal: { most: 1 } }, { figure: "gossip:live/p50" }, { figure: "yjs:live/p50" }, { figure: "socketio:live/p50" }] },
   { id: "live/direct/p99", words: "The same in 99 of 100", ...wait, beside: [{ figure: "hypercore:live/p99", goal: { most: 1 } }, { figure: "gossip:live/p99" }, { figure: "yjs:live/p99" }, { figure: "socketio:live/p99" }] },
   { id: "live/relay/p50", words: "From the acknowledgement at one client to the entry at another one's, over two nodes and a relay in workerd, in the median", ...wait, goal: { most: 4 } },
@@ -142,6 +143,7 @@ export const PEERS = [
   { id: "yjs:live/p99", words: "Yjs: the same in 99 of 100", ...wait },
   { id: "yjs:stored", words: "Yjs: bytes of the encoded document for each entry", ...size },
   { id: "socketio:append", words: "Socket.IO in Node.js: entries that one client says and a server keeps in memory and acknowledges", ...rate },
+  { id: "socketio:append/one", words: "Socket.IO in Node.js: one after the other to a server that keeps them in memory, in the median", ...wait },
   { id: "socketio:live/p50", words: "Socket.IO in Node.js: from one client over a server to another, in the median", ...wait },
   { id: "socketio:live/p99", words: "Socket.IO in Node.js: the same in 99 of 100", ...wait },
   { id: "socketio:fanout", words: "Socket.IO in Node.js: what one client says, to 500 others", unit: "deliveries/s", better: "higher" },
@@ -167,7 +169,8 @@ export const SCENARIOS = [
   { name: "append/crowd", run: ["crowd", "append", "--clients", "100"], needs: [], figures: ["append/crowd", "append/crowd/p99"] },
   { name: "sync/256", run: ["bench", "sync"], needs: [], figures: ["sync/256", "sync/256/bytes"] },
   { name: "sync/1", run: ["bench", "sync", "--entries", "100000", "--per-block", "1"], needs: [], figures: ["sync/1", "sync/1/bytes"] },
-  { name: "merge", run: ["bench", "merge", "--entries", String(MERGED)], needs: [], figures: ["merge"] },
+  { name: "merge/256", run: ["bench", "merge", "--entries", String(MERGED), "--per-block", "256"], needs: [], figures: ["merge/256"] },
+  { name: "merge/1", run: ["bench", "merge", "--entries", String(MERGED)], needs: [], figures: ["merge/1"] },
   { name: "live/direct", run: ["client", "live.ts", "direct"], needs: [], figures: ["live/direct/p50", "live/direct/p99"] },
   { name: "live/relay", run: ["client", "live.ts", "relay"], needs: ["relay"], figures: ["live/relay/p50", "live/relay/p99"] },
   { name: "fanout", run: ["crowd", "fanout", "--clients", "500", "--bytes", "200"], needs: [], figures: ["fanout"] },
@@ -208,6 +211,7 @@ export const PEER_SCENARIOS = [
   { name: "yjs:live", run: ["peer", "yjs.mjs", "live"], needs: ["npm peers"], figures: ["yjs:live/p50", "yjs:live/p99"] },
   { name: "yjs:stored", run: ["peer", "yjs.mjs", "stored"], needs: ["npm peers"], figures: ["yjs:stored"] },
   { name: "socketio:append", run: ["peer", "socketio.mjs", "append"], needs: ["npm peers"], figures: ["socketio:append"] },
+  { name: "socketio:append/one", run: ["peer", "socketio.mjs", "one"], needs: ["npm peers"], figures: ["socketio:append/one"] },
   { name: "socketio:live", run: ["peer", "socketio.mjs", "live"], needs: ["npm peers"], figures: ["socketio:live/p50", "socketio:live/p99"] },
   {
     name: "socketio:fanout",
@@ -235,8 +239,9 @@ export const PEER_SCENARIOS = [
 export const COMPARISONS = [
   { name: "ingest", scenarios: ["ingest/256", "hypercore:ingest"] },
   { name: "append", scenarios: ["append/pipelined", "hypercore:append", "socketio:append"] },
+  { name: "append/one", scenarios: ["append/one", "socketio:append/one"] },
   { name: "sync", scenarios: ["sync/256", "sync/1", "hypercore:sync", "yjs:sync"] },
-  { name: "merge", scenarios: ["merge", "autobase:merge", "yjs:merge"] },
+  { name: "merge", scenarios: ["merge/256", "merge/1", "autobase:merge", "yjs:merge"] },
   { name: "live", scenarios: ["live/direct", "hypercore:live", "gossip:live", "yjs:live", "socketio:live"] },
   { name: "fanout", scenarios: ["fanout", "socketioxide:fanout", "socketio:fanout"] },
   { name: "idle/client", scenarios: ["idle/client", "socketioxide:idle/client"] },

@@ -61,7 +61,7 @@ export function now() {
  * @param {readonly number[]} values
  * @param {number} percent
  */
-function percentile(values, percent) {
+export function percentile(values, percent) {
   const sorted = values.toSorted((one, other) => one - other);
   return sorted[Math.max(1, Math.ceil((sorted.length * percent) / 100)) - 1];
 }

@@ -12,7 +12,7 @@ import { createServer } from "node:http";
 import { Server } from "socket.io";
 import { io } from "socket.io-client";
 
-import { Arrivals, line, main, measureLive, now, print, usages, used } from "./harness.mjs";
+import { Arrivals, line, main, measureLive, now, percentile, print, usages, used } from "./harness.mjs";
 
 async function live(run) {
   const server = await run.start("server");
@@ -32,6 +32,17 @@ async function append(run) {
   const kept = await server.ask("kept");
   if (kept !== entries) throw new Error(`${kept} entries were kept, not ${entries}`);
   print("socketio:append", (entries * 1_000) / ms, { cpu: used(before, after).cpu, memory: after[0].memory });
+}
+
+async function one(run) {
+  const { trips } = run.options;
+  const server = await run.start("server");
+  const writer = await run.start("client", { url: await server.ask("url") });
+  const before = await usages([server]);
+  const times = await writer.ask("trips", trips);
+  const of = used(before, await usages([server]));
+  if ((await server.ask("kept")) !== trips) throw new Error("not all entries were kept");
+  print("socketio:append/one", percentile(times, 50), of);
 }
 
 /** Hands on what each says to all others, until a signal ends it. */
@@ -99,6 +110,16 @@ async function client({ url }) {
         };
         while (sent < Math.min(window, entries)) send();
       }),
+    /** How long each takes until it is acknowledged, ms, one after the other. */
+    trips: async (entries) => {
+      const times = [];
+      for (let number = 0; number < entries; number++) {
+        const called = now();
+        await socket.emitWithAck("append", line(number));
+        times.push(now() - called);
+      }
+      return times;
+    },
   };
 }
 
@@ -107,6 +128,7 @@ await main(
   {
     live: { options: { entries: 1_000 }, run: live },
     append: { options: { entries: 100_000, window: 1_000 }, run: append },
+    one: { options: { trips: 2_000 }, run: one },
     serve: { run: serve, serves: true },
   },
   { server, client },

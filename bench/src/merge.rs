@@ -47,7 +47,7 @@ impl Merge {
         ensure!(order(&first)? == order(&second)?, "both have the same entries, in another order");
         verify(&first, self.entries)?;
         verify(&second, self.entries)?;
-        Ok(figure("merge", took, cost)?)
+        Ok(figure(&format!("merge/{}", self.per_block), took, cost)?)
     }
 
     /// A closed store with a lane that its own node has written.
