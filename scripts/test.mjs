@@ -1,10 +1,11 @@
 /**
- * `npm test`: sets everything up and runs every check and every test, the cheap ones first. Stops at the first step that
- * fails. `npm test -- <word>` runs only the steps whose name contains the word.
+ * `npm test`: sets everything up and runs every check and every test, the cheap ones first. What only computes runs beside what
+ * waits, at the lowest priority. Stops at the first step that fails. `npm test -- <word>` runs only the steps whose name contains
+ * the word.
  */
 
 import { spawn } from "node:child_process";
-import { availableParallelism } from "node:os";
+import { availableParallelism, constants, setPriority } from "node:os";
 import { join } from "node:path";
 
 import { environment, LINTED } from "./environment.mjs";
@@ -32,11 +33,13 @@ const BUILT = {
   "examples/swarm": [...NATIVE, "--example", "swarm", "--bin", "cairn"],
 };
 
-/** @type {[name: string, program: string, ...args: string[]]} */
+/** @typedef {[name: string, program: string, ...args: string[]]} Step */
+
+/** @type {Step} */
 const swarm = ["load and slow readers, the short version", "examples/swarm", "quick"];
 
-/** @type {[name: string, program: string, ...args: string[]][]} */
-const steps = [
+/** One after the other, before all others. @type {Step[]} */
+const first = [
   ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
   // The page and its types need them.
   ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
@@ -45,29 +48,37 @@ const steps = [
   ["types of the page", "svelte-check", "--workspace", "web", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"],
   ["page builds", "vite", "build", "web"],
   ["client unit tests", "vitest", "run", "--project", "unit"],
+  ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
+  ["simulator builds", "cargo", "build", ...SIMULATOR],
+];
+/** One after the other. They wait for clocks, disks and one another more than they compute. @type {Step[]} */
+const waiting = [
+  ["native tests", "cargo", "test", ...NATIVE],
+  ["a node that is killed again and again", "crash", "20"],
+  // It reads of Linux what the node costs.
+  ...(process.platform === "linux" ? [swarm] : []),
+  ["relay builds", "node", "scripts/relay-build.mjs"],
+  ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "5"],
+  ["system tests", "vitest", "run", "--project", "system"],
+  ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
+  ["the page in Chromium", "vitest", "run", "--project", "page"],
+];
+/** Beside those, one after the other: what takes as long as it takes changes nothing in them. @type {Step[]} */
+const computing = [
   // With the profile of the relay's build, so that both share what runs while they compile.
   ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
   // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
   // the relay's build below do it.
   [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
-  ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
-  ["native tests", "cargo", "test", ...NATIVE],
-  ["a node that is killed again and again", "crash", "20"],
   ["simulator", "sim", "0", "200"],
   ["simulator with members", "sim", "members", "0", "25"],
   ["a mesh of direct links", "sim", "--mesh", "200"],
   ["planted bugs", "mutants", ...PLANTED],
-  // It reads of Linux what the node costs.
-  ...(process.platform === "linux" ? [swarm] : []),
   // Two targets at a time.
   ["fuzz, 3 s a target", "fuzz", "run", "--seconds", "3"],
-  ["relay builds", "node", "scripts/relay-build.mjs"],
   ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
-  ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
-  ["system tests", "vitest", "run", "--project", "system"],
-  ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
-  ["the page in Chromium", "vitest", "run", "--project", "page"],
 ];
+const steps = [...first, ...waiting, ...computing];
 
 /** Many of the native tests wait for processes, so that a core has room for more than one. */
 const RUST_TEST_THREADS = String(3 * availableParallelism());
@@ -78,45 +89,59 @@ const SUMS = [
   /^ *Tests +(?:(?<failed>\d+) failed)?[ |]*(?:(?<passed>\d+) passed)?/,
 ];
 
+const sum = { passed: 0, failed: 0 };
+let begun = 0;
+
 await main(async () => {
   const began = Date.now();
   const [word] = process.argv.slice(2);
-  const wanted = steps.filter(([name]) => word === undefined || name.includes(word));
-  if (wanted.length === 0)
+  const wanted = (/** @type {Step[]} */ list) => list.filter(([name]) => word === undefined || name.includes(word));
+  const all = wanted(steps);
+  if (all.length === 0)
     throw new ToolError(`No step is called "${word}". Steps: ${steps.map(([name]) => name).join(" · ")}`);
   await npmPackages();
   await rust([WASM, BARE]);
   // Before anything else takes minutes.
-  if (wanted.some(([, , ...args]) => args.includes("page"))) await chromium();
-  const sum = { passed: 0, failed: 0 };
-  for (const [index, [name, program, ...args]] of wanted.entries()) {
-    console.log(`\n== ${index + 1}/${wanted.length} ${name}`);
-    const start = Date.now();
-    const result = await step(program, args);
-    sum.passed += result.passed;
-    sum.failed += result.failed;
-    console.log(`== ${name}: ${result.failed === 0 ? "ok" : "FAILED"} (${seconds(start)})`);
-    if (result.failed > 0) {
-      const left = wanted.slice(index + 1).map(([other]) => other);
-      if (left.length > 0) console.log(`not run: ${left.join(" · ")}`);
-      break;
-    }
-  }
+  if (all.some(([, , ...args]) => args.includes("page"))) await chromium();
+  await lane(wanted(first), all.length);
+  await Promise.all([lane(wanted(waiting), all.length), lane(wanted(computing), all.length, true)]);
   console.log(`\n${sum.passed} passed, ${sum.failed} failed (${seconds(began)})`);
   return sum.failed === 0 ? 0 : 1;
 });
 
 /**
- * Runs one step, its output on this terminal. A step that runs no tests counts as one.
+ * Runs steps one after the other, until one fails in this lane or in another.
  *
- * @param {string} program
- * @param {string[]} args
- * @returns {Promise<{ passed: number, failed: number }>}
+ * @param {Step[]} list
+ * @param {number} count steps in all lanes
+ * @param {boolean} [beside] whether another lane has the terminal: what these print is shown when they end
  */
-async function step(program, args) {
+async function lane(list, count, beside = false) {
+  for (const [index, [name, ...command]] of list.entries()) {
+    if (sum.failed > 0) {
+      console.log(`not run: ${list.slice(index).map(([other]) => other).join(" · ")}`);
+      return;
+    }
+    console.log(`\n== ${++begun}/${count} ${name}${beside ? ", beside what follows" : ""}`);
+    const start = Date.now();
+    const { passed, failed, text } = await step(command, beside);
+    sum.passed += passed;
+    sum.failed += failed;
+    console.log(`${text}== ${name}: ${failed === 0 ? "ok" : "FAILED"} (${seconds(start)})`);
+  }
+}
+
+/**
+ * Runs one step. One that runs no tests counts as one.
+ *
+ * @param {string[]} command its program and arguments
+ * @param {boolean} beside at the lowest priority, and without this terminal
+ * @returns {Promise<{ passed: number, failed: number, text: string }>} How many tests passed and failed, and what it printed where it had no terminal.
+ */
+async function step([program = "", ...args], beside) {
   const built = BUILT[program];
   if (built !== undefined) await run("cargo", ["build", ...built], { env: environment(LINTED) });
-  const [command, first] = {
+  const [executable, leading] = {
     tsc: script("typescript/bin/tsc"),
     vitest: script("vitest/vitest.mjs"),
     vite: script("vite/bin/vite.js"),
@@ -124,27 +149,31 @@ async function step(program, args) {
     node: [process.execPath, []],
   }[program] ?? [built === undefined ? program : join(target, "debug", program), []];
   const env = environment({ ...LINTED, NO_COLOR: "1", FORCE_COLOR: undefined, CARGO_TERM_COLOR: "never", RUST_TEST_THREADS });
-  const child = spawn(command, [...first, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "inherit"] });
-  const sum = { passed: 0, failed: 0 };
-  let rest = "";
+  const child = spawn(executable, [...leading, ...args], { cwd: root, env, stdio: ["ignore", "pipe", beside ? "pipe" : "inherit"] });
+  if (beside && child.pid !== undefined) setPriority(child.pid, constants.priority.PRIORITY_LOW);
+  const tests = { passed: 0, failed: 0 };
+  let [rest, printed] = ["", ""];
+  const show = (/** @type {string} */ text) => void (beside ? (printed += text) : process.stdout.write(text));
+  child.stderr?.setEncoding("utf8").on("data", show);
   child.stdout.setEncoding("utf8").on("data", (text) => {
-    process.stdout.write(text);
+    show(text);
     const lines = (rest + text).split("\n");
     rest = lines.pop() ?? "";
     for (const line of lines) {
       const found = SUMS.map((pattern) => pattern.exec(line)?.groups).find((groups) => groups !== undefined);
-      sum.passed += Number(found?.passed ?? 0);
-      sum.failed += Number(found?.failed ?? 0);
+      tests.passed += Number(found?.passed ?? 0);
+      tests.failed += Number(found?.failed ?? 0);
     }
   });
   return new Promise((resolve) => {
     child.once("error", (error) => {
-      console.error(`${command} does not start: ${error.message}`);
-      resolve({ passed: 0, failed: 1 });
+      console.error(`${executable} does not start: ${error.message}`);
+      resolve({ passed: 0, failed: 1, text: printed });
     });
     child.once("close", (code) => {
-      if (code !== 0) resolve({ ...sum, failed: Math.max(1, sum.failed) });
-      else resolve(sum.passed === 0 ? { passed: 1, failed: 0 } : sum);
+      if (code !== 0) tests.failed = Math.max(1, tests.failed);
+      else if (tests.passed === 0) tests.passed = 1;
+      resolve({ ...tests, text: printed });
     });
   });
 }

@@ -181,7 +181,8 @@ describe("a stranger who knows the id of a members' ledger", () => {
     }],
   ];
 
-  test.each(tries)("%s: it is closed with %i, hears nothing and leaves nothing", async (_name, code, act) => {
+  // Most of them wait for the relay's patience to end, so they do so together.
+  test.concurrent.each(tries)("%s: it is closed with %i, hears nothing and leaves nothing", async (_name, code, act) => {
     const before = rows(locked);
     const link = await Link.open(locked.url, ledger);
     await act(link, new Person());
@@ -197,7 +198,7 @@ describe("a stranger who knows the id of a members' ledger", () => {
     expect(of(rows(locked))).toBe(of(before));
   });
 
-  test("a hundred of them keep no member out", async () => {
+  test.concurrent("a hundred of them keep no member out", async () => {
     // Each from a place of its own: of one alone, not so many are let in at once.
     const from = (n: number): Record<string, string> => ({ "CF-Connecting-IP": `192.0.2.${n}` });
     const strangers = await Promise.all(Array.from({ length: 100 }, (_, n) => Link.open(locked.url, ledger, from(n))));
