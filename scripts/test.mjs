@@ -38,47 +38,63 @@ const BUILT = {
 /** @type {Step} */
 const swarm = ["load and slow readers, the short version", "examples/swarm", "quick"];
 
-/** One after the other, before all others. @type {Step[]} */
-const first = [
-  ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
-  // The page and its types need them.
-  ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
-  ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
-  ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
-  ["types of the page", "svelte-check", "--workspace", "web", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"],
-  ["page builds", "vite", "build", "web"],
-  ["client unit tests", "vitest", "run", "--project", "unit"],
-  ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
-  ["simulator builds", "cargo", "build", ...SIMULATOR],
+/**
+ * One round after the other. Beside its steps go those that only compute, at the lowest priority: they may take as long as they take, and
+ * the others wait for clocks, disks and one another more than they compute.
+ *
+ * @type {{ steps: Step[], beside: Step[] }[]}
+ */
+const rounds = [
+  {
+    steps: [
+      ["format of the Rust code", "cargo", "fmt", "--all", "--check"],
+      // The page and its types need them.
+      ["rules build for JavaScript", "node", "scripts/wasm-build.mjs"],
+      ["types of the TypeScript code", "tsc", "--project", "tsconfig.json"],
+      ["client builds", "tsc", "--project", "client/tsconfig.build.json"],
+      ["types of the page", "svelte-check", "--workspace", "web", "--tsconfig", "./tsconfig.json", "--fail-on-warnings"],
+      ["page builds", "vite", "build", "web"],
+      ["client unit tests", "vitest", "run", "--project", "unit"],
+      ["clippy, and everything native builds", "cargo", "test", ...NATIVE, "--all-targets", "--no-run"],
+      ["simulator builds", "cargo", "build", ...SIMULATOR],
+    ],
+    beside: [],
+  },
+  {
+    steps: [
+      ["native tests", "cargo", "test", ...NATIVE],
+      ["a node that is killed again and again", "crash", "20"],
+      // It reads of Linux what the node costs.
+      ...(process.platform === "linux" ? [swarm] : []),
+      ["relay builds", "node", "scripts/relay-build.mjs"],
+    ],
+    beside: [
+      // Leaves the simulator for JavaScript behind, which the tests of edges need.
+      ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
+      // With the profile of the relay's build, so that both share what runs while they compile.
+      ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
+      // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before
+      // and the relay's build do it.
+      [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
+    ],
+  },
+  {
+    steps: [
+      ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "5"],
+      ["system tests", "vitest", "run", "--project", "system"],
+      ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
+      ["the page in Chromium", "vitest", "run", "--project", "page"],
+    ],
+    beside: [
+      ["simulator", "sim", "0", "200"],
+      ["simulator with members", "sim", "members", "0", "25"],
+      ["a mesh of direct links", "sim", "--mesh", "200"],
+      ["planted bugs", "mutants", ...PLANTED],
+      // Two targets at a time.
+      ["fuzz, 3 s a target", "fuzz", "run", "--seconds", "3"],
+    ],
+  },
 ];
-/** One after the other. They wait for clocks, disks and one another more than they compute. @type {Step[]} */
-const waiting = [
-  ["native tests", "cargo", "test", ...NATIVE],
-  ["a node that is killed again and again", "crash", "20"],
-  // It reads of Linux what the node costs.
-  ...(process.platform === "linux" ? [swarm] : []),
-  ["relay builds", "node", "scripts/relay-build.mjs"],
-  ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "5"],
-  ["system tests", "vitest", "run", "--project", "system"],
-  ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
-  ["the page in Chromium", "vitest", "run", "--project", "page"],
-];
-/** Beside those, one after the other: what takes as long as it takes changes nothing in them. @type {Step[]} */
-const computing = [
-  // With the profile of the relay's build, so that both share what runs while they compile.
-  ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
-  // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before and
-  // the relay's build below do it.
-  [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
-  ["simulator", "sim", "0", "200"],
-  ["simulator with members", "sim", "members", "0", "25"],
-  ["a mesh of direct links", "sim", "--mesh", "200"],
-  ["planted bugs", "mutants", ...PLANTED],
-  // Two targets at a time.
-  ["fuzz, 3 s a target", "fuzz", "run", "--seconds", "3"],
-  ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
-];
-const steps = [...first, ...waiting, ...computing];
 
 /** Many of the native tests wait for processes, so that a core has room for more than one. */
 const RUST_TEST_THREADS = String(3 * availableParallelism());
@@ -94,32 +110,35 @@ let begun = 0;
 
 await main(async () => {
   const began = Date.now();
-  const [word] = process.argv.slice(2);
-  const wanted = (/** @type {Step[]} */ list) => list.filter(([name]) => word === undefined || name.includes(word));
-  const all = wanted(steps);
-  if (all.length === 0)
-    throw new ToolError(`No step is called "${word}". Steps: ${steps.map(([name]) => name).join(" · ")}`);
+  const [word = ""] = process.argv.slice(2);
+  const wanted = (/** @type {Step[]} */ steps) => steps.filter(([name]) => name.includes(word));
+  const chosen = rounds.map(({ steps, beside }) => ({ steps: wanted(steps), beside: wanted(beside) }));
+  const all = chosen.flatMap(({ steps, beside }) => [...steps, ...beside]);
+  if (all.length === 0) {
+    const names = rounds.flatMap(({ steps, beside }) => [...steps, ...beside]).map(([name]) => name);
+    throw new ToolError(`No step is called "${word}". Steps: ${names.join(" · ")}`);
+  }
   await npmPackages();
   await rust([WASM, BARE]);
   // Before anything else takes minutes.
   if (all.some(([, , ...args]) => args.includes("page"))) await chromium();
-  await lane(wanted(first), all.length);
-  await Promise.all([lane(wanted(waiting), all.length), lane(wanted(computing), all.length, true)]);
+  for (const { steps, beside } of chosen)
+    await Promise.all([lane(steps, all.length), lane(beside, all.length, true)]);
   console.log(`\n${sum.passed} passed, ${sum.failed} failed (${seconds(began)})`);
   return sum.failed === 0 ? 0 : 1;
 });
 
 /**
- * Runs steps one after the other, until one fails in this lane or in another.
+ * Runs steps one after the other, until one fails here or beside it.
  *
- * @param {Step[]} list
- * @param {number} count steps in all lanes
- * @param {boolean} [beside] whether another lane has the terminal: what these print is shown when they end
+ * @param {Step[]} steps
+ * @param {number} count steps in all
+ * @param {boolean} [beside] whether others have the terminal: what these print is shown when they end
  */
-async function lane(list, count, beside = false) {
-  for (const [index, [name, ...command]] of list.entries()) {
+async function lane(steps, count, beside = false) {
+  for (const [index, [name, ...command]] of steps.entries()) {
     if (sum.failed > 0) {
-      console.log(`not run: ${list.slice(index).map(([other]) => other).join(" · ")}`);
+      console.log(`not run: ${steps.slice(index).map(([other]) => other).join(" · ")}`);
       return;
     }
     console.log(`\n== ${++begun}/${count} ${name}${beside ? ", beside what follows" : ""}`);
