@@ -71,11 +71,6 @@ const rounds = [
     beside: [
       // Leaves the simulator for JavaScript behind, which the tests of edges need.
       ["seeds in two builds", "node", "scripts/traces.mjs", "25", "debug", "wasm"],
-      // With the profile of the relay's build, so that both share what runs while they compile.
-      ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
-      // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before
-      // and the relay's build do it.
-      [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
     ],
   },
   {
@@ -92,6 +87,11 @@ const rounds = [
       ["planted bugs", "mutants", ...PLANTED],
       // Two targets at a time.
       ["fuzz, 3 s a target", "fuzz", "run", "--seconds", "3"],
+      // With the profile of the relay's build, which so has made what runs while they compile.
+      ["clippy of what runs in wasm", "cargo", "clippy", "--release", ...IN_WASM, "--all-targets", "--target", WASM, ...DENY],
+      // `check` does all of a build but the machine code, which the optimised dependencies make long. For wasm the step before
+      // and the relay's build do it.
+      [`shared builds for ${BARE}`, "cargo", "check", "-p", "shared", "--target", BARE],
     ],
   },
 ];
