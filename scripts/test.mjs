@@ -75,7 +75,7 @@ const rounds = [
   },
   {
     steps: [
-      ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "5"],
+      ["tests of the node's and the relay's edges", "vitest", "run", "--project", "edges", "--maxWorkers", "3"],
       ["system tests", "vitest", "run", "--project", "system"],
       ["what makes long ledgers for the page builds", "cargo", "build", ...NATIVE, "--example", "history", "--bin", "cairn"],
       ["the page in Chromium", "vitest", "run", "--project", "page"],

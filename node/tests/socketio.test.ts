@@ -446,12 +446,14 @@ test("live entries go on beside a subscription that asks for it", async ({ world
   const before = await append(writer, numbers(0, 4_000));
   const socket = await world.socket(node);
   const live = collect<Entry>(socket, "ledger_entry_added");
+  // At the very moment: what is appended below may come before or after it.
+  let liveThen = 0;
+  socket.on("entries", ({ done }: Batch) => void (done && (liveThen = live.length)));
   const all = batches(socket);
   const acked = ask(socket, "subscribe", { keep_live: true });
   const written = await append(writer, numbers(0, 300));
   await acked;
   const caughtUp = (await all).flatMap((batch) => ids(batch.entries));
-  const liveThen = live.length;
   const later = await append(writer, numbers(0, 10));
   await until(() => live.length === written.length + later.length, "live entries came");
   expect(ids(live)).toEqual(ids([...written, ...later]));
