@@ -191,7 +191,7 @@ Yjs and Hocuspocus sign nothing and check nothing, and iroh-gossip keeps nothing
 const SCALE_WORDS = `A ledger of so many entries, each a block of its own, by so many authors in turns: µs for each entry that is taken in, in
 the median of the runs (the last row: of one run). What grows is what the disk is given: each block changes a page of its own of the index of hashes, and with many
 authors one of the index of lanes, and a page of 4 KiB goes to the log and then to the file. In a small ledger blocks of one commit share these pages; with 1,000,000 entries
-none do, so that an entry makes 7.6 KiB of writes with one author and 13.6 KiB with 1,000. It cannot become more than that, and a live entry does not notice.`;
+few do, so that an entry makes 7.6 KB of writes with one author and 13.6 KB with 1,000 (the kernel's count). The number of indexes bounds that, and a live entry does not notice.`;
 const SCALE_LIVE_WORDS = `µs for one more entry in such a ledger, from its block until clients are told, in the median of 500. Each waits for the disk (\`fdatasync\` above).`;
 
 /** @param {Results | undefined} results */
@@ -230,7 +230,7 @@ export function missed(own, peers) {
 /** @param {Results | undefined} own @param {Results | undefined} peers */
 function missedWords(own, peers) {
   const lines = missed(own, peers).map(({ id, why }) => `- \`${id}\`: ${why}`);
-  return lines.length === 0 ? "" : ["### What is missed, and why", ...lines].join("\n").replace("\n", "\n\n");
+  return lines.length === 0 ? "" : `### What is missed, and why\n\n${lines.join("\n")}`;
 }
 
 /**
